@@ -1,0 +1,159 @@
+"""What a run is, as frozen dataclasses that travel through JSON.
+
+Every part owns its settings and checks them in `__post_init__`; `from_dict` refuses an
+unknown name and suggests the nearest one.
+"""
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar, get_args
+
+from pgvae.errors import InputError
+from pgvae.schedule import Schedule
+
+T = TypeVar("T")
+
+MIN_RESOLUTION, MAX_RESOLUTION = 4, 1024
+
+Head = Literal["sphere", "gaussian"]
+EncoderNorm = Literal["spectral", "equalized"]
+Order = Literal["norm_act", "act_norm"]
+Output = Literal["linear", "tanh"]
+Precision = Literal["auto", "fp32", "tf32", "bf16"]
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise InputError with `message` unless `condition` holds (NaN never does)."""
+    if not condition:
+        raise InputError(message)
+
+
+def require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raise InputError unless `value` is one of `choices`."""
+    require(value in choices, f"{name} is {value!r}: choose one of {', '.join(choices)}")
+
+
+def nearest(name: str, names: list[str]) -> str:
+    """A hint for an unknown `name`: the most similar of `names`, or all of them."""
+    close = difflib.get_close_matches(name, names, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(names))}"
+
+
+def check_resolution(resolution: int, what: str = "resolution") -> int:
+    """Return `resolution` if it is a power of two in 4..1024; InputError otherwise."""
+    if MIN_RESOLUTION <= resolution <= MAX_RESOLUTION:
+        below = 2 ** int(math.log2(resolution))
+        if below == resolution:
+            return resolution
+        hint = f"use {below} or {2 * below}"
+    else:
+        hint = f"use a power of two from {MIN_RESOLUTION} to {MAX_RESOLUTION}"
+    raise InputError(f"{what} {resolution} is not a power of two from 4 to 1024: {hint}")
+
+
+def resolutions_between(start: int, final: int) -> tuple[int, ...]:
+    """The powers of two from `start` to `final`, both included: (4, 8, 16) for 4, 16."""
+    return tuple(2**k for k in range(int(math.log2(start)), int(math.log2(final)) + 1))
+
+
+def from_dict(cls: type[T], values: Mapping[str, Any], what: str) -> T:
+    """Build dataclass `cls` from parsed JSON; unknown names raise InputError with a hint."""
+    names = [f.name for f in dataclasses.fields(cls) if f.init]
+    for name in values:
+        require(name in names, f"unknown {what} setting {name!r}: {nearest(name, names)}")
+    return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The shape of encoder and generator.
+
+    resolution:   final pixels per side, a power of two.
+    channels:     image channels, 3 (RGB) or 1 (grey).
+    latent_dim:   d, length of the latent vector.
+    fmap_base, fmap_max: feature maps at R px are min(2 fmap_base / R, fmap_max), as PGGAN.
+    order:        of pixel norm and activation in the generator: "norm_act" as PIONEER,
+                  "act_norm" as PGGAN.
+    head:         what the encoder gives: a point on the unit "sphere", or mean and log
+                  variance of a "gaussian".
+    encoder_norm: "spectral" normalisation of the encoder's weights (PIONEER), or the
+                  "equalized" learning rate (PGGAN).
+    output:       "linear" RGB as PIONEER, or "tanh".
+    """
+
+    arch: str = "pggan"
+    resolution: int = 64
+    channels: int = 3
+    latent_dim: int = 512
+    fmap_base: int = 8192
+    fmap_max: int = 512
+    order: Order = "norm_act"
+    head: Head = "sphere"
+    encoder_norm: EncoderNorm = "spectral"
+    output: Output = "linear"
+
+    def __post_init__(self) -> None:
+        check_resolution(self.resolution)
+        require_choice("arch", self.arch, ("pggan",))
+        require_choice("order", self.order, get_args(Order))
+        require_choice("head", self.head, get_args(Head))
+        require_choice("encoder_norm", self.encoder_norm, get_args(EncoderNorm))
+        require_choice("output", self.output, get_args(Output))
+        require(self.channels in (1, 3), f"channels is {self.channels}: use 1 or 3")
+        require(self.latent_dim >= 2, f"latent_dim is {self.latent_dim}: use 2 or more")
+        require(self.fmap_max >= 1, f"fmap_max is {self.fmap_max}: use 1 or more")
+        require(self.fmap_base >= 1, f"fmap_base is {self.fmap_base}: use 1 or more")
+
+    def fmaps(self, resolution: int) -> int:
+        """Feature maps of the generator's block (and the encoder's from_rgb) at a resolution."""
+        return max(1, min(2 * self.fmap_base // resolution, self.fmap_max))
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """All that decides the numbers of a run: the same config, data and seed, the same bytes.
+
+    objective:     {"name": ..., and its settings}.
+    betas:         Adam's (beta1, beta2).
+    ema_kimg:      half-life of the generator's running average, in thousands of images.
+    ema_rampup:    the half-life is at most this share of the images seen so far.
+    snapshot_kimg: thousands of images between snapshots, grids and checkpoints.
+    """
+
+    dataset: str
+    dataset_digest: str
+    model: ModelConfig
+    schedule: Schedule
+    objective: Mapping[str, Any]
+    betas: tuple[float, float] = (0.0, 0.99)
+    seed: int = 0
+    mirror: bool = False
+    precision: Precision = "auto"
+    ema_kimg: float = 10.0
+    ema_rampup: float = 0.05
+    snapshot_kimg: float = 500.0
+    init_from: str | None = field(default=None)
+
+    def __post_init__(self) -> None:
+        require_choice("precision", self.precision, get_args(Precision))
+        require(self.seed >= 0, f"seed is {self.seed}: use 0 or more")
+        require(
+            self.snapshot_kimg > 0 and math.isfinite(self.snapshot_kimg),
+            f"snapshot_kimg is {self.snapshot_kimg}: use a positive number",
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The config as JSON-ready values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "RunConfig":
+        """The inverse of `to_dict`."""
+        nested = {
+            "model": from_dict(ModelConfig, values["model"], "model"),
+            "schedule": from_dict(Schedule, values["schedule"], "schedule"),
+        }
+        return from_dict(cls, {**values, **nested}, "run")

@@ -1,0 +1,71 @@
+"""Files that are either whole or not there: write aside, fsync, rename, fsync the directory."""
+
+import contextlib
+import errno
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from pgvae.errors import ResourceError
+
+
+def fsync(path: Path) -> None:
+    """Flush a file or directory to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, as hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A path beside `path` to write a file or a directory at; it becomes `path` on success.
+
+    On an error nothing is left. A full disk raises ResourceError naming the path.
+    """
+    aside = path.with_name(f".{path.name}.tmp")
+    remove(aside)
+    try:
+        with disk_errors(path):
+            yield aside
+            if aside.is_dir():
+                for file in aside.iterdir():
+                    fsync(file)
+            fsync(aside)
+            aside.rename(path)
+            fsync(path.parent)
+    except BaseException:
+        remove(aside)
+        raise
+
+
+@contextlib.contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn a full disk or quota while writing `path` into a ResourceError."""
+    try:
+        yield
+    except Exception as error:
+        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+        if full or "No space left" in str(error):
+            free = shutil.disk_usage(path.parent).free
+            raise ResourceError(
+                f"disk full while writing {path}: {free:,} bytes free; make room and rerun"
+            ) from error
+        raise
+
+
+def remove(path: Path) -> None:
+    """Delete a file or a directory tree, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,65 @@
+"""What generator and encoder share: blocks keyed by resolution, and growth by one block.
+
+A network holds the blocks from 4 px to its current `resolution` and the RGB layer of that
+resolution. While a stage fades in it also holds the RGB layer of the resolution before.
+Nothing of a later stage exists, so neither optimiser nor average ever touches it.
+"""
+
+import torch
+from torch import nn
+
+from pgvae.config import ModelConfig, resolutions_between
+
+
+class GrowingNet(nn.Module):
+    """Base of `Generator` and `Encoder`: builds 4..resolution, then grows by `grow`.
+
+    fading: whether to build the RGB layer of the previous resolution too, as needed to load
+            the state of a network in mid-fade.
+    """
+
+    def __init__(self, config: ModelConfig, resolution: int, fading: bool = False) -> None:
+        super().__init__()
+        self.config = config
+        self.resolution = 4
+        self.blocks = nn.ModuleDict({"4": self.make_block(4)})
+        self.rgb = nn.ModuleDict({"4": self.make_rgb(4)})
+        for _ in resolutions_between(8, resolution):
+            self.finish_fade()
+            self._add_stage()
+        if not fading:
+            self.finish_fade()
+        self.to(memory_format=torch.channels_last)
+
+    def make_block(self, resolution: int) -> nn.Module:
+        """The block whose image side works at `resolution`."""
+        raise NotImplementedError
+
+    def make_rgb(self, resolution: int) -> nn.Module:
+        """The 1x1 convolution between features and image at `resolution`."""
+        raise NotImplementedError
+
+    @property
+    def fading(self) -> bool:
+        """Whether the RGB layer of the previous resolution is still there."""
+        return len(self.rgb) > 1
+
+    def grow(self, seed: int) -> None:
+        """Add the block and RGB layer of twice the resolution, with weights drawn from `seed`."""
+        device = next(self.parameters()).device
+        self.finish_fade()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self._add_stage()
+        self.to(device=device, memory_format=torch.channels_last)
+
+    def finish_fade(self) -> None:
+        """Drop the RGB layer of the previous resolution, once alpha is 1."""
+        if self.fading:
+            del self.rgb[str(self.resolution // 2)]
+
+    def _add_stage(self) -> None:
+        self.resolution *= 2
+        key = str(self.resolution)
+        self.blocks[key] = self.make_block(self.resolution)
+        self.rgb[key] = self.make_rgb(self.resolution)

@@ -1,0 +1,76 @@
+"""Weight layers of the growing networks. Biases are added by the fused op that follows."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def matrix_of(weight: Tensor) -> Tensor:
+    """A convolution weight [O, I, H, W] as [O, H * W * I]: no copy in channels_last."""
+    return weight.permute(0, 2, 3, 1).flatten(1)
+
+
+class EqualizedWeight(nn.Module):
+    """Convolution weight under the equalized learning rate (PGGAN, section 4.1).
+
+    Stored from N(0, 1) and multiplied at run time by He's constant sqrt(2 / fan_in), so that
+    Adam moves every layer at the same relative speed. Calling it gives the weight [O, I, K, K].
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel, kernel))
+        self.scale = math.sqrt(2 / (inputs * kernel**2))
+
+    def forward(self) -> Tensor:
+        return self.weight * self.scale
+
+
+class SpectralWeight(nn.Module):
+    """Convolution weight divided by its largest singular value (Miyato et al., 2018, eq. 8).
+
+    The singular vectors u and v are buffers, saved with the weights and moved by `iterate`
+    alone, so a forward pass never changes them: several passes may share one backward, and
+    evaluation is repeatable. Calling it gives W / sigma [O, I, K, K], sigma = u' W v.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(outputs, inputs, kernel, kernel))
+        nn.init.kaiming_normal_(self.weight)
+        u = torch.randn(outputs)
+        self.register_buffer("u", u / u.norm())
+        self.register_buffer("v", torch.zeros(inputs * kernel**2))
+        for _ in range(10):  # sigma is within a few per cent before the first step
+            self.iterate()
+
+    @torch.no_grad()
+    def iterate(self) -> None:
+        """One power iteration: v <- W'u / |W'u|, u <- W v / |W v|."""
+        matrix = matrix_of(self.weight)  # [O, K * K * I]
+        self.v.copy_(F.normalize(matrix.t() @ self.u, dim=0))
+        self.u.copy_(F.normalize(matrix @ self.v, dim=0))
+
+    def forward(self) -> Tensor:
+        return self.weight / torch.dot(self.u, matrix_of(self.weight) @ self.v)
+
+
+class LatentTo4x4(nn.Module):
+    """The generator's first layer: a 4x4 convolution with padding 3 on the 1x1 latent.
+
+    On one pixel that is a matrix product, [N, d] -> [N, C, 4, 4], with an equalized weight
+    [C, d, 4, 4] indexed by output pixel (a convolution's kernel, flipped). `latent_norm` is
+    the expected length of the latents; it makes the outputs' variance 2 like He's constant.
+    """
+
+    def __init__(self, latent_dim: int, outputs: int, latent_norm: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, latent_dim, 4, 4))
+        self.scale = math.sqrt(2) / latent_norm
+
+    def forward(self, latents: Tensor) -> Tensor:
+        outputs, latent_dim = self.weight.shape[:2]
+        matrix = self.weight.permute(1, 2, 3, 0).reshape(latent_dim, -1)  # [d, 4 * 4 * C]
+        return (latents @ (matrix * self.scale)).view(-1, 4, 4, outputs).permute(0, 3, 1, 2)
