@@ -26,8 +26,8 @@ class _EncoderBlock(nn.Module):
         self.second_bias = nn.Parameter(torch.zeros(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        x = ops.bias_act(F.conv2d(x, self.first(), padding=1), self.first_bias)
-        x = F.conv2d(x, self.second(), padding=1)
+        x = ops.bias_act(ops.conv3x3(x, self.first()), self.first_bias)
+        x = ops.conv3x3(x, self.second())
         return ops.bias_act_avg_pool2(x, self.second_bias)
 
 
@@ -48,7 +48,7 @@ class _LastBlock(nn.Module):
         self.second_bias = nn.Parameter(torch.zeros(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        x = ops.bias_act(F.conv2d(x, self.first(), padding=1), self.first_bias)
+        x = ops.bias_act(ops.conv3x3(x, self.first()), self.first_bias)
         with torch.autocast(x.device.type, enabled=False):
             pixels = x.permute(0, 2, 3, 1).flatten(1)  # [N, 4 * 4 * C]
             pixels = pixels.to(self.second_bias.dtype)

@@ -33,7 +33,7 @@ class _GeneratorBlock(nn.Module):
         else:
             x = ops.up2_conv3x3(x, self.first())
         x = ops.bias_act_pixel_norm(x, self.first_bias, self.order)
-        x = nn.functional.conv2d(x, self.second(), padding=1)
+        x = ops.conv3x3(x, self.second())
         return ops.bias_act_pixel_norm(x, self.second_bias, self.order)
 
 

@@ -61,16 +61,16 @@ class LatentTo4x4(nn.Module):
     """The generator's first layer: a 4x4 convolution with padding 3 on the 1x1 latent.
 
     On one pixel that is a matrix product, [N, d] -> [N, C, 4, 4], with an equalized weight
-    [C, d, 4, 4] indexed by output pixel (a convolution's kernel, flipped). `latent_norm` is
-    the expected length of the latents; it makes the outputs' variance 2 like He's constant.
+    [d, C, 4, 4] indexed by output pixel (a convolution's kernel, transposed and flipped).
+    `latent_norm` is the expected length of the latents; it makes the outputs' variance 2, as
+    He's constant does.
     """
 
     def __init__(self, latent_dim: int, outputs: int, latent_norm: float) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(outputs, latent_dim, 4, 4))
+        self.weight = nn.Parameter(torch.randn(latent_dim, outputs, 4, 4))
         self.scale = math.sqrt(2) / latent_norm
 
     def forward(self, latents: Tensor) -> Tensor:
-        outputs, latent_dim = self.weight.shape[:2]
-        matrix = self.weight.permute(1, 2, 3, 0).reshape(latent_dim, -1)  # [d, 4 * 4 * C]
-        return (latents @ (matrix * self.scale)).view(-1, 4, 4, outputs).permute(0, 3, 1, 2)
+        pixels = (latents * self.scale) @ matrix_of(self.weight)  # [N, 4 * 4 * C]
+        return pixels.view(len(latents), 4, 4, -1).permute(0, 3, 1, 2)

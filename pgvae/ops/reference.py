@@ -32,16 +32,35 @@ def bias_act_avg_pool2(x: Tensor, bias: Tensor, slope: float = 0.2) -> Tensor:
     return F.avg_pool2d(bias_act(x, bias, slope), 2)
 
 
+def conv3x3(x: Tensor, weight: Tensor) -> Tensor:
+    """3x3 convolution with padding 1, no bias: x [N, I, H, W], weight [O, I, 3, 3]."""
+    return F.conv2d(x, weight, padding=1)
+
+
 def up2_conv3x3(x: Tensor, weight: Tensor) -> Tensor:
     """Nearest upsampling x2, then a 3x3 convolution with padding 1, no bias.
 
-    x [N, I, H, W], weight [O, I, 3, 3] -> [N, O, 2H, 2W]. Written as one transposed
-    convolution with stride 2, exactly equal and with 2.25 times fewer operations: each output
-    pixel meets only 2x2 different inputs, and weights that meet the same input are added up.
+    x [N, I, H, W], weight [O, I, 3, 3] -> [N, O, 2H, 2W] in channels_last. Exactly equal, with
+    2.25 times fewer operations: an output pixel of each parity (a, b) meets only 2x2 different
+    inputs, so each of the four is a 2x2 convolution whose weights are sums of the 3x3 ones.
     """
-    shifts = ((0, 1, 0, 1), (1, 0, 0, 1), (0, 1, 1, 0), (1, 0, 1, 0))
-    folded = sum(F.pad(weight, shift) for shift in shifts)  # [O, I, 4, 4]
-    return F.conv_transpose2d(x, folded.flip(2, 3).transpose(0, 1), stride=2, padding=1)
+    n, _, h, w = x.shape
+    outputs = weight.shape[0]
+    padded = F.pad(x, (1, 1, 1, 1))
+    phases = []
+    for a, by_row in enumerate(_pairs_of_taps(weight.permute(0, 2, 3, 1), dim=1)):
+        for b, folded in enumerate(_pairs_of_taps(by_row, dim=2)):  # [O, 2, 2, I]
+            window = padded[:, :, a : a + h + 1, b : b + w + 1]
+            phases.append(F.conv2d(window, folded.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
+    pixels = torch.stack(phases).view(2, 2, n, h, w, outputs).permute(2, 3, 0, 4, 1, 5)
+    return pixels.reshape(n, 2 * h, 2 * w, outputs).permute(0, 3, 1, 2)
+
+
+def _pairs_of_taps(taps: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """What three taps along `dim` become for an output of even, and of odd, index: two each."""
+    first, middle, last = taps.unbind(dim)
+    even = torch.stack([first, middle + last], dim)
+    return even, torch.stack([first + middle, last], dim)
 
 
 def up2_blend(old: Tensor, new: Tensor, alpha: float | Tensor) -> Tensor:

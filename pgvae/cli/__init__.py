@@ -1,0 +1,53 @@
+"""The commands: `pgvae train`, `pgvae generate`, `pgvae data`. Errors are one line, see `main`."""
+
+import sys
+from collections.abc import Sequence
+
+import click
+
+from pgvae.allocator import keep_freed_memory
+from pgvae.cli.data import data
+from pgvae.cli.generate import generate
+from pgvae.cli.train import train
+from pgvae.errors import PgvaeError
+
+_CONTEXT = {"show_default": True, "max_content_width": 100}
+
+
+@click.group(context_settings=_CONTEXT)
+@click.version_option(package_name="pgvae")
+def cli() -> None:
+    """Generative autoencoders that grow from 4x4 to 1024x1024."""
+
+
+for _command in (train, generate, data):
+    cli.add_command(_command)
+
+
+def main(arguments: Sequence[str] | None = None, command: str | None = None) -> None:
+    """Run and exit: 0 ok, 2 bad input, 3 corrupt file, 4 out of a resource, 75 stopped and saved.
+
+    arguments: without the program's name; default those of the process.
+    command:   the one subcommand to run, as train.py and generate.py do.
+    """
+    keep_freed_memory()
+    chosen = cli.commands[command] if command else cli
+    try:
+        code = chosen.main(
+            args=list(sys.argv[1:] if arguments is None else arguments),
+            prog_name=f"python {command}.py" if command else "pgvae",
+            standalone_mode=False,
+            **_CONTEXT,
+        )
+    except click.ClickException as error:
+        code = _fail(error.format_message(), 2)
+    except PgvaeError as error:
+        code = _fail(str(error), error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        code = _fail("stopped", 130)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str, code: int) -> int:
+    click.echo(f"error: {' '.join(message.split())}", err=True)
+    return code

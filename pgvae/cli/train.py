@@ -1,0 +1,205 @@
+"""`pgvae train`: start or resume a run."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pgvae.config import nearest, require
+from pgvae.data import open_dataset
+from pgvae.inference import pick_device
+from pgvae.objectives import OBJECTIVES
+from pgvae.schedule import PRESETS
+from pgvae.snapshot import load_snapshot
+from pgvae.training.engine import train as run_training
+from pgvae.training.plan import describe
+from pgvae.training.rundir import RunDirectory, find_run
+from pgvae.training.setup import build_config, parse_settings
+
+_MODEL = ("latent_dim", "fmap_base", "fmap_max")
+
+
+class _Finite(click.ParamType):
+    """A positive, finite number."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if not (math.isfinite(number) and number > 0):
+            self.fail(f"{value!r} is not a positive, finite number", param, ctx)
+        return number
+
+
+_POSITIVE = _Finite()
+
+
+@click.command()
+@click.option(
+    "--dataset",
+    required=True,
+    metavar="NAME|PATH",
+    help="Prepared set, or a folder or zip of images (prepared on first use).",
+)
+@click.option(
+    "--grow/--no-grow",
+    default=None,
+    help="Grow from the start resolution, or train the final one alone.  "
+    "[default: as the objective]",
+)
+@click.option("--objective", default="pioneer", metavar="|".join(OBJECTIVES), show_default=True)
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A setting of the objective, such as beta_kl=0.5; may be repeated.",
+)
+@click.option(
+    "--schedule",
+    type=click.Choice([*PRESETS]),
+    default="pioneer",
+    help="Preset of stage lengths, batch sizes and learning rates.",
+)
+@click.option(
+    "--resolution", type=int, metavar="R", help="Final pixels per side.  [default: the data's]"
+)
+@click.option(
+    "--start-resolution",
+    type=int,
+    metavar="R",
+    help="Pixels per side of the first stage.  [default: 4]",
+)
+@click.option("--latent-dim", type=int, default=512)
+@click.option(
+    "--fmap-base", type=int, default=8192, help="Feature maps at R px: min(2 * base / R, max)."
+)
+@click.option("--fmap-max", type=int, default=512)
+@click.option(
+    "--kimg-per-stage",
+    type=_POSITIVE,
+    metavar="K",
+    help="Thousands of images per stage, half of them fading in.  [default: the schedule's]",
+)
+@click.option(
+    "--total-kimg",
+    type=_POSITIVE,
+    metavar="K",
+    help="Thousands of images in all.  [default: every stage once]",
+)
+@click.option(
+    "--batch",
+    type=int,
+    metavar="N",
+    help="Batch size of every stage, 2 or more.  [default: the schedule's]",
+)
+@click.option("--lr", type=float, help="Learning rate of every stage.  [default: the schedule's]")
+@click.option("--mirror/--no-mirror", default=False, help="Flip images left to right at random.")
+@click.option("--seed", type=int, default=0)
+@click.option("--device", default="auto", metavar="auto|cpu|cuda[:I]")
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "fp32", "tf32", "bf16"]),
+    default="auto",
+    help="auto: fp32 on a CPU, bf16 on GPUs that have it, else tf32.",
+)
+@click.option(
+    "--outdir",
+    type=click.Path(path_type=Path),
+    default=Path("runs"),
+    help="Where numbered run directories are made.",
+)
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on with the newest run of the same options; start one where there is none.",
+)
+@click.option(
+    "--init-from",
+    type=click.Path(path_type=Path),
+    metavar="SNAPSHOT",
+    help="Start a new run from these weights.",
+)
+@click.option(
+    "--ema-kimg",
+    type=_POSITIVE,
+    default=10.0,
+    help="Half-life of the generator's running average, in thousands of images.",
+)
+@click.option(
+    "--snapshot-kimg",
+    type=_POSITIVE,
+    metavar="K",
+    help="Thousands of images between snapshots; each stage ends with one.  "
+    "[default: a quarter of the run, at most 500]",
+)
+@click.option(
+    "--data-root",
+    type=click.Path(path_type=Path),
+    default=Path("datasets"),
+    help="Where prepared sets are.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    default=2,
+    help="Threads that decode images above 128 px.",
+)
+@click.option("--dry-run", "-n", is_flag=True, help="Print the plan and stop.")
+def train(
+    *,
+    dataset: str,
+    objective: str,
+    settings: tuple[str, ...],
+    device: str,
+    outdir: Path,
+    resume: bool,
+    init_from: Path | None,
+    data_root: Path,
+    workers: int,
+    dry_run: bool,
+    **options: Any,
+) -> None:
+    """Train a growing generative autoencoder on a set of images.
+
+    Ctrl-C or SIGTERM saves and exits with code 75; the same command with --resume goes on
+    exactly where it stopped.
+
+    Example: python train.py --dataset photos/ --grow --resolution 64 --mirror
+    """
+    known = ", ".join(OBJECTIVES)
+    require(
+        objective in OBJECTIVES,
+        f"unknown objective {objective!r}: {nearest(objective, [*OBJECTIVES])} (known: {known})",
+    )
+    chosen_device = pick_device(device)
+    if device == "auto" and chosen_device.type == "cpu":
+        click.echo("no CUDA device found: training on the CPU")
+    initial = load_snapshot(init_from) if init_from else None
+    store = open_dataset(dataset, data_root, resolution=options["resolution"], say=click.echo)
+    config = build_config(
+        store,
+        objective=objective,
+        settings=parse_settings(objective, settings),
+        model={name: options.pop(name) for name in _MODEL},
+        initial=initial,
+        init_from=init_from.name if init_from else None,
+        **options,
+    )
+    if dry_run:
+        click.echo(describe(config))
+        return
+    found = find_run(outdir, config) if resume else None
+    if resume and found is None:
+        click.echo(f"no run to resume in {outdir}: starting a new one")
+    run = RunDirectory(found) if found else RunDirectory.create(outdir, config)
+    try:
+        if found:
+            run.write_config(config)
+        run_training(config, store, run, chosen_device, workers=workers, initial=initial)
+    finally:
+        run.close()

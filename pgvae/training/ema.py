@@ -1,0 +1,24 @@
+"""The generator's running average."""
+
+import torch
+from torch import nn
+
+
+def half_life_decay(batch_size: int, half_life: float) -> float:
+    """The share of the old average that stays after `batch_size` images: 2^(-batch/half_life)."""
+    return 0.5 ** (batch_size / half_life) if half_life > 0 else 0.0
+
+
+@torch.no_grad()
+def update_ema(ema: nn.Module, net: nn.Module, decay: float) -> None:
+    """ema <- decay * ema + (1 - decay) * net, over all parameters."""
+    torch._foreach_lerp_(list(ema.parameters()), list(net.parameters()), 1 - decay)
+
+
+@torch.no_grad()
+def copy_new_layers(ema: nn.Module, net: nn.Module, old_names: set[str]) -> None:
+    """After growth: layers that were not in `old_names` start equal to the network's."""
+    weights = dict(net.named_parameters())
+    for name, parameter in ema.named_parameters():
+        if name not in old_names:
+            parameter.copy_(weights[name])

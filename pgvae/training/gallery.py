@@ -1,0 +1,101 @@
+"""What a run shows of itself: sample grids, reconstructions of unseen images, their PSNR."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pgvae.data import Store, fade_images
+from pgvae.inference import Model
+from pgvae.metrics import psnr, rmse
+from pgvae.pictures import grid_of, interleave, to_picture
+from pgvae.snapshot import Snapshot
+from pgvae.training.log import RunLog
+
+_MEAN_PIXELS = 2**24  # pixels that the mean training image is taken over, at most
+_UNSEEN_PIXELS = 2**20
+
+
+@dataclass(frozen=True)
+class _View:
+    """Images of one resolution, kept for as long as the stage lasts."""
+
+    unseen: Tensor  # [N, C, R, R] in [-1, 1]
+    mean: Tensor  # [C, R, R] in [-1, 1], of training images
+
+
+class Gallery:
+    """Fixed unseen images and fixed latents, looked at again at every snapshot.
+
+    Unseen images are of the validation split; where a set has none, training images serve and
+    `split` says so. PSNR is compared with that of the mean training image, the best constant.
+    """
+
+    def __init__(self, store: Store, device: torch.device, seed: int) -> None:
+        self._store, self._device, self._seed = store, device, seed
+        self.split = "val" if len(store.split("val")) else "train"
+        self.attributes = store.attributes
+        self._views: dict[int, _View] = {}
+
+    def mean_image(self, resolution: int) -> Tensor:
+        """Mean of (up to 2^24 pixels of) the training images: [C, R, R] in [-1, 1]."""
+        return self._view(resolution).mean
+
+    def save_reals(self, path: Path, resolution: int) -> None:
+        """A grid of training images, as they are in the store."""
+        indices = self._store.split("train")[: _grid_size(resolution)]
+        to_picture(grid_of(self._images(indices, resolution))).save(path)
+
+    def look(self, snapshot: Snapshot, run_dir: Path, log: RunLog) -> dict[str, float]:
+        """Write both grids; -> psnr, psnr_gain (dB) and rmse (8-bit levels) on unseen images."""
+        model = Model(snapshot, self._device)
+        resolution, count = model.resolution, _grid_size(model.resolution)
+        view = self._view(resolution)
+        unseen = fade_images(view.unseen, snapshot.alpha)
+        again = model.reconstruct(unseen)
+        columns = max(2, int(count**0.5))
+        shown = min(len(unseen), columns * max(1, columns // 2))
+        grids = {
+            "fakes": grid_of(model.sample(count, seed=self._seed)),
+            "reconstructions": grid_of(interleave(unseen[:shown], again[:shown], columns), columns),
+        }
+        for name, grid in grids.items():
+            to_picture(grid).save(run_dir / f"{name}-{snapshot.images_seen:09d}.png")
+            log.picture(name, grid, snapshot.images_seen)
+        figure = psnr(unseen, again).mean()
+        baseline = psnr(unseen, view.mean.expand_as(unseen)).mean()
+        return {
+            f"{self.split}/psnr": figure.item(),
+            f"{self.split}/psnr_gain": (figure - baseline).item(),
+            f"{self.split}/rmse": rmse(unseen, again).mean().item(),
+        }
+
+    def _view(self, resolution: int) -> _View:
+        if resolution not in self._views:
+            unseen = self._store.split(self.split)[: max(4, _UNSEEN_PIXELS // resolution**2)][:256]
+            self._views = {
+                resolution: _View(
+                    unseen=self._images(unseen, resolution),
+                    mean=self._mean(resolution).to(self._device),
+                )
+            }
+        return self._views[resolution]
+
+    def _mean(self, resolution: int) -> Tensor:
+        indices = self._store.split("train")[: max(16, _MEAN_PIXELS // resolution**2)][:4096]
+        parts = np.array_split(indices, max(1, len(indices) // 64))
+        sums = [self._store.get_many(p, resolution).sum(axis=0, dtype=np.int64) for p in parts]
+        return torch.from_numpy(np.sum(sums, axis=0) / len(indices) / 127.5 - 1).float()
+
+    def _images(self, indices: np.ndarray, resolution: int) -> Tensor:
+        raw = torch.from_numpy(self._store.get_many(indices, resolution))
+        return (raw.to(self._device).float() / 127.5 - 1).contiguous(
+            memory_format=torch.channels_last
+        )
+
+
+def _grid_size(resolution: int) -> int:
+    """Images in a grid: 64 up to 64 px, fewer above, 4 at 1024 px."""
+    return min(64, max(4, (4096 // resolution) // 4 * 4))

@@ -1,0 +1,105 @@
+"""What a run says while it goes: log.txt, stats.jsonl, TensorBoard, the progress bar."""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from pgvae.schedule import Stage
+
+
+class RunLog:
+    """Log of one run directory; on resume, what was logged after the checkpoint is dropped."""
+
+    def __init__(self, run_dir: Path, images_seen: int, total_images: int) -> None:
+        self._text = (run_dir / "log.txt").open("a", encoding="utf-8")
+        self._stats_path = run_dir / "stats.jsonl"
+        self._drop_after(images_seen)
+        self._stats = self._stats_path.open("a", encoding="utf-8")
+        self._board = SummaryWriter(str(run_dir), purge_step=images_seen)
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
+        self._since = (time.monotonic(), images_seen)
+        self._bar = tqdm(
+            total=total_images,
+            initial=images_seen,
+            unit="img",
+            unit_scale=True,
+            disable=None,  # no bar where the output is not a terminal: the log lines stay
+            dynamic_ncols=True,
+        )
+
+    def say(self, text: str) -> None:
+        """One line for the reader: to log.txt and the terminal."""
+        self._text.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+        self._text.flush()
+        with tqdm.external_write_mode(file=sys.stdout):
+            print(text, flush=True)
+
+    def step(self, scalars: dict[str, Tensor], images_seen: int, stage: Stage) -> None:
+        """Add one iteration's scalars, without reading them from the device."""
+        for name, value in scalars.items():
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+            self._counts[name] = self._counts.get(name, 0) + 1
+        self._bar.set_postfix_str(f"{stage.resolution}px alpha {stage.alpha:.2f}", refresh=False)
+        self._bar.update(images_seen - self._bar.n)
+
+    def tick(self, images_seen: int, stage: Stage, **more: float) -> None:
+        """Write the means of the scalars since the last tick, in one read."""
+        now, (then, before) = time.monotonic(), self._since
+        self._since = (now, images_seen)
+        names = list(self._sums)
+        values = torch.stack([self._sums[n].float() / self._counts[n] for n in names]).tolist()
+        self._sums, self._counts = {}, {}
+        speed = (images_seen - before) / max(now - then, 1e-9)
+        means = dict(zip(names, values, strict=True))
+        about = {"resolution": stage.resolution, "alpha": stage.alpha, "lr": stage.lr}
+        self.stats(images_seen, {**about, "img_per_s": speed, **more, **means})
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in means.items())
+        self.say(
+            f"{images_seen / 1000:9.1f} kimg  {stage.resolution:4d}px  alpha {stage.alpha:.2f}  "
+            f"{speed:6.0f} img/s  {shown}"
+        )
+
+    def restart_clock(self, images_seen: int) -> None:
+        """Leave the time since the last tick (spent on grids and files) out of img/s."""
+        self._since = (time.monotonic(), images_seen)
+
+    def stats(self, images_seen: int, values: dict[str, Any]) -> None:
+        """One record in stats.jsonl, and the same scalars to TensorBoard."""
+        self._stats.write(json.dumps({"images": images_seen, "time": time.time(), **values}) + "\n")
+        self._stats.flush()
+        for name, value in values.items():
+            self._board.add_scalar(name, value, images_seen)
+
+    def picture(self, name: str, grid: np.ndarray, images_seen: int) -> None:
+        """A grid, uint8 [H, W, C], to TensorBoard."""
+        self._board.add_image(name, grid, images_seen, dataformats="HWC")
+
+    def close(self) -> None:
+        """Flush and close all of it."""
+        self._bar.close()
+        self._board.close()
+        self._stats.close()
+        self._text.close()
+
+    def _drop_after(self, images_seen: int) -> None:
+        if self._stats_path.exists():
+            lines = self._stats_path.read_text(encoding="utf-8").splitlines(keepends=True)
+            kept = [line for line in lines if _images_of(line) <= images_seen]
+            self._stats_path.write_text("".join(kept), encoding="utf-8")
+
+
+def _images_of(line: str) -> float:
+    """Images seen of a stats line; infinite for one cut short by a kill."""
+    try:
+        return json.loads(line)["images"]
+    except (ValueError, KeyError):
+        return float("inf")

@@ -1,0 +1,74 @@
+"""What a run would be: stages, sizes and memory, without running it."""
+
+import torch
+from torch import Tensor
+
+from pgvae.config import ModelConfig, RunConfig
+from pgvae.nn import Encoder, Generator, build_nets, parameter_count
+
+_HEAD = ("px", "from kimg", "fade", "batch", "lr", "G params", "E params", "memory")
+_ROW = "{:>5} {:>10} {:>8} {:>6} {:>8} {:>12} {:>12} {:>10}"
+
+
+def describe(config: RunConfig) -> str:
+    """A table of the run's stages; parameters are those of the stable phase.
+
+    Memory is an estimate: weights, gradients, Adam's moments and the average, and what autograd
+    keeps of one encoder update in float32 (the encoder sees reals and fakes).
+    """
+    schedule = config.schedule
+    lines = [
+        f"{config.dataset}, objective {config.objective['name']}, seed {config.seed}: "
+        f"{schedule.total_kimg:g} kimg in {len(schedule.resolutions)} stages",
+        _ROW.format(*_HEAD),
+    ]
+    for index, resolution in enumerate(schedule.resolutions):
+        start = schedule.start_of(index) / 1000
+        if start >= schedule.total_kimg:
+            lines.append(_ROW.format(resolution, "never", *[""] * 6))
+            continue
+        batch = schedule.batch_sizes[index]
+        with torch.device("meta"):
+            nets = build_nets(config.model, resolution)
+        weights = parameter_count(nets.generator), parameter_count(nets.encoder)
+        generator, encoder = saved_bytes(config.model, resolution)
+        bytes_needed = 4 * (5 * weights[0] + 4 * weights[1]) + batch * (generator + 2 * encoder)
+        lines.append(
+            _ROW.format(
+                resolution,
+                f"{start:g}",
+                f"{schedule.fade_kimg:g}" if index else "-",
+                batch,
+                f"{schedule.learning_rates[index]:g}",
+                f"{weights[0]:,}",
+                f"{weights[1]:,}",
+                f"{bytes_needed / 2**30:.2f} GiB",
+            )
+        )
+    return "\n".join(lines)
+
+
+def saved_bytes(config: ModelConfig, resolution: int) -> tuple[int, int]:
+    """Bytes of activations that autograd keeps for one image: (generator, encoder)."""
+    with torch.device("meta"):
+        generator, encoder = Generator(config, resolution), Encoder(config, resolution)
+        latents = torch.zeros(2, config.latent_dim)
+        images = torch.zeros(2, config.channels, resolution, resolution, requires_grad=True)
+    return _kept_by(generator, latents), _kept_by(encoder, images)
+
+
+def _kept_by(net: torch.nn.Module, inputs: Tensor) -> int:
+    """Bytes that a pass of two images keeps for its backward, halved, weights left out."""
+    weights = {id(p) for p in net.parameters()}
+    kept: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        if id(tensor) not in weights and tensor.ndim == 4 and tensor.shape[0] == len(inputs):
+            kept[id(tensor)] = tensor.numel() * tensor.element_size()
+            alive.append(tensor)
+        return tensor
+
+    alive: list[Tensor] = []  # an id is only the tensor's own while the tensor lives
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        net(inputs)
+    return sum(kept.values()) // len(inputs)

@@ -1,0 +1,121 @@
+"""Run directories: numbered, locked while in use, found again by their config."""
+
+import fcntl
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any, TextIO
+
+from pgvae.config import RunConfig
+from pgvae.errors import InputError
+from pgvae.files import atomic_path
+
+_CONFIG, _STATUS, _LOCK = "config.json", "status.json", ".lock"
+# What may change between the first command and the one that goes on.
+_FREE = ("snapshot_kimg", "schedule.total_kimg")
+
+
+class RunDirectory:
+    """One run's directory, locked for this process until `close`.
+
+    Raises InputError where it cannot be written or another process has it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._lock: TextIO = (path / _LOCK).open("a+")
+        except OSError as error:
+            raise InputError(f"cannot write to run directory {path}: {error.strerror}") from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._lock.seek(0)
+            pid = self._lock.read().strip() or "unknown"
+            self._lock.close()
+            raise InputError(
+                f"run directory {path} is in use by process {pid}: stop it or start a new run"
+            ) from error
+        self._lock.truncate(0)
+        self._lock.write(str(os.getpid()))
+        self._lock.flush()
+
+    @classmethod
+    def create(cls, outdir: Path, config: RunConfig) -> "RunDirectory":
+        """A new directory `outdir/NNNNN-dataset-objective-Rpx` with the config in it."""
+        try:
+            outdir.mkdir(parents=True, exist_ok=True)
+            taken = [int(m[1]) for p in outdir.iterdir() if (m := re.match(r"(\d{5})-", p.name))]
+            number = max(taken, default=-1) + 1
+            name = f"{config.dataset}-{config.objective['name']}-{config.model.resolution}px"
+            path = outdir / f"{number:05d}-{name}"
+            path.mkdir()
+            run = cls(path)
+            run.write_config(config)
+        except OSError as error:
+            raise InputError(
+                f"cannot write to output directory {outdir}: {error.strerror}; choose another "
+                "with --outdir"
+            ) from error
+        return run
+
+    def write_config(self, config: RunConfig) -> None:
+        """Write `config.json` atomically."""
+        with atomic_path(self.path / _CONFIG) as aside:
+            aside.write_text(json.dumps(config.to_dict(), indent=2) + "\n")
+
+    def write_status(self, status: str, code: int, images_seen: int, message: str = "") -> None:
+        """Say in `status.json` how the run stands: running, done, preempted or failed."""
+        values = {
+            "status": status,
+            "exit_code": code,
+            "images_seen": images_seen,
+            "message": message,
+        }
+        with atomic_path(self.path / _STATUS) as aside:
+            aside.write_text(json.dumps(values) + "\n")
+
+    def close(self) -> None:
+        """Let go of the lock."""
+        self._lock.close()
+
+
+def find_run(outdir: Path, config: RunConfig) -> Path | None:
+    """The newest run under `outdir` (or `outdir` itself) with this config; None without any.
+
+    Raises InputError with the fields that differ where there are runs but none fits.
+    """
+    itself = (outdir / _CONFIG).is_file()
+    runs = [outdir] if itself else sorted(p.parent for p in outdir.glob(f"[0-9]*/{_CONFIG}"))
+    wanted = _flatten(json.loads(json.dumps(config.to_dict())))
+    differences: list[str] = []
+    for path in reversed(runs):
+        try:
+            found = _flatten(json.loads((path / _CONFIG).read_text()))
+        except (OSError, ValueError):
+            continue
+        differences = [
+            f"{name}: {found.get(name)} there, {wanted.get(name)} here"
+            for name in sorted(wanted.keys() | found.keys())
+            if name not in _FREE and found.get(name) != wanted.get(name)
+        ]
+        if not differences:
+            return path
+    if not differences:
+        return None
+    oldest_first = runs[0] if itself else path
+    raise InputError(
+        f"no run to resume in {outdir}: {oldest_first.name} differs ({'; '.join(differences)}); "
+        "give its options, or leave --resume out to start a new run"
+    )
+
+
+def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flatten(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
