@@ -1,0 +1,33 @@
+# Everything is set up on first use: a virtual environment with pinned packages, and pgvae in it.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+DEMO := demo
+
+.PHONY: setup demo test test-slow lint clean
+setup: $(READY)
+
+$(READY): pyproject.toml setup.py $(wildcard requirements/*.txt)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c requirements/constraints.txt -e ".[demo,dev]"
+	touch $@
+
+# Prepare cartoon faces, grow 4 -> 32 px, and print the paths of the pictures.
+demo: $(READY)
+	PATH="$(abspath $(BIN)):$$PATH" DEMO="$(DEMO)" bash demo.sh
+
+# The fast tests, the style checks: under ten minutes.
+test: $(READY) lint
+	$(BIN)/python -m pytest -m "not slow" -n 2 -q
+
+# All nine stages, kills, long resumes.
+test-slow: $(READY)
+	$(BIN)/python -m pytest -m slow -q
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+clean:
+	rm -rf $(VENV) $(DEMO) build *.egg-info

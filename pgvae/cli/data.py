@@ -1,0 +1,186 @@
+"""`pgvae data`: prepare sets of images and look at them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pgvae.config import check_resolution, require
+from pgvae.data import Store, prepared_in, recipes
+from pgvae.data.prepare import CODECS, Options, Recipe, prepare
+from pgvae.data.store import REJECTS
+from pgvae.errors import InputError, PgvaeError
+
+_DATA_ROOT = click.option("--data-root", type=click.Path(path_type=Path), default=Path("datasets"),
+                          help="Where prepared sets are.")  # fmt: skip
+_AVATAR_RESOLUTION = 64
+
+
+@click.group()
+def data() -> None:
+    """Prepare sets of images, list them, check them."""
+
+
+# fmt: off
+@data.command("prepare")
+@click.argument("what", metavar="RECIPE|PATH")
+@click.option("--source", type=click.Path(path_type=Path), metavar="PATH",
+              help="Folder or zip that a recipe reads.")
+@click.option("--name", help="Name of the set.  [default: the recipe's or the folder's]")
+@click.option("--resolution", type=int, metavar="R",
+              help="Highest resolution, a power of two.  [default: the images']")
+@click.option("--count", type=click.IntRange(min=1), metavar="N", default=10_000,
+              help="How many avatars to draw.")
+@click.option("--seed", type=click.IntRange(min=0), default=0,
+              help="Of the avatars and of the split.")
+@_DATA_ROOT
+@click.option("--labels", type=click.Path(path_type=Path), metavar="CSV",
+              help="Labels: a csv with the file name in its first column (or `name`, `file`).")
+@click.option("--attributes", metavar="A,B",
+              help="Columns of the labels to keep.  [default: all that are numbers]")
+@click.option("--crop", type=click.Choice(["center", "celeba", "pad"]),
+              help="Central square, CelebA's central 178 px, or white borders.  "
+                   "[default: the recipe's, else center]")
+@click.option("--val-fraction", type=float, default=0.05, help="Share of images held out.")
+@click.option("--split-by", metavar="COLUMN",
+              help="Hold out by the values of this column: one person on one side.")
+@click.option("--split-protocol", type=click.Choice([*recipes.CELEBAHQ_TRAIN]), default="pioneer",
+              help="Of celebahq: 27,000 / 3,000 or 29,000 / 1,000.")
+@click.option("--grayscale", is_flag=True, help="Store one channel.")
+@click.option("--codec", type=click.Choice(CODECS), default="webp",
+              help="Above 128 px; webp and png are lossless, jpeg is quality 95.")
+@click.option("--upscale", is_flag=True, help="Enlarge images below the resolution.")
+@click.option("--skip-bad", is_flag=True, help="Leave out images that cannot be used.")
+@click.option("--max-bad", type=click.IntRange(min=0), metavar="N",
+              help="With --skip-bad, stop after so many.")
+@click.option("--workers", type=click.IntRange(min=0), metavar="W",
+              help="Processes.  [default: one for each CPU core]")
+@click.option("--force", is_flag=True, help="Replace a set of that name.")
+# fmt: on
+def prepare_command(what: str, data_root: Path, force: bool, **options: Any) -> None:
+    """Turn images into a multi-resolution set that training reads.
+
+    RECIPE is one of avatars, celebahq, celeba, folder; PATH a folder or zip of images.
+
+    Examples: pgvae data prepare photos/ --name mine --resolution 128
+
+    pgvae data prepare avatars --resolution 64 --count 10000
+    """
+    if options["resolution"] is not None:
+        check_resolution(options["resolution"])
+    recipe = _recipe(what, options)
+    chosen = Options(
+        resolution=options["resolution"] or getattr(recipe.source, "resolution", None),
+        crop=options["crop"] or recipe.crop,
+        channels=1 if options["grayscale"] else 3,
+        codec=options["codec"],
+        upscale=options["upscale"],
+        skip_bad=options["skip_bad"],
+        max_bad=options["max_bad"],
+        seed=options["seed"],
+        about={"recipe": what if what in recipes.NEEDS else "folder"},
+        **({} if options["workers"] is None else {"workers": options["workers"]}),
+    )
+    store = prepare(recipe, chosen, data_root, force=force, say=click.echo)
+    counts = store.manifest["splits"]
+    click.echo(
+        f"{store.path}: {len(store):,} images ({counts['train']:,} train, {counts['val']:,} val) "
+        f"at {store.resolutions[0]} to {store.resolutions[-1]} px"
+        + (f", labels {', '.join(store.attributes)}" if store.attributes else "")
+    )
+
+
+@data.command()
+@click.argument("name", metavar="NAME|PATH")
+@_DATA_ROOT
+def info(name: str, data_root: Path) -> None:
+    """Show what is in a prepared set.
+
+    Example: pgvae data info avatars
+    """
+    store = _store(name, data_root)
+    manifest = store.manifest
+    click.echo(f"{store.name} in {store.path}, digest {store.digest[:16]}")
+    click.echo(f"images      {len(store):,}: " + ", ".join(
+        f"{count:,} {split}" for split, count in manifest["splits"].items()
+    ))
+    click.echo(f"channels    {store.channels}, crop {manifest['crop']}, seed {manifest['seed']}")
+    for resolution in store.resolutions:
+        size = manifest["files"][f"{resolution:04d}/data.mdb"]["size"]
+        codec = manifest["codecs"][str(resolution)]
+        click.echo(f"{resolution:>6} px   {codec:<5} {size / 2**20:>10,.1f} MiB")
+    for index, attribute in enumerate(store.attributes):
+        click.echo(f"label       {attribute}: mean {store.labels[:, index].mean():.3f}")
+    click.echo(f"duplicates  {manifest['duplicates']:,}")
+    click.echo(f"left out    {manifest['rejected']:,}")
+    for line in (store.path / REJECTS).read_text(encoding="utf-8").splitlines()[:10]:
+        reject = json.loads(line)
+        click.echo(f"            {reject['name']}: {reject['reason']}")
+
+
+@data.command()
+@click.argument("name", metavar="NAME|PATH")
+@_DATA_ROOT
+def verify(name: str, data_root: Path) -> None:
+    """Read all of a prepared set and check every sum; exit code 3 where one is wrong.
+
+    Example: pgvae data verify avatars
+    """
+    store = _store(name, data_root)
+    store.verify()
+    click.echo(f"{store.name}: {len(store):,} images at {len(store.resolutions)} sizes are whole")
+
+
+@data.command("list")
+@_DATA_ROOT
+def list_command(data_root: Path) -> None:
+    """List the prepared sets.
+
+    Example: pgvae data list
+    """
+    names = prepared_in(data_root)
+    if not names:
+        click.echo(f"nothing is prepared in {data_root}")
+    for name in names:
+        try:
+            store = Store(data_root / name)
+        except PgvaeError as error:
+            click.echo(f"{name:<24} unusable: {error}")
+            continue
+        click.echo(f"{name:<24} {len(store):>9,} images up to {store.resolutions[-1]} px")
+
+
+def _recipe(what: str, options: dict[str, Any]) -> Recipe:
+    """The recipe of that name, or `folder` for a path."""
+    split = recipes.Split(options["val_fraction"], options["split_by"], options["seed"])
+    chosen = tuple(filter(None, (options["attributes"] or "").split(",")))
+    source: Path | None = options["source"]
+    name = options["name"] or what
+    if what == "avatars":
+        resolution = options["resolution"] or _AVATAR_RESOLUTION
+        return recipes.avatars(name, options["count"], options["seed"], resolution, split)
+    if what not in recipes.NEEDS:
+        path = source or Path(what)
+        return recipes.folder(
+            options["name"] or path.resolve().stem, path, split, options["labels"], chosen
+        )
+    if source is None:
+        raise InputError(f"recipe {what} needs its images: give {recipes.NEEDS[what]}")
+    if what == "celebahq":
+        return recipes.celebahq(name, source, options["split_protocol"])
+    if what == "celeba":
+        return recipes.celeba(name, source, chosen)
+    return recipes.folder(
+        options["name"] or source.resolve().stem, source, split, options["labels"], chosen
+    )
+
+
+def _store(name: str, data_root: Path) -> Store:
+    """A prepared set by name or by path."""
+    for path in (data_root / name, Path(name)):
+        if path.is_dir():
+            return Store(path)
+    names = ", ".join(prepared_in(data_root)) or "nothing"
+    require(False, f"no prepared set {name!r} in {data_root}: there is {names}")
+    raise AssertionError

@@ -1,0 +1,104 @@
+"""What `--dataset` may be: a prepared set by name or path, or plain images."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from pgvae.config import nearest
+from pgvae.data import images
+from pgvae.data.prepare import Options, prepare
+from pgvae.data.recipes import NEEDS, Split, folder
+from pgvae.data.sources import nearest_parent, open_source
+from pgvae.data.store import MANIFEST, Store
+from pgvae.errors import InputError
+
+
+def prepared_in(data_root: Path) -> list[str]:
+    """Names of the finished sets in a data root."""
+    return sorted(p.parent.name for p in data_root.glob(f"*/{MANIFEST}"))
+
+
+def open_dataset(
+    name_or_path: str,
+    data_root: str | Path = "datasets",
+    resolution: int | None = None,
+    say: Callable[[str], None] = print,
+) -> Store:
+    """The store that a user means by a name, or by a path of a store, a folder or a zip.
+
+    Plain images are prepared on first use, under a name with a hash of their path, files and
+    resolution, so that the next run finds them. Raises InputError with the command to run where
+    nothing is prepared.
+    """
+    data_root, path = Path(data_root), Path(name_or_path)
+    if (data_root / name_or_path / MANIFEST).is_file():
+        return Store(data_root / name_or_path)
+    if (path / MANIFEST).is_file():
+        return Store(path)
+    if (data_root / f"{name_or_path}.tmp").is_dir():
+        raise InputError(
+            f"{name_or_path} is half-prepared in {data_root}: rerun "
+            f"`pgvae data prepare {name_or_path}` and let it finish"
+        )
+    if path.is_dir() or path.is_file():
+        return _prepared_on_first_use(path, data_root, resolution, say)
+    if name_or_path in NEEDS:
+        raise InputError(
+            f"{name_or_path} is not prepared in {data_root}: run `pgvae data prepare "
+            f"{name_or_path} {NEEDS[name_or_path]} --data-root {data_root}`"
+        )
+    if "/" in name_or_path or path.suffix == ".zip":
+        raise InputError(f"no such data set: {path} ({nearest_parent(path)})")
+    known = prepared_in(data_root)
+    hint = nearest(name_or_path, known) if known else "nothing is prepared there yet"
+    raise InputError(
+        f"no data set {name_or_path!r} in {data_root} ({hint}), and no such folder or zip: run "
+        f"`pgvae data prepare PATH --name {name_or_path} --data-root {data_root}`"
+    )
+
+
+def load_images(
+    paths: list[Path], resolution: int, channels: int = 3, crop: images.Crop = "center"
+) -> tuple[np.ndarray, list[str]]:
+    """Any images, of files, folders or zips: uint8 [N, C, R, R] fitted by `crop`, and names.
+
+    The same rules as for training data, but small images are enlarged. Raises InputError for a
+    path without images and for the first file that cannot be decoded.
+    """
+    pixels, names = [], []
+    for path in paths:
+        for name, data in _files_of(Path(path)):
+            try:
+                image = images.decode(data).image
+                fitted = images.fit(image, resolution, crop, upscale=True)
+            except images.RejectError as error:
+                raise InputError(f"{name}: {error}") from error
+            pixels.append(images.to_pixels(fitted, channels))
+            names.append(name)
+    return np.stack(pixels), names
+
+
+def _files_of(path: Path):
+    """(name, bytes) of one file, or of each image in a folder or zip."""
+    if path.is_file() and path.suffix.lower() != ".zip":
+        yield str(path), path.read_bytes()
+        return
+    source = open_source(path)
+    for index, name in enumerate(source.names):
+        yield name, source.read(index)
+
+
+def _prepared_on_first_use(
+    path: Path, data_root: Path, resolution: int | None, say: Callable[[str], None]
+) -> Store:
+    fingerprint = [str(path.resolve()), open_source(path).fingerprint(), resolution]
+    short = hashlib.sha256(json.dumps(fingerprint).encode()).hexdigest()[:8]
+    name = f"{path.resolve().stem}-{short}"
+    if (data_root / name / MANIFEST).is_file():
+        return Store(data_root / name)
+    say(f"preparing {path} as {data_root / name} (5 % of the images are held out)")
+    options = Options(resolution=resolution)
+    return prepare(folder(name, path, Split()), options, data_root, say=say)

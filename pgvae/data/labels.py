@@ -1,0 +1,196 @@
+"""Labels of a set, and its split into training and validation images."""
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+import numpy as np
+
+from pgvae.data.sources import IMAGE_SUFFIXES
+from pgvae.errors import InputError
+
+_NAME_COLUMNS = ("name", "file", "filename", "image", "image_id")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Labels for each image, in the order of its names.
+
+    attributes: names of the numeric columns.
+    values:     float32 [N, K].
+    columns:    every column as text, by name: what `--split-by` can group on.
+    """
+
+    attributes: tuple[str, ...]
+    values: np.ndarray
+    columns: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+def no_labels(count: int) -> Table:
+    """The table of a set without labels: [N, 0]."""
+    return Table((), np.zeros((count, 0), np.float32))
+
+
+def from_csv(text: str, names: Sequence[str], chosen: Sequence[str] = ()) -> Table:
+    """Labels from a csv whose first row has the column names.
+
+    The file name is in the column called name, file, filename, image or image_id, else in the
+    first; with or without folder and extension. Numeric columns are attributes, or those of
+    `chosen`. Raises InputError for images without a row, rows without an image, a name that
+    stands twice, and values that are empty or not finite, with the first five names.
+    """
+    rows = list(csv.reader(io.StringIO(text)))
+    rows = [row for row in rows if row]
+    if len(rows) < 2:
+        raise InputError("the labels file has no rows: give a header and one row per image")
+    header = [cell.strip() for cell in rows[0]]
+    ragged = [row[0] for row in rows[1:] if len(row) != len(header)]
+    if ragged:
+        raise InputError(f"labels: rows without {len(header)} cells: {some(ragged)}")
+    name_column = next((header.index(c) for c in _NAME_COLUMNS if c in header), 0)
+    ordered = _in_order([row[name_column] for row in rows[1:]], names)
+    columns = {
+        column: [rows[1 + row][i].strip() for row in ordered]
+        for i, column in enumerate(header)
+        if i != name_column
+    }
+    return _numeric(columns, names, chosen)
+
+
+def from_celeba(text: str, names: Sequence[str], chosen: Sequence[str] = ()) -> Table:
+    """CelebA's list_attr_celeba.txt: a count, 40 names, then a name and 40 values of +-1.
+
+    -> 1 where it says 1, 0 where it says -1. Rows of other images are passed over.
+    """
+    lines = [line.split() for line in text.splitlines() if line.strip()]
+    attributes, by_name = lines[1], {row[0]: row[1:] for row in lines[2:]}
+    missing = [name for name in names if PurePosixPath(name).name not in by_name]
+    if missing:
+        raise InputError(f"list_attr_celeba.txt has no row for {some(missing)}")
+    rows = [by_name[PurePosixPath(name).name] for name in names]
+    columns = {a: [str(int(r[i] == "1")) for r in rows] for i, a in enumerate(attributes)}
+    return _numeric(columns, names, chosen)
+
+
+def from_dataset_json(text: str, names: Sequence[str]) -> Table:
+    """StyleGAN's dataset.json: {"labels": [[name, int or [float, ...]], ...]}.
+
+    A class becomes one 0/1 attribute for each class (class0, class1, ...), a vector label0,
+    label1, ...; "labels": null is a set without labels. InputError as for `from_csv`.
+    """
+    try:
+        pairs = json.loads(text).get("labels")
+        if pairs is None:
+            return no_labels(len(names))
+        labels = dict(pairs)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"dataset.json cannot be read: {error}") from error
+    order = _in_order(list(labels), names)
+    values = [list(labels.values())[i] for i in order]
+    if all(isinstance(value, int) for value in values):
+        classes = max(values) + 1
+        if min(values) < 0 or classes > 10_000:
+            raise InputError("dataset.json: classes must be 0, 1, 2, ...")
+        return Table(
+            tuple(f"class{i}" for i in range(classes)),
+            np.eye(classes, dtype=np.float32)[values],
+        )
+    try:
+        array = np.array(values, np.float32)
+    except (ValueError, TypeError) as error:
+        raise InputError("dataset.json: labels must all be ints, or vectors of one length") from (
+            error
+        )
+    if array.ndim != 2:
+        raise InputError("dataset.json: labels must all be ints, or vectors of one length")
+    _check_finite(array, names)
+    return Table(tuple(f"label{i}" for i in range(array.shape[1])), array)
+
+
+def split_by_fraction(
+    count: int, fraction: float, seed: int, groups: Sequence[str] | None = None
+) -> np.ndarray:
+    """uint8 [N], 1 for validation: about `fraction` of the images, or of the groups.
+
+    All images of a group (one person, say) fall on one side. At least one image or group on
+    each side where there are two or more.
+    """
+    units, of_image = np.unique(np.arange(count) if groups is None else groups, return_inverse=True)
+    order = np.random.default_rng([seed, 0x5B117]).permutation(len(units))
+    held = min(max(round(fraction * len(units)), 1), len(units) - 1) if fraction > 0 else 0
+    chosen = np.zeros(len(units), np.uint8)
+    chosen[order[:held]] = 1
+    return chosen[of_image]
+
+
+def split_by_order(count: int, train: int) -> np.ndarray:
+    """uint8 [N], 1 for validation: all images from number `train` on."""
+    return (np.arange(count) >= train).astype(np.uint8)
+
+
+def some(names: Sequence[str]) -> str:
+    """The first five names, and how many more."""
+    more = f" and {len(names) - 5:,} more" if len(names) > 5 else ""
+    return ", ".join(repr(name) for name in names[:5]) + more
+
+
+def _stem(name: str) -> str:
+    path = PurePosixPath(name.strip())
+    return str(path.with_suffix("") if path.suffix.lower() in IMAGE_SUFFIXES else path)
+
+
+def _in_order(labelled: Sequence[str], names: Sequence[str]) -> list[int]:
+    """For each of `names` the row that speaks of it: by path, or by the file's own name."""
+    by_stem: dict[str, int] = {}
+    for row, label in enumerate(labelled):
+        if _stem(label) in by_stem:
+            raise InputError(f"labels: {label!r} stands twice")
+        by_stem[_stem(label)] = row
+    rows = [by_stem.get(_stem(n), by_stem.get(PurePosixPath(_stem(n)).name)) for n in names]
+    missing = [name for name, row in zip(names, rows, strict=True) if row is None]
+    if missing:
+        raise InputError(f"labels are missing for {some(missing)}")
+    used = set(rows)
+    extra = [label for row, label in enumerate(labelled) if row not in used]
+    if extra:
+        raise InputError(f"labels speak of images that are not there: {some(extra)}")
+    return [row for row in rows if row is not None]
+
+
+def _numeric(
+    columns: Mapping[str, Sequence[str]], names: Sequence[str], chosen: Sequence[str]
+) -> Table:
+    """The numeric columns (or the chosen ones) as attributes."""
+    unknown = [name for name in chosen if name not in columns]
+    if unknown:
+        raise InputError(f"no label column {some(unknown)}: there are {', '.join(columns)}")
+    attributes, values = [], []
+    for name in chosen or columns:
+        cells = columns[name]
+        numbers = [_number(cell) for cell in cells]
+        if all(number is None for number in numbers) and name not in chosen:
+            continue  # a column of words: of use to --split-by alone
+        wrong = [n for n, number in zip(names, numbers, strict=True) if number is None]
+        if wrong:
+            raise InputError(f"label {name!r} is not a number for {some(wrong)}")
+        attributes.append(name)
+        values.append(numbers)
+    array = np.array(values, np.float32).reshape(len(values), len(names)).T.copy()
+    _check_finite(array, names)
+    return Table(tuple(attributes), array, columns)
+
+
+def _number(cell: str) -> float | None:
+    try:
+        return float(cell)
+    except ValueError:
+        return None
+
+
+def _check_finite(values: np.ndarray, names: Sequence[str]) -> None:
+    wrong = [names[i] for i in np.flatnonzero(~np.isfinite(values).all(axis=1))]
+    if wrong:
+        raise InputError(f"labels are NaN or infinite for {some(wrong)}")

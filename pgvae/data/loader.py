@@ -1,0 +1,110 @@
+"""Batches of training images, as a pure function of how many images were seen before."""
+
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pgvae.data.store import Store
+from pgvae.types import Batch
+
+
+def fade_images(images: Tensor, alpha: float) -> Tensor:
+    """lerp(up2(down2(x)), x, alpha): [N, C, R, R] -> the same (PGGAN, section 2).
+
+    At alpha 0 the images show what the stage before could; at alpha 1 they are themselves.
+    """
+    if alpha >= 1:
+        return images
+    coarse = F.interpolate(F.avg_pool2d(images, 2), scale_factor=2)
+    return torch.lerp(coarse, images, alpha)
+
+
+class Loader:
+    """Draws batches from one split of a store.
+
+    Image i of a batch is number p = images_seen + i of the run: of epoch p // n, at place p % n
+    of a permutation drawn from (seed, epoch), flipped or not by a bit from (seed, epoch) too. So
+    a resumed run sees the same next images. The next batch is read in the background.
+
+    mirror:  whether to flip images left to right with probability 1/2.
+    workers: threads that decode (only resolutions that are not stored raw).
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        split: str = "train",
+        seed: int = 0,
+        mirror: bool = False,
+        workers: int = 0,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self._store = store
+        self._indices = store.split(split)
+        if len(self._indices) == 0:
+            raise ValueError(f"{store.name} has no images in split {split!r}")
+        self._seed, self._mirror, self._workers = seed, mirror, workers
+        self._device = torch.device(device)
+        self._epochs: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self._thread = ThreadPoolExecutor(1)
+        self._next: tuple[tuple[int, int, int], Future] | None = None
+
+    def batch(
+        self, images_seen: int, batch_size: int, resolution: int, alpha: float = 1.0
+    ) -> Batch:
+        """Images images_seen .. images_seen + batch_size - 1 of the run, faded by `alpha`.
+
+        -> [N, C, R, R] float32 in [-1, 1], channels_last, on the device; labels [N, K] or None.
+        """
+        wanted = (images_seen, batch_size, resolution)
+        if self._next is not None and self._next[0] == wanted:
+            pixels, labels = self._next[1].result()
+        else:
+            self._drop_next()
+            pixels, labels = self._read(*wanted)
+        following = (images_seen + batch_size, batch_size, resolution)
+        self._next = (following, self._thread.submit(self._read, *following))
+        images = torch.from_numpy(pixels).to(self._device).float().div_(127.5).sub_(1)
+        images = images.contiguous(memory_format=torch.channels_last)
+        known = torch.from_numpy(labels).to(self._device) if labels.shape[1] else None
+        return Batch(fade_images(images, alpha), known)
+
+    def close(self) -> None:
+        """Stop the background thread."""
+        self._drop_next()
+        self._thread.shutdown()
+
+    def _drop_next(self) -> None:
+        if self._next is not None:
+            self._next[1].cancel() or self._next[1].exception()
+            self._next = None
+
+    def _read(self, images_seen: int, count: int, resolution: int) -> tuple[np.ndarray, np.ndarray]:
+        """Pixels uint8 [N, C, R, R] and labels float32 [N, K], before any device."""
+        n = len(self._indices)
+        places = np.arange(images_seen, images_seen + count)
+        chosen, flips = [], []
+        for epoch in np.unique(places // n):
+            order, flipped = self._epoch(int(epoch))
+            here = places[places // n == epoch] % n
+            chosen.append(order[here])
+            flips.append(flipped[here])
+        indices, flip = np.concatenate(chosen), np.concatenate(flips)
+        pixels = self._store.get_many(indices, resolution, self._workers)
+        if self._mirror:
+            pixels[flip] = pixels[flip][..., ::-1]
+        return pixels, self._store.labels[indices]
+
+    def _epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """Order of the images in an epoch, and which of its places are flipped."""
+        if epoch not in self._epochs:
+            rng = np.random.default_rng([self._seed, epoch])
+            order = rng.permutation(self._indices)
+            flips = rng.random(len(order)) < 0.5
+            kept = {e: v for e, v in self._epochs.items() if e >= epoch - 1}
+            self._epochs = {**kept, epoch: (order, flips)}
+        return self._epochs[epoch]

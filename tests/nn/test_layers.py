@@ -1,0 +1,118 @@
+"""Weight layers: equalized learning rate, spectral norm, and the generator's first layer."""
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from pgvae.nn.layers import EqualizedWeight, LatentTo4x4, SpectralWeight, matrix_of
+
+
+def seeded(build, *arguments, seed: int = 0):
+    """`build(*arguments)` with weights from `seed`, the global generator left alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build(*arguments)
+
+
+def randn(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize(("inputs", "outputs", "kernel"), [(40, 30, 3), (25, 60, 4), (300, 20, 1)])
+def test_equalized_weights_have_hes_deviation_at_run_time(inputs, outputs, kernel) -> None:
+    layer = seeded(EqualizedWeight, inputs, outputs, kernel)
+    weight = layer()
+    assert weight.shape == (outputs, inputs, kernel, kernel)
+    scale = math.sqrt(2 / (inputs * kernel * kernel))
+    torch.testing.assert_close(weight, layer.weight * scale, rtol=1e-6, atol=0)
+    assert weight.std().item() == pytest.approx(scale, rel=0.05)
+    assert layer.weight.std().item() == pytest.approx(1.0, rel=0.05)
+    assert abs(layer.weight.mean().item()) < 0.05
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_matrix_of_a_weight_has_a_row_for_each_output(layout) -> None:
+    weight = randn(5, 3, 2, 4).to(memory_format=layout)
+    matrix = matrix_of(weight)
+    assert matrix.shape == (5, 24)
+    for o in range(5):
+        expected = [weight[o, i, h, w] for h in range(2) for w in range(4) for i in range(3)]
+        assert matrix[o].tolist() == [x.item() for x in expected]
+
+
+@pytest.mark.parametrize(("inputs", "outputs", "kernel"), [(5, 7, 3), (6, 2, 4), (3, 1, 3)])
+def test_sigma_becomes_the_largest_singular_value(inputs, outputs, kernel) -> None:
+    layer = seeded(SpectralWeight, inputs, outputs, kernel)
+    for _ in range(500):
+        layer.iterate()
+    sigma = torch.linalg.matrix_norm(layer.weight.detach().double().flatten(1), 2)
+    weight = layer()
+    assert weight.shape == (outputs, inputs, kernel, kernel)
+    torch.testing.assert_close(weight.double(), layer.weight.double() / sigma, rtol=1e-5, atol=1e-7)
+    norm = torch.linalg.matrix_norm(weight.detach().flatten(1), 2).item()
+    assert norm == pytest.approx(1.0, rel=1e-5)
+
+
+def test_a_new_spectral_weight_is_nearly_normal_already() -> None:
+    """A sigma of random vectors would be far too small, and the first step would explode."""
+    norms = []
+    for seed in range(5):
+        weight = seeded(SpectralWeight, 16, 16, 3, seed=seed)()
+        norms.append(torch.linalg.matrix_norm(weight.detach().flatten(1), 2).item())
+    assert all(0.99 < norm < 1.5 for norm in norms), norms
+
+
+def test_one_iteration_is_one_step_of_the_power_method() -> None:
+    layer = seeded(SpectralWeight, 4, 6, 3)
+    matrix = matrix_of(layer.weight.detach()).double()
+    u = layer.u.double().clone()
+    layer.iterate()
+    v = matrix.T @ u
+    v = v / v.norm()
+    torch.testing.assert_close(layer.v.double(), v, rtol=1e-5, atol=1e-6)
+    u = matrix @ v
+    torch.testing.assert_close(layer.u.double(), u / u.norm(), rtol=1e-5, atol=1e-6)
+
+
+def test_spectral_vectors_do_not_move_in_use_and_are_saved() -> None:
+    layer = seeded(SpectralWeight, 4, 6, 3)
+    before = {k: v.clone() for k, v in layer.state_dict().items()}
+    assert {"weight", "u", "v"} <= set(before)
+    for mode in (True, False):
+        layer.train(mode)()
+    assert all(torch.equal(layer.state_dict()[k], v) for k, v in before.items())
+    layer.iterate()
+    assert not torch.equal(layer.u, before["u"])
+    assert not torch.equal(layer.v, before["v"])
+    assert torch.equal(layer.weight, before["weight"])
+
+
+def test_the_gradient_of_a_spectral_weight_passes_through_sigma_but_not_its_vectors() -> None:
+    """Miyato et al., eq. 12: d(W / sigma) with sigma = u' W v and u, v constant."""
+    layer = seeded(SpectralWeight, 3, 4, 3)
+    incoming = randn(4, 3, 3, 3, seed=1)
+    (actual,) = torch.autograd.grad(layer(), layer.weight, incoming)
+    rows = incoming.permute(0, 2, 3, 1).flatten(1)
+    matrix = layer.weight.detach().permute(0, 2, 3, 1).flatten(1)
+    sigma = layer.u @ matrix @ layer.v
+    expected = rows / sigma - (rows * matrix).sum() / sigma**2 * torch.outer(layer.u, layer.v)
+    actual = actual.permute(0, 2, 3, 1).flatten(1)
+    torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("latent_norm", [1.0, math.sqrt(6)])
+def test_the_first_layer_is_a_4x4_convolution_on_one_padded_pixel(latent_norm) -> None:
+    layer = seeded(LatentTo4x4, 6, 5, latent_norm)
+    latents = randn(3, 6, seed=1)
+    kernel = layer.weight.transpose(0, 1).flip(2, 3) * math.sqrt(2) / latent_norm
+    expected = F.conv2d(latents[:, :, None, None], kernel, padding=3)
+    torch.testing.assert_close(layer(latents), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("latent_norm", [1.0, math.sqrt(64)])
+def test_latents_of_the_expected_length_give_outputs_of_variance_two(latent_norm) -> None:
+    layer = seeded(LatentTo4x4, 64, 200, latent_norm)
+    latents = F.normalize(randn(50, 64, seed=1)) * latent_norm
+    assert layer(latents).var().item() == pytest.approx(2.0, rel=0.05)

@@ -1,0 +1,150 @@
+"""Terms that objectives share, against closed forms."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from pgvae.objectives import terms
+
+
+def rng(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def randn(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=rng(seed), dtype=torch.float64)
+
+
+# --- priors
+
+
+@pytest.mark.parametrize("d", [2, 5, 512])
+def test_the_sphere_prior_has_unit_length_and_no_direction(d: int) -> None:
+    z = terms.sample_prior("sphere", 4000, d, rng())
+    assert z.shape == (4000, d)
+    assert z.dtype == torch.float32
+    torch.testing.assert_close(z.norm(dim=1), torch.ones(4000), rtol=0, atol=1e-6)
+    assert z.mean(0).abs().max() < 6 / math.sqrt(4000 * d)
+    torch.testing.assert_close(z.var(0), torch.full((d,), 1 / d), rtol=0.2, atol=0)
+
+
+def test_the_sphere_prior_is_uniform_and_not_a_projected_cube() -> None:
+    """On the circle every angle is as likely as any other."""
+    z = terms.sample_prior("sphere", 40_000, 2, rng())
+    angles = torch.atan2(z[:, 1], z[:, 0]).numpy()
+    share, _ = np.histogram(angles, bins=16, range=(-np.pi, np.pi))
+    assert np.abs(share / 40_000 * 16 - 1).max() < 0.08
+
+
+def test_the_gaussian_prior_is_standard_normal() -> None:
+    z = terms.sample_prior("gaussian", 20_000, 4, rng())
+    assert z.shape == (20_000, 4)
+    assert z.mean(0).abs().max() < 0.03
+    torch.testing.assert_close(z.T.cov(), torch.eye(4), rtol=0, atol=0.05)
+    assert abs(z.pow(4).mean().item() - 3) < 0.15
+
+
+@pytest.mark.parametrize("head", ["sphere", "gaussian"])
+def test_the_prior_is_seeded_by_its_generator_alone(head: str) -> None:
+    before = torch.random.get_rng_state()
+    first, again, other = (terms.sample_prior(head, 5, 3, rng(seed)) for seed in (1, 1, 2))
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_successive_draws_differ() -> None:
+    source = rng()
+    first, second = (terms.sample_prior("sphere", 5, 3, source) for _ in range(2))
+    assert not torch.equal(first, second)
+
+
+# --- divergences
+
+
+def test_gaussian_kl_is_torchs_divergence_of_two_normals() -> None:
+    mu, logvar = randn(6, 4, seed=1), randn(6, 4, seed=2)
+    normal = torch.distributions.Normal
+    expected = torch.distributions.kl_divergence(normal(mu, (logvar / 2).exp()), normal(0.0, 1.0))
+    torch.testing.assert_close(terms.gaussian_kl(mu, logvar), expected.sum(1))
+
+
+def test_gaussian_kl_is_zero_at_the_prior() -> None:
+    assert terms.gaussian_kl(torch.zeros(2, 3), torch.zeros(2, 3)).tolist() == [0.0, 0.0]
+
+
+def test_moment_kl_sums_the_divergence_of_each_dimension() -> None:
+    z = randn(7, 5, seed=1)
+    mean, var = z.mean(0), z.var(0, correction=0)
+    expected = (-0.5 * var.log() + (var + mean**2) / 2 - 0.5).sum()
+    torch.testing.assert_close(terms.moment_kl(z), expected)
+
+
+def test_moment_kl_on_the_sphere_is_the_sum_of_log_variances() -> None:
+    """sum_d (s_d^2 + m_d^2) = 1 there, so KL = 1/2 - d/2 - 1/2 sum_d log v_d."""
+    z = F.normalize(randn(50, 8, seed=1))
+    expected = 0.5 - 4 - 0.5 * z.var(0, correction=0).log().sum()
+    torch.testing.assert_close(terms.moment_kl(z), expected)
+
+
+def test_moment_kl_on_the_sphere_is_least_for_equal_variances() -> None:
+    d = 8
+    least = 0.5 - d / 2 + d / 2 * math.log(d)
+    corners = torch.tensor([[(-1.0) ** (i >> k & 1) for k in range(d)] for i in range(2**d)])
+    corners = corners.double() / math.sqrt(d)
+    assert terms.moment_kl(corners).item() == pytest.approx(least, rel=1e-12)
+    assert terms.moment_kl(F.normalize(randn(50, d, seed=1))).item() > least
+
+
+def test_moment_kl_refuses_one_sample() -> None:
+    with pytest.raises(ValueError, match="1"):
+        terms.moment_kl(randn(1, 4))
+
+
+# --- reconstruction errors
+
+
+def test_cosine_distance_is_a_mean_over_the_batch_from_0_to_2() -> None:
+    a = F.normalize(randn(6, 5, seed=1))
+    assert terms.cosine_distance(a, a).item() == pytest.approx(0.0, abs=1e-12)
+    assert terms.cosine_distance(a, -a).item() == pytest.approx(2.0)
+    b = F.normalize(randn(6, 5, seed=2))
+    expected = np.mean([1 - np.dot(p, q) for p, q in zip(a.numpy(), b.numpy(), strict=True)])
+    assert terms.cosine_distance(a, b).item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_mean_abs_error_is_a_mean_over_batch_and_pixels() -> None:
+    x, y = randn(3, 2, 4, 5, seed=1), randn(3, 2, 4, 5, seed=2)
+    expected = np.abs(x.numpy() - y.numpy()).sum() / (3 * 2 * 4 * 5)
+    assert terms.mean_abs_error(x, y).item() == pytest.approx(expected, rel=1e-12)
+
+
+def pixels(kind: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """The error of each pixel."""
+    if kind == "mse":
+        return (x - y) ** 2
+    if kind == "l1":
+        return np.abs(x - y)
+    p, q = (x + 1) / 2, (y + 1) / 2
+    return -p * np.log(q) - (1 - p) * np.log(1 - q)
+
+
+@pytest.mark.parametrize("kind", ["mse", "l1", "bce"])
+def test_pixel_sum_is_a_sum_over_pixels_and_a_mean_over_the_batch(kind: str) -> None:
+    x, y = (torch.tanh(randn(3, 2, 4, 5, seed=seed)).float() for seed in (1, 2))
+    expected = pixels(kind, x.double().numpy(), y.double().numpy()).sum() / 3
+    assert terms.pixel_sum(kind, x, y).item() == pytest.approx(expected, rel=2e-6)
+
+
+def test_cross_entropy_of_saturated_pixels_is_finite() -> None:
+    """A tanh output reaches -1 and 1 exactly in float32."""
+    x = torch.tensor([-1.0, 1.0, -1.0, 1.0]).view(1, 1, 2, 2)
+    x_r = torch.tensor([-1.0, 1.0, 1.0, -1.0]).view(1, 1, 2, 2).requires_grad_()
+    loss = terms.pixel_sum("bce", x, x_r)
+    loss.backward()
+    assert loss.isfinite()
+    assert loss > 1
+    assert x_r.grad.isfinite().all()

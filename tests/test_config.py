@@ -1,0 +1,218 @@
+"""Settings: what they refuse, and their way through JSON."""
+
+import json
+import math
+
+import pytest
+
+from pgvae.config import (
+    ModelConfig,
+    RunConfig,
+    check_resolution,
+    from_dict,
+    nearest,
+    require,
+    resolutions_between,
+)
+from pgvae.errors import InputError
+from pgvae.schedule import PRESETS, from_preset
+
+
+def run_config(**changes) -> RunConfig:
+    values = {
+        "dataset": "faces",
+        "dataset_digest": "abc123",
+        "model": ModelConfig(resolution=16, latent_dim=8, order="act_norm"),
+        "schedule": from_preset(PRESETS["pioneer"], (4, 8, 16), grown_weights={"lambda_x": 1.5}),
+        "objective": {"name": "pioneer", "lambda_x": 10.0, "lambda_z": 1000.0},
+        "betas": (0.0, 0.99),
+        "seed": 7,
+        "mirror": True,
+    }
+    return RunConfig(**{**values, **changes})
+
+
+# --- resolutions
+
+
+@pytest.mark.parametrize("resolution", [4, 8, 16, 32, 64, 128, 256, 512, 1024])
+def test_powers_of_two_from_4_to_1024_are_resolutions(resolution: int) -> None:
+    assert check_resolution(resolution) == resolution
+    assert ModelConfig(resolution=resolution).resolution == resolution
+
+
+@pytest.mark.parametrize(("resolution", "hint"), [(100, "64 or 128"), (5, "4 or 8")])
+def test_another_resolution_is_refused_with_its_neighbours(resolution, hint) -> None:
+    with pytest.raises(InputError, match=f"{resolution}.*{hint}"):
+        check_resolution(resolution)
+
+
+@pytest.mark.parametrize("resolution", [0, -8, 2, 3, 1025, 2048, math.nan])
+def test_a_resolution_out_of_range_is_refused_with_the_range(resolution) -> None:
+    with pytest.raises(InputError, match=r"from 4 to 1024"):
+        check_resolution(resolution)
+
+
+def test_the_message_names_the_setting() -> None:
+    with pytest.raises(InputError, match="--resolution 100"):
+        check_resolution(100, "--resolution")
+
+
+def test_resolutions_between_includes_both_ends() -> None:
+    assert resolutions_between(4, 16) == (4, 8, 16)
+    assert resolutions_between(64, 64) == (64,)
+    assert resolutions_between(4, 1024)[-1] == 1024
+
+
+# --- the model
+
+
+def test_feature_maps_follow_the_table_of_pggan() -> None:
+    config = ModelConfig()
+    expected = {4: 512, 8: 512, 16: 512, 32: 512, 64: 256, 128: 128, 256: 64, 512: 32, 1024: 16}
+    assert {r: config.fmaps(r) for r in expected} == expected
+
+
+def test_feature_maps_follow_pggans_formula_for_other_widths() -> None:
+    """fmaps = min(base / 2^(log2 R - 1), max), and never none."""
+    config = ModelConfig(fmap_base=128, fmap_max=24)
+    for resolution in resolutions_between(4, 1024):
+        by_formula = min(128 / 2 ** (math.log2(resolution) - 1), 24)
+        assert config.fmaps(resolution) == max(1, int(by_formula))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("resolution", 100),
+        ("channels", 0),
+        ("channels", 2),
+        ("channels", 4),
+        ("latent_dim", 1),
+        ("latent_dim", 0),
+        ("latent_dim", math.nan),
+        ("fmap_base", 0),
+        ("fmap_max", 0),
+        ("fmap_max", math.nan),
+        ("arch", "stylegan"),
+        ("order", "act"),
+        ("head", "cube"),
+        ("encoder_norm", "batch"),
+        ("output", "sigmoid"),
+    ],
+)
+def test_a_model_refuses(name, value) -> None:
+    with pytest.raises(InputError, match=rf"{name}.*{value}"):
+        ModelConfig(**{name: value})
+
+
+def test_a_refused_choice_lists_the_choices() -> None:
+    with pytest.raises(InputError, match=r"head is 'cube'.*sphere, gaussian"):
+        ModelConfig(head="cube")
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(AttributeError):
+        ModelConfig().resolution = 8
+
+
+# --- from parsed JSON
+
+
+def test_an_unknown_setting_names_the_nearest() -> None:
+    with pytest.raises(InputError, match=r"unknown model setting 'latent_dims'.*'latent_dim'"):
+        from_dict(ModelConfig, {"latent_dims": 8}, "model")
+
+
+def test_an_unknown_setting_like_no_other_lists_them_all() -> None:
+    with pytest.raises(InputError, match=r"zzz.*arch.*channels.*resolution"):
+        from_dict(ModelConfig, {"zzz": 8}, "model")
+
+
+def test_known_settings_are_taken_and_others_keep_their_defaults() -> None:
+    config = from_dict(ModelConfig, {"latent_dim": 8, "head": "gaussian"}, "model")
+    assert config == ModelConfig(latent_dim=8, head="gaussian")
+
+
+def test_settings_are_checked_on_their_way_in() -> None:
+    with pytest.raises(InputError, match="64 or 128"):
+        from_dict(ModelConfig, {"resolution": 100}, "model")
+
+
+def test_the_nearest_name_is_suggested() -> None:
+    assert "'mirror'" in nearest("miror", ["mirror", "seed"])
+    assert "mirror, seed" in nearest("xyzzy", ["seed", "mirror"])
+
+
+def test_a_condition_of_nan_is_not_met() -> None:
+    with pytest.raises(InputError, match="too small"):
+        require(math.nan >= 0, "too small")
+    require(True, "fine")
+
+
+# --- the run
+
+
+def test_a_run_config_survives_json() -> None:
+    config = run_config()
+    text = json.dumps(config.to_dict(), allow_nan=False)
+    again = RunConfig.from_dict(json.loads(text))
+    assert again == config
+    assert again.schedule.at(7_000_000) == config.schedule.at(7_000_000)
+    assert isinstance(again.betas, tuple)
+    assert json.dumps(again.to_dict()) == text
+
+
+def test_a_run_config_does_not_share_its_dict() -> None:
+    config = run_config()
+    config.to_dict()["objective"]["lambda_x"] = 0.0
+    assert config.objective["lambda_x"] == 10.0
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "known"),
+    [
+        ((), "sede", "seed"),
+        (("model",), "latent_dims", "latent_dim"),
+        (("schedule",), "total_kimgs", "total_kimg"),
+    ],
+)
+def test_an_unknown_name_at_any_depth_is_refused_with_the_nearest(path, name, known) -> None:
+    values = run_config().to_dict()
+    inner = values
+    for step in path:
+        inner = inner[step]
+    inner[name] = 1
+    with pytest.raises(InputError, match=rf"'{name}'.*'{known}'"):
+        RunConfig.from_dict(values)
+
+
+@pytest.mark.parametrize("missing", ["model", "schedule", "dataset", "objective"])
+def test_a_config_without_a_needed_part_names_it(missing) -> None:
+    values = run_config().to_dict()
+    del values[missing]
+    with pytest.raises(InputError, match=missing):
+        RunConfig.from_dict(values)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("precision", "fp16"),
+        ("seed", -1),
+        ("snapshot_kimg", 0.0),
+        ("snapshot_kimg", -1.0),
+        ("snapshot_kimg", math.nan),
+        ("snapshot_kimg", math.inf),
+        ("ema_kimg", -1.0),
+        ("ema_kimg", math.nan),
+        ("ema_rampup", -0.1),
+        ("ema_rampup", math.nan),
+        ("betas", (0.0, 1.0)),
+        ("betas", (-0.1, 0.99)),
+        ("betas", (0.0, math.nan)),
+    ],
+)
+def test_a_run_refuses(name, value) -> None:
+    with pytest.raises(InputError, match=name):
+        run_config(**{name: value})

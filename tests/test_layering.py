@@ -1,0 +1,91 @@
+"""Layers import downward only (docs/architecture.md)."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "pgvae"
+# Lower may never import higher; rooms on one line never import each other.
+LAYERS = (
+    {"errors", "types", "config", "schedule", "files", "allocator"},
+    {"ops"},
+    {"nn"},
+    {"metrics", "objectives", "data"},
+    {"snapshot", "inference", "pictures", "__init__"},
+    {"training"},
+    {"cli"},
+)
+ONE_ROOM = (LAYERS[0], LAYERS[4])  # modules of one layer that may import each other
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def room_of(module: str) -> str:
+    """ "pgvae.nn.layers" -> "nn"; "pgvae" itself -> "__init__"."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else "__init__"
+
+
+def layer_of(room: str) -> int:
+    return next(i for i, rooms in enumerate(LAYERS) if room in rooms)
+
+
+def imports_of(path: Path) -> set[str]:
+    """Every pgvae module that a file imports, wherever in the file it does."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= names if node.module == "pgvae" else {node.module}
+    return {name for name in found if name.split(".")[0] == "pgvae"}
+
+
+def may_import(importer: str, imported: str) -> bool:
+    if importer == imported:
+        return True
+    if any({importer, imported} <= rooms for rooms in ONE_ROOM):
+        return True
+    return layer_of(imported) < layer_of(importer)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_a_module_imports_only_from_below(path):
+    relative = path.relative_to(PACKAGE)
+    room = relative.parts[0].removesuffix(".py")
+    for imported in imports_of(path):
+        assert may_import(room, room_of(imported)), f"{relative} imports {imported}"
+
+
+@pytest.mark.parametrize(
+    ("importer", "imported"),
+    [("data", "objectives"), ("nn", "training"), ("ops", "nn")],
+)
+def test_the_rule_itself_refuses_upward_and_sideways(importer, imported):
+    assert not may_import(importer, imported)
+    assert may_import("metrics", "nn")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_nothing_that_could_run_code_from_a_file_is_called(path):
+    unsafe = {"eval", "exec", "extractall", "pickle"}
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            assert not unsafe & {alias.name for alias in node.names}
+        if isinstance(node, ast.Call):
+            name = getattr(node.func, "id", getattr(node.func, "attr", ""))
+            is_method_eval = name == "eval" and isinstance(node.func, ast.Attribute)
+            assert name not in unsafe or is_method_eval, f"{path}: {name}(...)"
+            for keyword in node.keywords:
+                assert keyword.arg != "allow_pickle"
+                weights_only = keyword.arg == "weights_only"
+                assert not (weights_only and getattr(keyword.value, "value", True) is False)
+
+
+def test_the_engine_does_not_know_objectives_by_name():
+    for path in (PACKAGE / "training").glob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        assert "objective ==" not in text
+        assert 'name == "' not in text
