@@ -12,8 +12,12 @@ from pgvae.data.prepare import CODECS, Options, Recipe, prepare
 from pgvae.data.store import REJECTS
 from pgvae.errors import InputError, PgvaeError
 
-_DATA_ROOT = click.option("--data-root", type=click.Path(path_type=Path), default=Path("datasets"),
-                          help="Where prepared sets are.")  # fmt: skip
+_DATA_ROOT = click.option(
+    "--data-root",
+    type=click.Path(path_type=Path),
+    default=Path("datasets"),
+    help="Where prepared sets are.",
+)
 _AVATAR_RESOLUTION = 64
 
 
@@ -22,42 +26,83 @@ def data() -> None:
     """Prepare sets of images, list them, check them."""
 
 
-# fmt: off
 @data.command("prepare")
 @click.argument("what", metavar="RECIPE|PATH")
-@click.option("--source", type=click.Path(path_type=Path), metavar="PATH",
-              help="Folder or zip that a recipe reads.")
+@click.option(
+    "--source",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="Folder or zip that a recipe reads.",
+)
 @click.option("--name", help="Name of the set.  [default: the recipe's or the folder's]")
-@click.option("--resolution", type=int, metavar="R",
-              help="Highest resolution, a power of two.  [default: the images']")
-@click.option("--count", type=click.IntRange(min=1), metavar="N", default=10_000,
-              help="How many avatars to draw.")
-@click.option("--seed", type=click.IntRange(min=0), default=0,
-              help="Of the avatars and of the split.")
+@click.option(
+    "--resolution",
+    type=int,
+    metavar="R",
+    help="Highest resolution, a power of two.  [default: the images']",
+)
+@click.option(
+    "--count",
+    type=click.IntRange(min=1),
+    metavar="N",
+    default=10_000,
+    help="How many avatars to draw.",
+)
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, help="Of the avatars and of the split."
+)
 @_DATA_ROOT
-@click.option("--labels", type=click.Path(path_type=Path), metavar="CSV",
-              help="Labels: a csv with the file name in its first column (or `name`, `file`).")
-@click.option("--attributes", metavar="A,B",
-              help="Columns of the labels to keep.  [default: all that are numbers]")
-@click.option("--crop", type=click.Choice(["center", "celeba", "pad"]),
-              help="Central square, CelebA's central 178 px, or white borders.  "
-                   "[default: the recipe's, else center]")
+@click.option(
+    "--labels",
+    type=click.Path(path_type=Path),
+    metavar="CSV",
+    help="Labels: a csv with the file name in its first column (or `name`, `file`).",
+)
+@click.option(
+    "--attributes",
+    metavar="A,B",
+    help="Columns of the labels to keep.  [default: all that are numbers]",
+)
+@click.option(
+    "--crop",
+    type=click.Choice(["center", "celeba", "pad"]),
+    help="Central square, CelebA's central 178 px, or white borders.  "
+    "[default: the recipe's, else center]",
+)
 @click.option("--val-fraction", type=float, default=0.05, help="Share of images held out.")
-@click.option("--split-by", metavar="COLUMN",
-              help="Hold out by the values of this column: one person on one side.")
-@click.option("--split-protocol", type=click.Choice([*recipes.CELEBAHQ_TRAIN]), default="pioneer",
-              help="Of celebahq: 27,000 / 3,000 or 29,000 / 1,000.")
+@click.option(
+    "--split-by",
+    metavar="COLUMN",
+    help="Hold out by the values of this column: one person on one side.",
+)
+@click.option(
+    "--split-protocol",
+    type=click.Choice([*recipes.CELEBAHQ_TRAIN]),
+    default="pioneer",
+    help="Of celebahq: 27,000 / 3,000 or 29,000 / 1,000.",
+)
 @click.option("--grayscale", is_flag=True, help="Store one channel.")
-@click.option("--codec", type=click.Choice(CODECS), default="webp",
-              help="Above 128 px; webp and png are lossless, jpeg is quality 95.")
+@click.option(
+    "--codec",
+    type=click.Choice(CODECS),
+    default="webp",
+    help="Above 128 px; webp and png are lossless, jpeg is quality 95.",
+)
 @click.option("--upscale", is_flag=True, help="Enlarge images below the resolution.")
 @click.option("--skip-bad", is_flag=True, help="Leave out images that cannot be used.")
-@click.option("--max-bad", type=click.IntRange(min=0), metavar="N",
-              help="With --skip-bad, stop after so many.")
-@click.option("--workers", type=click.IntRange(min=0), metavar="W",
-              help="Processes.  [default: one for each CPU core]")
+@click.option(
+    "--max-bad",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="With --skip-bad, stop after so many.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    metavar="W",
+    help="Processes.  [default: one for each CPU core]",
+)
 @click.option("--force", is_flag=True, help="Replace a set of that name.")
-# fmt: on
 def prepare_command(what: str, data_root: Path, force: bool, **options: Any) -> None:
     """Turn images into a multi-resolution set that training reads.
 
@@ -102,9 +147,10 @@ def info(name: str, data_root: Path) -> None:
     store = _store(name, data_root)
     manifest = store.manifest
     click.echo(f"{store.name} in {store.path}, digest {store.digest[:16]}")
-    click.echo(f"images      {len(store):,}: " + ", ".join(
-        f"{count:,} {split}" for split, count in manifest["splits"].items()
-    ))
+    click.echo(
+        f"images      {len(store):,}: "
+        + ", ".join(f"{count:,} {split}" for split, count in manifest["splits"].items())
+    )
     click.echo(f"channels    {store.channels}, crop {manifest['crop']}, seed {manifest['seed']}")
     for resolution in store.resolutions:
         size = manifest["files"][f"{resolution:04d}/data.mdb"]["size"]

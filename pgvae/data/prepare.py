@@ -148,7 +148,8 @@ def prepare(
     """
     require(bool(recipe.name) and "/" not in recipe.name, f"{recipe.name!r} cannot be a name")
     require(
-        options.codec in CODECS, f"codec {options.codec!r}: {nearest(options.codec, [*CODECS])}"
+        options.codec in CODECS,
+        f"unknown codec {options.codec!r}: {nearest(options.codec, [*CODECS])}",
     )
     final = data_root / recipe.name
     require(

@@ -269,6 +269,17 @@ def test_pixel_norm_is_as_exact_as_its_type_allows(order, dtype, tolerance) -> N
     assert_equal(y, expected, tolerance)
 
 
+@pytest.mark.parametrize(
+    "op",
+    [ops.bias_act, ops.bias_act_pixel_norm, ops.bias_act_avg_pool2],
+    ids=lambda op: op.__name__,
+)
+def test_a_float32_bias_leaves_bf16_activations_in_bf16(op) -> None:
+    """Under autocast biases stay float32; activations must not double in size for that."""
+    x = randn(2, 3, 4, 4, seed=1).bfloat16()
+    assert op(x, torch.zeros(3)).dtype == torch.bfloat16
+
+
 # --- fade
 
 
@@ -286,6 +297,15 @@ def test_up2_blend_mixes_the_upsampled_old_with_the_new(alpha, layout, shape) ->
 def test_up2_blend_differentiates_twice_in_images_and_alpha() -> None:
     alpha = torch.tensor(0.3, dtype=torch.float64)
     check_derivatives(ops.up2_blend, randn(1, 2, 1, 3), randn(1, 2, 2, 6, seed=1), alpha)
+
+
+def test_up2_blend_takes_a_float32_alpha_for_bf16_images() -> None:
+    """docs: alpha is a device tensor, so that one captured graph serves a whole fade."""
+    old, new = randn(1, 3, 2, 2, seed=1).bfloat16(), randn(1, 3, 4, 4, seed=2).bfloat16()
+    y = ops.up2_blend(old, new, torch.tensor(0.25))
+    assert y.dtype == torch.bfloat16
+    expected = 0.75 * up2_by_index(old.double().numpy()) + 0.25 * new.double().numpy()
+    assert_equal(y, expected, 6e-3)
 
 
 # --- moment KL
@@ -393,6 +413,17 @@ def test_gaussian_kl_is_zero_for_the_prior_and_never_negative() -> None:
     assert ops.gaussian_kl_reparam(zero, zero, zero)[1].tolist() == [0.0] * 3
     mu, logvar = randn(500, 4, seed=1) * 0.01, randn(500, 4, seed=2) * 0.01
     assert (ops.gaussian_kl_reparam(mu, logvar, mu)[1] > 0).all()
+
+
+def test_gaussian_kl_of_bf16_posteriors_is_accumulated_in_float32() -> None:
+    mu, logvar = randn(6, 512, seed=1).bfloat16(), randn(6, 512, seed=2).bfloat16()
+    _, kl = ops.gaussian_kl_reparam(mu, logvar, torch.zeros_like(mu))
+    expected = [
+        normal_kl(m, np.exp(lv))
+        for m, lv in zip(mu.double().numpy(), logvar.double().numpy(), strict=True)
+    ]
+    assert kl.dtype == torch.float32
+    assert kl.tolist() == pytest.approx(expected, rel=1e-5)
 
 
 def test_reparametrised_samples_are_the_mean_plus_scaled_noise() -> None:
