@@ -351,6 +351,23 @@ def test_growth_is_seeded_and_leaves_the_global_generator_alone(which) -> None:
         assert not torch.equal(one[name], other[name])
 
 
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_growth_leaves_the_generator_of_the_device_alone() -> None:
+    net = tiny_nets().generator.cuda()
+    torch.cuda.manual_seed(11)
+    before = torch.cuda.get_rng_state()
+    net.grow(seed=5)
+    assert torch.equal(torch.cuda.get_rng_state(), before)
+
+
+def test_the_average_stays_frozen_when_it_grows() -> None:
+    ema = build_nets(ModelConfig(**TINY), 8).ema
+    assert not any(p.requires_grad for p in ema.parameters())
+    ema.grow(seed=5)
+    assert not any(p.requires_grad for p in ema.parameters())
+
+
 def test_a_grown_network_has_the_layers_of_one_built_at_that_size() -> None:
     grown = tiny_nets()
     built = tiny_nets(resolution=16, fading=True)
