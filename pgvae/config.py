@@ -36,6 +36,11 @@ def require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     require(value in choices, f"{name} is {value!r}: choose one of {', '.join(choices)}")
 
 
+def require_weight(name: str, value: float) -> None:
+    """Raise InputError unless `value` is finite and 0 or more."""
+    require(math.isfinite(value) and value >= 0, f"{name} is {value}: use a finite number >= 0")
+
+
 def nearest(name: str, names: list[str]) -> str:
     """A hint for an unknown `name`: the most similar of `names`, or all of them."""
     close = difflib.get_close_matches(name, names, n=1)
@@ -64,7 +69,15 @@ def from_dict(cls: type[T], values: Mapping[str, Any], what: str) -> T:
     names = [f.name for f in dataclasses.fields(cls) if f.init]
     for name in values:
         require(name in names, f"unknown {what} setting {name!r}: {nearest(name, names)}")
+    needed = [f.name for f in dataclasses.fields(cls) if not _has_default(f)]
+    missing = [name for name in needed if name not in values]
+    require(not missing, f"{what} settings lack {', '.join(missing)}")
     return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+def _has_default(field_: dataclasses.Field) -> bool:
+    missing = dataclasses.MISSING
+    return field_.default is not missing or field_.default_factory is not missing
 
 
 @dataclass(frozen=True)
@@ -144,6 +157,12 @@ class RunConfig:
             self.snapshot_kimg > 0 and math.isfinite(self.snapshot_kimg),
             f"snapshot_kimg is {self.snapshot_kimg}: use a positive number",
         )
+        require_weight("ema_kimg", self.ema_kimg)
+        require_weight("ema_rampup", self.ema_rampup)
+        require(
+            len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas),
+            f"betas are {self.betas}: use two numbers from 0 to below 1",
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The config as JSON-ready values."""
@@ -152,8 +171,6 @@ class RunConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "RunConfig":
         """The inverse of `to_dict`."""
-        nested = {
-            "model": from_dict(ModelConfig, values["model"], "model"),
-            "schedule": from_dict(Schedule, values["schedule"], "schedule"),
-        }
+        parts = {"model": ModelConfig, "schedule": Schedule}
+        nested = {n: from_dict(part, values[n], n) for n, part in parts.items() if n in values}
         return from_dict(cls, {**values, **nested}, "run")

@@ -4,6 +4,7 @@ The first resolution trains for `first_kimg`; each later one fades in over `fade
 linear from 0 to 1) and then stays for `stable_kimg`. The last one goes on to `total_kimg`.
 """
 
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -51,6 +52,11 @@ class Schedule:
 
     def __post_init__(self) -> None:
         n = len(self.resolutions)
+        doubles = all(b == 2 * a for a, b in itertools.pairwise(self.resolutions))
+        if n == 0 or not doubles:
+            raise InputError(
+                f"schedule: resolutions {self.resolutions} must each be twice the one before"
+            )
         if len(self.batch_sizes) != n or len(self.learning_rates) != n:
             raise InputError("schedule: give one batch size and one learning rate per resolution")
         for name in ("first_kimg", "fade_kimg", "stable_kimg", "total_kimg"):

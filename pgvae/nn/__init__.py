@@ -7,6 +7,7 @@ import torch
 from pgvae.config import ModelConfig
 from pgvae.nn.encoder import Encoder
 from pgvae.nn.generator import Generator
+from pgvae.nn.growing import seeded
 from pgvae.types import Nets
 
 __all__ = ["Encoder", "Generator", "build_nets", "parameter_count"]
@@ -16,8 +17,7 @@ def build_nets(
     config: ModelConfig, resolution: int, *, fading: bool = False, seed: int = 0
 ) -> Nets:
     """Encoder, generator and its average at `resolution`, on the CPU, weights from `seed`."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         encoder = Encoder(config, resolution, fading)
         generator = Generator(config, resolution, fading)
     return Nets(encoder, generator, copy.deepcopy(generator).requires_grad_(False))

@@ -5,10 +5,21 @@ resolution. While a stage fades in it also holds the RGB layer of the resolution
 Nothing of a later stage exists, so neither optimiser nor average ever touches it.
 """
 
+import contextlib
+from collections.abc import Iterator
+
 import torch
 from torch import nn
 
 from pgvae.config import ModelConfig, resolutions_between
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Draw weights from `seed`, and leave every global generator as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.random.default_generator.manual_seed(seed)  # the CPU's alone: nets start there
+        yield
 
 
 class GrowingNet(nn.Module):
@@ -46,12 +57,12 @@ class GrowingNet(nn.Module):
 
     def grow(self, seed: int) -> None:
         """Add the block and RGB layer of twice the resolution, with weights drawn from `seed`."""
-        device = next(self.parameters()).device
+        present = next(self.parameters())
         self.finish_fade()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed):
             self._add_stage()
-        self.to(device=device, memory_format=torch.channels_last)
+        self.to(device=present.device, memory_format=torch.channels_last)
+        self.requires_grad_(present.requires_grad)
 
     def finish_fade(self) -> None:
         """Drop the RGB layer of the previous resolution, once alpha is 1."""

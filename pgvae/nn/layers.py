@@ -43,7 +43,7 @@ class SpectralWeight(nn.Module):
         u = torch.randn(outputs)
         self.register_buffer("u", u / u.norm())
         self.register_buffer("v", torch.zeros(inputs * kernel**2))
-        for _ in range(10):  # sigma is within a few per cent before the first step
+        for _ in range(10):  # sigma is right to a few per cent before the first step
             self.iterate()
 
     @torch.no_grad()
@@ -54,7 +54,8 @@ class SpectralWeight(nn.Module):
         self.u.copy_(F.normalize(matrix @ self.v, dim=0))
 
     def forward(self) -> Tensor:
-        return self.weight / torch.dot(self.u, matrix_of(self.weight) @ self.v)
+        with torch.autocast(self.weight.device.type, enabled=False):
+            return self.weight / torch.dot(self.u, matrix_of(self.weight) @ self.v)
 
 
 class LatentTo4x4(nn.Module):

@@ -18,6 +18,7 @@ __all__ = ["OBJECTIVES", "Context", "Objective", "Phase", "objective_from", "set
 
 def objective_from(settings: Mapping[str, Any]) -> Objective:
     """The objective that `{"name": ..., its weights}` describes; InputError if unknown."""
+    require("name" in settings, "the objective's settings have no name")
     name = settings["name"]
     require(name in OBJECTIVES, f"unknown objective {name!r}: {nearest(name, list(OBJECTIVES))}")
     rest = {key: value for key, value in settings.items() if key != "name"}

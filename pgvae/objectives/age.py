@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from pgvae.config import require
+from pgvae.config import require_weight
 from pgvae.objectives import terms
 from pgvae.objectives.base import Context, Objective, Phase, draw_prior
 from pgvae.types import Batch, Nets
@@ -37,8 +37,8 @@ class Age(Objective):
     grows: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        require(self.lambda_x >= 0, f"lambda_x is {self.lambda_x}: use 0 or more")
-        require(self.lambda_z >= 0, f"lambda_z is {self.lambda_z}: use 0 or more")
+        require_weight("lambda_x", self.lambda_x)
+        require_weight("lambda_z", self.lambda_z)
 
     def model_settings(self) -> dict[str, Any]:
         return {"head": "sphere", "encoder_norm": "equalized"}
@@ -66,4 +66,5 @@ class Age(Objective):
         z_fake = nets.encoder(nets.generator(z, context.alpha), context.alpha).mean
         distance = terms.cosine_distance(z, z_fake)
         context.report(cosine_distance=distance)
-        return {"kl_fake": terms.moment_kl(z_fake), "rec_z": self.lambda_z * distance}
+        weight = self.lambda_z * context.weight("lambda_z")
+        return {"kl_fake": terms.moment_kl(z_fake), "rec_z": weight * distance}

@@ -32,8 +32,8 @@ def gaussian_kl(mu: Tensor, logvar: Tensor) -> Tensor:
 def moment_kl(z: Tensor) -> Tensor:
     """KL of the batch's diagonal Gaussian to N(0, I): [N, d] -> scalar, nats summed over d.
 
-    AGE, PIONEER (eq. 1). On the unit sphere it is 1/2 - d/2 - 1/2 sum_d log v_d up to the
-    spread of the batch, least where every variance is 1/d. ValueError for N < 2.
+    AGE, PIONEER (eq. 1), with the biased variance v. For unit vectors it equals
+    1/2 - d/2 - 1/2 sum_d log v_d, least where every v_d is 1/d. ValueError for N < 2.
     """
     return ops.moment_kl(z)
 

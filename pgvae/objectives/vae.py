@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pgvae import ops
-from pgvae.config import require, require_choice
+from pgvae.config import require_choice, require_weight
 from pgvae.objectives import terms
 from pgvae.objectives.base import Context, Objective, Phase
 from pgvae.types import Batch, Nets
@@ -30,7 +30,7 @@ class Vae(Objective):
 
     def __post_init__(self) -> None:
         require_choice("rec", self.rec, get_args(terms.Reconstruction))
-        require(self.beta_kl >= 0, f"beta_kl is {self.beta_kl}: use 0 or more")
+        require_weight("beta_kl", self.beta_kl)
 
     def model_settings(self) -> dict[str, Any]:
         output = "tanh" if self.rec == "bce" else "linear"
@@ -46,5 +46,5 @@ class Vae(Objective):
         context.report(l1=terms.mean_abs_error(x, x_r), kl=kl.mean())
         return {
             "rec": full_size * terms.pixel_sum(self.rec, x, x_r),
-            "kl": self.beta_kl * kl.mean(),
+            "kl": self.beta_kl * context.weight("beta_kl") * kl.mean(),
         }

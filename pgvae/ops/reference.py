@@ -7,9 +7,19 @@ from torch.nn import functional as F
 from pgvae.config import Order
 
 
+def _wide(x: Tensor) -> torch.dtype:
+    """The dtype to add up in: float32, or float64 where `x` is."""
+    return torch.promote_types(x.dtype, torch.float32)
+
+
+def _per_channel(bias: Tensor, x: Tensor) -> Tensor:
+    """bias [C] as [1, C, 1, 1] in the dtype of `x`: activations stay in bf16 under autocast."""
+    return bias.to(x.dtype).view(1, -1, 1, 1)
+
+
 def bias_act(x: Tensor, bias: Tensor, slope: float = 0.2) -> Tensor:
     """LeakyReLU(x + bias): x [N, C, H, W], bias [C] -> [N, C, H, W]."""
-    return F.leaky_relu(x + bias.view(1, -1, 1, 1), slope)
+    return F.leaky_relu(x + _per_channel(bias, x), slope)
 
 
 def bias_act_pixel_norm(
@@ -20,10 +30,11 @@ def bias_act_pixel_norm(
     order: "norm_act" is LeakyReLU(norm(x + b)), as PIONEER; "act_norm" is norm(LeakyReLU(x + b)).
     x [N, C, H, W], bias [C] -> [N, C, H, W].
     """
-    x = x + bias.view(1, -1, 1, 1)
+    x = x + _per_channel(bias, x)
     if order == "act_norm":
         x = F.leaky_relu(x, slope)
-    x = x * torch.rsqrt(x.square().mean(dim=1, keepdim=True) + eps)
+    mean_square = x.square().mean(dim=1, keepdim=True, dtype=_wide(x))
+    x = x * torch.rsqrt(mean_square + eps).to(x.dtype)
     return F.leaky_relu(x, slope) if order == "norm_act" else x
 
 
@@ -77,7 +88,7 @@ def moment_kl(z: Tensor) -> Tensor:
     """
     if z.shape[0] < 2:
         raise ValueError(f"moment_kl needs at least 2 samples: got {z.shape[0]}")
-    z = z.float() if z.dtype in (torch.bfloat16, torch.float16) else z
+    z = z.to(_wide(z))
     variance, mean = torch.var_mean(z, dim=0, correction=0)
     return 0.5 * (variance + mean.square() - 1 - variance.log()).sum()
 
@@ -86,8 +97,9 @@ def gaussian_kl_reparam(mu: Tensor, logvar: Tensor, noise: Tensor) -> tuple[Tens
     """A sample of N(mu, e^logvar) and its KL to N(0, I) (VAE, appendix B).
 
     mu, logvar, noise [N, d] -> z = mu + e^(logvar/2) noise [N, d], and
-    kl = -1/2 sum_d (1 + logvar - mu^2 - e^logvar) [N], nats, >= 0.
+    kl = -1/2 sum_d (1 + logvar - mu^2 - e^logvar) [N], nats, >= 0; float32 or wider.
     """
+    mu, logvar = mu.to(_wide(mu)), logvar.to(_wide(logvar))
     z = mu + torch.exp(0.5 * logvar) * noise
     kl = -0.5 * (1 + logvar - mu.square() - logvar.exp()).sum(dim=1)
     return z, kl

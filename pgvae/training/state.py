@@ -78,7 +78,6 @@ class TrainState:
         for net, name in ((self.nets.encoder, "encoder"), (self.nets.generator, "generator")):
             net.grow(derive_seed(self.config.seed, "grow", name, 2 * self.resolution))
         self.nets.ema.grow(0)
-        self.nets.ema.requires_grad_(False)
         copy_new_layers(self.nets.ema, self.nets.generator, old_names)
         self.pool.clear()
 

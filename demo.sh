@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# `make demo`: draw cartoon faces, grow a generative autoencoder on them from 4 to 32 px, and
+# write samples, reconstructions of unseen faces and an interpolation. Ten minutes on two cores.
+set -euo pipefail
+cd "$(dirname "$0")"
+demo=${DEMO:-demo}
+objective=${OBJECTIVE:-vae}
+kimg=${KIMG:-24}
+settings=(--lr 0.002)
+if [ "$objective" = vae ]; then settings+=(--set beta_kl=0.2); fi
+
+if [ ! -e "$demo/datasets/avatars/manifest.json" ]; then
+  pgvae data prepare avatars --resolution 32 --count 6000 --data-root "$demo/datasets"
+fi
+python train.py --dataset avatars --data-root "$demo/datasets" --outdir "$demo/runs" --resume \
+  --objective "$objective" "${settings[@]}" --grow --resolution 32 --mirror --batch 32 \
+  --fmap-max 64 --latent-dim 128 --kimg-per-stage "$kimg" --total-kimg "$((kimg * 5))"
+
+run=$(ls -d "$demo"/runs/*-avatars-"$objective"-32px | tail -n 1)
+for what in samples "reconstruct $demo/datasets/avatars" "interpolate $demo/datasets/avatars"; do
+  # shellcheck disable=SC2086 # the words are a subcommand and its arguments
+  python generate.py --snapshot "$run" --out "$demo/pictures" $what
+done
