@@ -7,14 +7,14 @@ demo=${DEMO:-demo}
 objective=${OBJECTIVE:-vae}
 kimg=${KIMG:-24}
 settings=(--lr 0.002)
-if [ "$objective" = vae ]; then settings+=(--set beta_kl=0.2); fi
+if [ "$objective" = vae ]; then settings+=(--set beta_kl=0.4); fi
 
 if [ ! -e "$demo/datasets/avatars/manifest.json" ]; then
   pgvae data prepare avatars --resolution 32 --count 6000 --data-root "$demo/datasets"
 fi
 python train.py --dataset avatars --data-root "$demo/datasets" --outdir "$demo/runs" --resume \
-  --objective "$objective" "${settings[@]}" --grow --resolution 32 --mirror --batch 32 \
-  --fmap-max 64 --latent-dim 128 --kimg-per-stage "$kimg" --total-kimg "$((kimg * 5))"
+  --objective "$objective" "${settings[@]}" --grow --resolution 32 --mirror --batch 16 \
+  --fmap-base 512 --fmap-max 128 --latent-dim 128 --kimg-per-stage "$kimg" --total-kimg "$((kimg * 5))"
 
 run=$(ls -d "$demo"/runs/*-avatars-"$objective"-32px | tail -n 1)
 for what in samples "reconstruct $demo/datasets/avatars" "interpolate $demo/datasets/avatars"; do

@@ -67,8 +67,19 @@ def store(data_root: Path):
     store.close()
 
 
+@pytest.fixture(scope="session")
+def command_line() -> Callable[..., list[str]]:
+    """The words of a command: "train.py", "generate.py" or "data", and its arguments."""
+
+    def words(script: str, *arguments: object) -> list[str]:
+        start = ["-m", "pgvae.cli", "data"] if script == "data" else [str(ROOT / script)]
+        return [sys.executable, *start, *map(str, arguments)]
+
+    return words
+
+
 @pytest.fixture
-def command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess]:
+def command(tmp_path: Path, command_line) -> Callable[..., subprocess.CompletedProcess]:
     """Run train.py, generate.py or `pgvae data` in a process of its own, in a fresh folder."""
 
     def run(script: str, *arguments: object, timeout: float = 240) -> subprocess.CompletedProcess:
@@ -83,9 +94,3 @@ def command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess]:
         )
 
     return run
-
-
-def command_line(script: str, *arguments: object) -> list[str]:
-    """The words of a command: "train.py", "generate.py" or "data"."""
-    start = ["-m", "pgvae.cli", "data"] if script == "data" else [str(ROOT / script)]
-    return [sys.executable, *start, *map(str, arguments)]

@@ -19,6 +19,7 @@ _DATA_ROOT = click.option(
     help="Where prepared sets are.",
 )
 _AVATAR_RESOLUTION = 64
+_AVATAR_COUNT = 10_000
 
 
 @click.group()
@@ -45,8 +46,7 @@ def data() -> None:
     "--count",
     type=click.IntRange(min=1),
     metavar="N",
-    default=10_000,
-    help="How many avatars to draw.",
+    help="How many avatars to draw [default: 10000], or images to take.  [default: all]",
 )
 @click.option(
     "--seed", type=click.IntRange(min=0), default=0, help="Of the avatars and of the split."
@@ -123,6 +123,7 @@ def prepare_command(what: str, data_root: Path, force: bool, **options: Any) -> 
         upscale=options["upscale"],
         skip_bad=options["skip_bad"],
         max_bad=options["max_bad"],
+        count=options["count"],
         seed=options["seed"],
         about={"recipe": what if what in recipes.NEEDS else "folder"},
         **({} if options["workers"] is None else {"workers": options["workers"]}),
@@ -205,7 +206,8 @@ def _recipe(what: str, options: dict[str, Any]) -> Recipe:
     name = options["name"] or what
     if what == "avatars":
         resolution = options["resolution"] or _AVATAR_RESOLUTION
-        return recipes.avatars(name, options["count"], options["seed"], resolution, split)
+        count = options["count"] or _AVATAR_COUNT
+        return recipes.avatars(name, count, options["seed"], resolution, split)
     if what not in recipes.NEEDS:
         path = source or Path(what)
         return recipes.folder(

@@ -3,6 +3,7 @@
 The parts are python_avatars' (MIT licence), drawn by resvg; both come with the extra `[demo]`.
 """
 
+import math
 import re
 from collections.abc import Sequence
 from functools import cached_property
@@ -51,6 +52,7 @@ _MOUTHS = ("DEFAULT", "SERIOUS", "SMILE", "TWINKLE", "SAD", "CONCERNED")
 _EYES = ("DEFAULT", "HAPPY", "SIDE", "SQUINT", "SURPRISED")
 _BROWS = ("DEFAULT", "DEFAULT_NATURAL", "FLAT_NATURAL", "RAISED_EXCITED", "SAD_CONCERNED")
 _CLOTHES = ("BLAZER_SHIRT", "BLAZER_SWEATER", "COLLAR_SWEATER", "HOODIE", "SHIRT_CREW_NECK")
+_VISIBLE = 90  # least distance in RGB at which a beard stands out from the skin at 32 px
 _SKINS = ("TANNED", "PALE", "LIGHT", "BROWN", "DARK_BROWN", "BLACK")
 _BACKGROUNDS = ("#b6d7f2", "#f2d9b6", "#c9e8c4", "#e6c8ea", "#f4f0d0", "#d5dbe3")
 
@@ -96,9 +98,16 @@ class AvatarSource:
     def side_file(self, name: str) -> None:
         """There is none."""
 
+    def size(self, index: int) -> tuple[int, int]:
+        """As asked for."""
+        return self.resolution, self.resolution
+
     def fingerprint(self) -> str:
         """Seed, size and count say it all."""
         return f"avatars-{self.seed}-{self.resolution}-{len(self.names)}"
+
+    def close(self) -> None:
+        """Nothing stays open."""
 
     def _has(self, index: int) -> dict[str, bool]:
         rng = np.random.default_rng([self.seed, index, 0])
@@ -112,7 +121,10 @@ class AvatarSource:
             options = [getattr(getattr(parts, kind), n) for n in names] or [*getattr(parts, kind)]
             return options[rng.integers(len(options))]
 
-        hair_color = pick("HairColor")
+        hair_color, skin = pick("HairColor"), pick("SkinColor", _SKINS)
+        if _distance(hair_color.value, skin.value) < _VISIBLE:
+            dark = sum(_rgb(skin.value)) < 300
+            hair_color = parts.HairColor.PLATINUM if dark else parts.HairColor.BLACK
         hair, hat = pick("HairType", _HAIR), pick("HatType", _HATS)
         glasses, beard = pick("AccessoryType", _GLASSES), pick("FacialHairType", _FACIAL_HAIR)
         return parts.Avatar(
@@ -123,7 +135,7 @@ class AvatarSource:
             facial_hair=beard if has["facial_hair"] else parts.FacialHairType.NONE,
             facial_hair_color=hair_color,
             accessory=glasses if has["glasses"] else parts.AccessoryType.NONE,
-            skin_color=pick("SkinColor", _SKINS),
+            skin_color=skin,
             eyes=pick("EyeType", _EYES),
             eyebrows=pick("EyebrowType", _BROWS),
             mouth=pick("MouthType", _MOUTHS),
@@ -131,6 +143,16 @@ class AvatarSource:
             clothing=pick("ClothingType", _CLOTHES),
             clothing_color=pick("ClothingColor"),
         )
+
+
+def _rgb(color: str) -> tuple[int, int, int]:
+    """ "#RRGGBB" as three numbers."""
+    return int(color[1:3], 16), int(color[3:5], 16), int(color[5:7], 16)
+
+
+def _distance(one: str, other: str) -> float:
+    """Euclidean distance of two "#RRGGBB" colours."""
+    return math.dist(_rgb(one), _rgb(other))
 
 
 def _import() -> tuple[ModuleType, ModuleType]:

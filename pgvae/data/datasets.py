@@ -1,24 +1,29 @@
 """What `--dataset` may be: a prepared set by name or path, or plain images."""
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Callable
+import re
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from pgvae.config import nearest
+from pgvae.config import nearest, require
 from pgvae.data import images
 from pgvae.data.prepare import Options, prepare
 from pgvae.data.recipes import NEEDS, Split, folder
-from pgvae.data.sources import nearest_parent, open_source
-from pgvae.data.store import MANIFEST, Store
+from pgvae.data.sources import nearest_parent, open_source, printable
+from pgvae.data.store import MANIFEST, Store, folder_of
 from pgvae.errors import InputError
 
 
 def prepared_in(data_root: Path) -> list[str]:
     """Names of the finished sets in a data root."""
-    return sorted(p.parent.name for p in data_root.glob(f"*/{MANIFEST}"))
+    # A preparation killed before its last rename leaves NAME.tmp with all its files.
+    names = [path.parent.name for path in data_root.glob(f"*/{MANIFEST}")]
+    return sorted(name for name in names if not name.endswith(".tmp"))
 
 
 def open_dataset(
@@ -33,10 +38,11 @@ def open_dataset(
     resolution, so that the next run finds them. Raises InputError with the command to run where
     nothing is prepared.
     """
+    require(bool(name_or_path), "no data set is given: name a prepared one, a folder or a zip")
     data_root, path = Path(data_root), Path(name_or_path)
     if (data_root / name_or_path / MANIFEST).is_file():
         return Store(data_root / name_or_path)
-    if (path / MANIFEST).is_file():
+    if (path / MANIFEST).is_file() or (path / folder_of(4)).is_dir():
         return Store(path)
     if (data_root / f"{name_or_path}.tmp").is_dir():
         raise InputError(
@@ -61,7 +67,7 @@ def open_dataset(
 
 
 def load_images(
-    paths: list[Path], resolution: int, channels: int = 3, crop: images.Crop = "center"
+    paths: Sequence[str | Path], resolution: int, channels: int = 3, crop: images.Crop = "center"
 ) -> tuple[np.ndarray, list[str]]:
     """Any images, of files, folders or zips: uint8 [N, C, R, R] fitted by `crop`, and names.
 
@@ -69,34 +75,45 @@ def load_images(
     path without images and for the first file that cannot be decoded.
     """
     pixels, names = [], []
-    for path in paths:
-        for name, data in _files_of(Path(path)):
+    for path in map(Path, paths):
+        for name, data in _files_of(path):
             try:
                 image = images.decode(data).image
                 fitted = images.fit(image, resolution, crop, upscale=True)
             except images.RejectError as error:
-                raise InputError(f"{name}: {error}") from error
+                raise InputError(f"{name!r}: {error}; mend it or leave it out") from error
             pixels.append(images.to_pixels(fitted, channels))
             names.append(name)
+    require(bool(pixels), "no images are given: name files, folders or zips")
     return np.stack(pixels), names
 
 
-def _files_of(path: Path):
+def _files_of(path: Path) -> Iterator[tuple[str, bytes]]:
     """(name, bytes) of one file, or of each image in a folder or zip."""
-    if path.is_file() and path.suffix.lower() != ".zip":
-        yield str(path), path.read_bytes()
+    if path.is_file() and not zipfile.is_zipfile(path):
+        try:
+            yield printable(str(path)), path.read_bytes()
+        except OSError as error:
+            raise InputError(f"{path} cannot be read: {error.strerror}") from error
         return
     source = open_source(path)
-    for index, name in enumerate(source.names):
-        yield name, source.read(index)
+    with contextlib.closing(source):
+        for index, name in enumerate(source.names):
+            try:
+                yield name, source.read(index)
+            except (images.RejectError, OSError) as error:
+                raise InputError(f"{name!r} in {path}: {error}; mend it or leave it out") from error
 
 
 def _prepared_on_first_use(
     path: Path, data_root: Path, resolution: int | None, say: Callable[[str], None]
 ) -> Store:
-    fingerprint = [str(path.resolve()), open_source(path).fingerprint(), resolution]
+    source = open_source(path)
+    with contextlib.closing(source):
+        fingerprint = [str(path.resolve()), source.fingerprint(), resolution]
     short = hashlib.sha256(json.dumps(fingerprint).encode()).hexdigest()[:8]
-    name = f"{path.resolve().stem}-{short}"
+    stem = re.sub(r"[^\w.-]", "_", printable(path.resolve().stem)).lstrip(".-")
+    name = f"{stem[:40]}-{short}"
     if (data_root / name / MANIFEST).is_file():
         return Store(data_root / name)
     say(f"preparing {path} as {data_root / name} (5 % of the images are held out)")

@@ -3,10 +3,12 @@
 Decoding is strict: what cannot be shown as it was meant is refused with a reason.
 """
 
+import contextlib
 import io
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import BinaryIO, Literal
 
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
@@ -17,6 +19,17 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 MAX_PIXELS = 64 * 10**6
 CELEBA_SIDE = 178  # central square of CelebA's 178x218 images, as PIONEER
 BACKGROUND = (255, 255, 255)  # transparent pixels are composited on white; padding is white
+_ORIENTATION = 0x0112  # the EXIF tag; 5 to 8 turn by 90 degrees
+_TOO_LARGE = f"more than {MAX_PIXELS // 10**6} million pixels"
+_OTHER_KINDS = {
+    b"GIF8": "a GIF",
+    b"II*\0": "a TIFF",
+    b"MM\0*": "a TIFF",
+    b"%!PS": "PostScript",
+    b"\xc5\xd0\xd3\xc6": "PostScript",
+    b"%PDF": "a PDF",
+    b"<": "HTML or SVG",
+}
 
 
 class RejectError(Exception):
@@ -40,31 +53,29 @@ def decode(data: bytes) -> Decoded:
     """
     if not data:
         raise RejectError("empty file")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                _check_size(image)
-                note = "animation: first frame taken" if _frames(image) > 1 else ""
-                image.load()
-                return Decoded(_to_rgb(ImageOps.exif_transpose(image)), note)
-    except UnidentifiedImageError as error:
-        raise RejectError("not a PNG, JPEG, WebP or BMP image") from error
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise RejectError("more than 64 million pixels") from error
-    except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
-        raise RejectError(f"cannot be decoded: {error}") from error
+    with _strict(data[:16]), Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        _check_size(image)
+        note = "animation: first frame taken" if _is_animated(image) else ""
+        image.load()
+        return Decoded(_to_rgb(_upright(image)), note)
 
 
-def size_of(data: io.BufferedIOBase) -> tuple[int, int]:
+def size_of(file: BinaryIO) -> tuple[int, int]:
     """Upright width and height from the header alone; RejectError where there is none."""
-    try:
-        with Image.open(data, formats=FORMATS) as image:
-            _check_size(image)
-            turned = image.getexif().get(0x0112, 1) >= 5
-            return (image.height, image.width) if turned else image.size
-    except (Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
-        raise RejectError(f"cannot be read: {error}") from error
+    start = file.read(16)
+    file.seek(0)
+    with _strict(start), Image.open(file, formats=FORMATS) as image:
+        _check_size(image)
+        exif = Image.Image.getexif(image)  # PNG's own decodes all of the image to look behind it
+        turned = exif.get(_ORIENTATION, 1) in (5, 6, 7, 8)
+        return (image.height, image.width) if turned else image.size
+
+
+def looks_like_image(start: bytes) -> bool:
+    """Whether a file's first 16 bytes are those of a PNG, JPEG, WebP or BMP."""
+    return start.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")) or (
+        start[:4] == b"RIFF" and start[8:12] == b"WEBP"
+    )
 
 
 def side_after(crop: Crop, width: int, height: int) -> int:
@@ -105,14 +116,15 @@ def to_pixels(image: Image.Image, channels: int) -> np.ndarray:
 def pyramid(pixels: np.ndarray, lowest: int = 4) -> list[np.ndarray]:
     """uint8 [C, R, R] -> the same at R, R/2, ..., `lowest`: means of 2x2 boxes, rounded once.
 
-    Each level is the exact mean of its pixels of the top level, rounded half up.
+    Each level is the exact mean of its pixels of the top level, rounded half up: sums are whole
+    numbers, at most 255 * 256^2, and rounding a level never adds to the next one's error.
     """
     levels = [pixels]
-    mean = pixels.astype(np.float64)
-    while mean.shape[-1] > lowest:
-        c, side = mean.shape[0], mean.shape[-1] // 2
-        mean = mean.reshape(c, side, 2, side, 2).mean(axis=(2, 4))
-        levels.append(np.floor(mean + 0.5).astype(np.uint8))
+    sums = pixels.astype(np.uint32)
+    while sums.shape[-1] > lowest:
+        sums = sums[:, 0::2, 0::2] + sums[:, 0::2, 1::2] + sums[:, 1::2, 0::2] + sums[:, 1::2, 1::2]
+        bits = 2 * len(levels)  # a box of the top level holds 2**bits pixels
+        levels.append(((sums + (1 << (bits - 1))) >> bits).astype(np.uint8))
     return levels
 
 
@@ -136,16 +148,53 @@ def decode_pixels(data: bytes, codec: str, channels: int, resolution: int) -> np
     if codec == "raw":
         return np.frombuffer(data, np.uint8).reshape(channels, resolution, resolution)
     with Image.open(io.BytesIO(data), formats=[codec.upper()]) as image:
-        return to_pixels(image.convert("RGB"), channels)
+        bands = image.split()[:channels]  # WebP has no grey: its three bands are then the same
+        return np.stack([np.asarray(band) for band in bands])
+
+
+@contextlib.contextmanager
+def _strict(start: bytes) -> Iterator[None]:
+    """Turn whatever a decoder raises on bad data into RejectError with a reason."""
+    try:
+        with warnings.catch_warnings():
+            # Broken EXIF and odd palettes are no news to a user; size is checked by ourselves.
+            warnings.simplefilter("ignore")
+            yield
+    except RejectError:
+        raise
+    except UnidentifiedImageError as error:
+        raise RejectError(
+            f"not a PNG, JPEG, WebP or BMP image ({_kind(start)})" if start else "empty file"
+        ) from error
+    except Image.DecompressionBombError as error:
+        raise RejectError(_TOO_LARGE) from error
+    except Exception as error:  # decoders raise anything: OSError, SyntaxError, struct.error, ...
+        raise RejectError(f"cannot be decoded: {error or type(error).__name__}") from error
+
+
+def _kind(start: bytes) -> str:
+    """What a refused file seems to be, for the message."""
+    if start[4:8] == b"ftyp":
+        return "it seems to be HEIC or AVIF"
+    known = next((kind for magic, kind in _OTHER_KINDS.items() if start.startswith(magic)), None)
+    return f"it seems to be {known}" if known else "damaged, or of an unknown kind"
 
 
 def _check_size(image: Image.Image) -> None:
     if image.width * image.height > MAX_PIXELS:
-        raise RejectError("more than 64 million pixels")
+        raise RejectError(_TOO_LARGE)
 
 
-def _frames(image: Image.Image) -> int:
-    return getattr(image, "n_frames", 1)
+def _is_animated(image: Image.Image) -> bool:
+    """Of an MPO, a JPEG with a second view or a preview, the first picture is all there is."""
+    return image.format != "MPO" and getattr(image, "n_frames", 1) > 1
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # a broken EXIF block says nothing about rotation
+        return image
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -158,7 +207,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
             return ImageCms.profileToProfile(
                 image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB"
             )
-        except (ImageCms.PyCMSError, OSError):
+        except (ImageCms.PyCMSError, OSError, ValueError):
             return image.convert("RGB")  # a broken profile: the plain conversion
     if image.has_transparency_data:
         image = image.convert("RGBA")

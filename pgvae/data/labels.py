@@ -3,12 +3,14 @@
 import csv
 import io
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 import numpy as np
 
+from pgvae.config import nearest, require
 from pgvae.data.sources import IMAGE_SUFFIXES
 from pgvae.errors import InputError
 
@@ -34,19 +36,25 @@ def no_labels(count: int) -> Table:
     return Table((), np.zeros((count, 0), np.float32))
 
 
-def from_csv(text: str, names: Sequence[str], chosen: Sequence[str] = ()) -> Table:
+def from_csv(
+    text: str, names: Sequence[str], chosen: Sequence[str] = (), group: str | None = None
+) -> Table:
     """Labels from a csv whose first row has the column names.
 
     The file name is in the column called name, file, filename, image or image_id, else in the
-    first; with or without folder and extension. Numeric columns are attributes, or those of
-    `chosen`. Raises InputError for images without a row, rows without an image, a name that
-    stands twice, and values that are empty or not finite, with the first five names.
+    first; with or without folder and extension. Columns of numbers are attributes (but not
+    `group`, which the split goes by), or those of `chosen`. Raises InputError for images without
+    a row, rows without an image, a name that stands twice or fits two images, and values that
+    are empty or not finite, with the first five names.
     """
-    rows = list(csv.reader(io.StringIO(text)))
-    rows = [row for row in rows if row]
+    try:
+        rows = [row for row in csv.reader(io.StringIO(text, newline="")) if row]
+    except csv.Error as error:
+        raise InputError(f"the labels file is no csv: {error}; mend its quotes") from error
     if len(rows) < 2:
         raise InputError("the labels file has no rows: give a header and one row per image")
     header = [cell.strip() for cell in rows[0]]
+    require(len(set(header)) == len(header), f"labels: a column stands twice: {', '.join(header)}")
     ragged = [row[0] for row in rows[1:] if len(row) != len(header)]
     if ragged:
         raise InputError(f"labels: rows without {len(header)} cells: {some(ragged)}")
@@ -57,7 +65,7 @@ def from_csv(text: str, names: Sequence[str], chosen: Sequence[str] = ()) -> Tab
         for i, column in enumerate(header)
         if i != name_column
     }
-    return _numeric(columns, names, chosen)
+    return _numeric(columns, names, chosen, group)
 
 
 def from_celeba(text: str, names: Sequence[str], chosen: Sequence[str] = ()) -> Table:
@@ -66,7 +74,14 @@ def from_celeba(text: str, names: Sequence[str], chosen: Sequence[str] = ()) -> 
     -> 1 where it says 1, 0 where it says -1. Rows of other images are passed over.
     """
     lines = [line.split() for line in text.splitlines() if line.strip()]
-    attributes, by_name = lines[1], {row[0]: row[1:] for row in lines[2:]}
+    attributes = lines[1] if len(lines) > 2 else []
+    wrong = [row[0] for row in lines[2:] if len(row) != 1 + len(attributes)]
+    if wrong or not attributes:
+        raise InputError(
+            "list_attr_celeba.txt is not CelebA's: a count, a line of attribute names, then a "
+            f"name and as many values are wanted; wrong: {some(wrong) or 'its first lines'}"
+        )
+    by_name = {row[0]: row[1:] for row in lines[2:]}
     missing = [name for name in names if PurePosixPath(name).name not in by_name]
     if missing:
         raise InputError(f"list_attr_celeba.txt has no row for {some(missing)}")
@@ -85,12 +100,11 @@ def from_dataset_json(text: str, names: Sequence[str]) -> Table:
         pairs = json.loads(text).get("labels")
         if pairs is None:
             return no_labels(len(names))
-        labels = dict(pairs)
+        labelled, labels = [str(name) for name, _ in pairs], [label for _, label in pairs]
     except (ValueError, TypeError, AttributeError) as error:
         raise InputError(f"dataset.json cannot be read: {error}") from error
-    order = _in_order(list(labels), names)
-    values = [list(labels.values())[i] for i in order]
-    if all(isinstance(value, int) for value in values):
+    values = [labels[i] for i in _in_order(labelled, names)]
+    if all(isinstance(value, int) and not isinstance(value, bool) for value in values):
         classes = max(values) + 1
         if min(values) < 0 or classes > 10_000:
             raise InputError("dataset.json: classes must be 0, 1, 2, ...")
@@ -99,7 +113,7 @@ def from_dataset_json(text: str, names: Sequence[str]) -> Table:
             np.eye(classes, dtype=np.float32)[values],
         )
     try:
-        array = np.array(values, np.float32)
+        array = _float32(values)
     except (ValueError, TypeError) as error:
         raise InputError("dataset.json: labels must all be ints, or vectors of one length") from (
             error
@@ -126,11 +140,6 @@ def split_by_fraction(
     return chosen[of_image]
 
 
-def split_by_order(count: int, train: int) -> np.ndarray:
-    """uint8 [N], 1 for validation: all images from number `train` on."""
-    return (np.arange(count) >= train).astype(np.uint8)
-
-
 def some(names: Sequence[str]) -> str:
     """The first five names, and how many more."""
     more = f" and {len(names) - 5:,} more" if len(names) > 5 else ""
@@ -153,6 +162,10 @@ def _in_order(labelled: Sequence[str], names: Sequence[str]) -> list[int]:
     missing = [name for name, row in zip(names, rows, strict=True) if row is None]
     if missing:
         raise InputError(f"labels are missing for {some(missing)}")
+    claims = Counter(rows)
+    shared = [name for name, row in zip(names, rows, strict=True) if claims[row] > 1]
+    if shared:
+        raise InputError(f"labels: one row fits several images, give their folders: {some(shared)}")
     used = set(rows)
     extra = [label for row, label in enumerate(labelled) if row not in used]
     if extra:
@@ -161,24 +174,26 @@ def _in_order(labelled: Sequence[str], names: Sequence[str]) -> list[int]:
 
 
 def _numeric(
-    columns: Mapping[str, Sequence[str]], names: Sequence[str], chosen: Sequence[str]
+    columns: Mapping[str, Sequence[str]],
+    names: Sequence[str],
+    chosen: Sequence[str],
+    group: str | None = None,
 ) -> Table:
-    """The numeric columns (or the chosen ones) as attributes."""
-    unknown = [name for name in chosen if name not in columns]
-    if unknown:
-        raise InputError(f"no label column {some(unknown)}: there are {', '.join(columns)}")
+    """The columns of numbers (or the chosen ones) as attributes."""
+    for name in chosen:
+        require(name in columns, f"no label column {name!r}: {nearest(name, [*columns])}")
     attributes, values = [], []
-    for name in chosen or columns:
-        cells = columns[name]
-        numbers = [_number(cell) for cell in cells]
-        if all(number is None for number in numbers) and name not in chosen:
+    for name in chosen or [column for column in columns if column != group]:
+        numbers = [_number(cell) for cell in columns[name]]
+        words = sum(n is None and c != "" for n, c in zip(numbers, columns[name], strict=True))
+        if words >= len(numbers) - numbers.count(None) and name not in chosen:
             continue  # a column of words: of use to --split-by alone
         wrong = [n for n, number in zip(names, numbers, strict=True) if number is None]
         if wrong:
-            raise InputError(f"label {name!r} is not a number for {some(wrong)}")
+            raise InputError(f"label {name!r} is empty or not a number for {some(wrong)}")
         attributes.append(name)
         values.append(numbers)
-    array = np.array(values, np.float32).reshape(len(values), len(names)).T.copy()
+    array = _float32(values).reshape(len(values), len(names)).T.copy()
     _check_finite(array, names)
     return Table(tuple(attributes), array, columns)
 
@@ -188,6 +203,12 @@ def _number(cell: str) -> float | None:
         return float(cell)
     except ValueError:
         return None
+
+
+def _float32(values: Sequence[object]) -> np.ndarray:
+    """As an array; what is beyond float32 becomes infinite, to be refused by name."""
+    with np.errstate(over="ignore"):
+        return np.array(values, np.float32)
 
 
 def _check_finite(values: np.ndarray, names: Sequence[str]) -> None:

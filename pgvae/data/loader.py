@@ -1,5 +1,6 @@
 """Batches of training images, as a pure function of how many images were seen before."""
 
+import warnings
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -7,7 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pgvae.config import require
 from pgvae.data.store import Store
+from pgvae.errors import CorruptFileError
 from pgvae.types import Batch
 
 
@@ -28,6 +31,8 @@ class Loader:
     Image i of a batch is number p = images_seen + i of the run: of epoch p // n, at place p % n
     of a permutation drawn from (seed, epoch), flipped or not by a bit from (seed, epoch) too. So
     a resumed run sees the same next images. The next batch is read in the background.
+    A damaged image is replaced by the next one of the split, with a warning; more than one in a
+    thousand of them raise CorruptFileError.
 
     mirror:  whether to flip images left to right with probability 1/2.
     workers: threads that decode (only resolutions that are not stored raw).
@@ -45,8 +50,11 @@ class Loader:
     ) -> None:
         self._store = store
         self._indices = store.split(split)
-        if len(self._indices) == 0:
-            raise ValueError(f"{store.name} has no images in split {split!r}")
+        require(
+            len(self._indices) > 0,
+            f"{store.name} has no images in its split {split!r}: prepare it with another split",
+        )
+        self._damaged: set[int] = set()
         self._seed, self._mirror, self._workers = seed, mirror, workers
         self._device = torch.device(device)
         self._epochs: dict[int, tuple[np.ndarray, np.ndarray]] = {}
@@ -62,16 +70,17 @@ class Loader:
         """
         wanted = (images_seen, batch_size, resolution)
         if self._next is not None and self._next[0] == wanted:
-            pixels, labels = self._next[1].result()
+            pending, self._next = self._next[1], None
+            pixels, labels = pending.result()
         else:
             self._drop_next()
             pixels, labels = self._read(*wanted)
         following = (images_seen + batch_size, batch_size, resolution)
         self._next = (following, self._thread.submit(self._read, *following))
-        images = torch.from_numpy(pixels).to(self._device).float().div_(127.5).sub_(1)
-        images = images.contiguous(memory_format=torch.channels_last)
-        known = torch.from_numpy(labels).to(self._device) if labels.shape[1] else None
-        return Batch(fade_images(images, alpha), known)
+        images = pixels.to(self._device, non_blocking=True)
+        images = images.to(torch.float32, memory_format=torch.channels_last)
+        known = labels.to(self._device, non_blocking=True) if labels.shape[1] else None
+        return Batch(fade_images(images.div_(127.5).sub_(1), alpha), known)
 
     def close(self) -> None:
         """Stop the background thread."""
@@ -83,8 +92,8 @@ class Loader:
             self._next[1].cancel() or self._next[1].exception()
             self._next = None
 
-    def _read(self, images_seen: int, count: int, resolution: int) -> tuple[np.ndarray, np.ndarray]:
-        """Pixels uint8 [N, C, R, R] and labels float32 [N, K], before any device."""
+    def _read(self, images_seen: int, count: int, resolution: int) -> tuple[Tensor, Tensor]:
+        """Pixels uint8 [N, C, R, R] and labels float32 [N, K], on the CPU (pinned for a GPU)."""
         n = len(self._indices)
         places = np.arange(images_seen, images_seen + count)
         chosen, flips = [], []
@@ -94,10 +103,32 @@ class Loader:
             chosen.append(order[here])
             flips.append(flipped[here])
         indices, flip = np.concatenate(chosen), np.concatenate(flips)
-        pixels = self._store.get_many(indices, resolution, self._workers)
+        try:
+            pixels = self._store.get_many(indices, resolution, self._workers)
+        except CorruptFileError:
+            indices = np.array([self._sound(int(index), resolution) for index in indices])
+            pixels = self._store.get_many(indices, resolution, self._workers)
         if self._mirror:
             pixels[flip] = pixels[flip][..., ::-1]
-        return pixels, self._store.labels[indices]
+        tensors = torch.from_numpy(pixels), torch.from_numpy(self._store.labels[indices])
+        if self._device.type == "cuda":
+            return tensors[0].pin_memory(), tensors[1].pin_memory()
+        return tensors
+
+    def _sound(self, index: int, resolution: int) -> int:
+        """`index`, or the next of the split whose image is whole at this resolution."""
+        while True:
+            try:
+                self._store.get(index, resolution)
+                return index
+            except CorruptFileError as error:
+                if index not in self._damaged:
+                    self._damaged.add(index)
+                    if len(self._damaged) > len(self._indices) // 1000:
+                        raise
+                    warnings.warn(f"{error}; its neighbour is used", RuntimeWarning, stacklevel=2)
+                place = int(np.searchsorted(self._indices, index)) + 1
+                index = int(self._indices[place % len(self._indices)])
 
     def _epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """Order of the images in an epoch, and which of its places are flipped."""

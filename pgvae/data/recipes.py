@@ -1,5 +1,6 @@
 """What `pgvae data prepare` knows how to prepare: where images and labels are, how to split."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,11 +63,17 @@ def folder(
 ) -> Recipe:
     """A folder or zip, with labels from a csv, or from the dataset.json that lies in it."""
     source = open_source(path)
-    return Recipe(name, source, lambda names: _labels(source, names, label_file, chosen), split)
+    return Recipe(
+        name, source, lambda names: _labels(source, names, label_file, chosen, split.by), split
+    )
 
 
 def celebahq(name: str, path: Path, protocol: str) -> Recipe:
-    """CelebA-HQ: 30,000 images in order, the first 27,000 (or 29,000) for training."""
+    """CelebA-HQ: of 30,000 images by CelebA's index the first 27,000 (or 29,000) for training.
+
+    The index is in CelebA-HQ-to-CelebA-mapping.txt or image_list.txt where one lies in the
+    source, else the number in a file's name stands for it. Of other counts the same share.
+    """
     require(
         protocol in CELEBAHQ_TRAIN,
         f"split protocol {protocol!r}: choose one of {', '.join(CELEBAHQ_TRAIN)}",
@@ -74,9 +81,10 @@ def celebahq(name: str, path: Path, protocol: str) -> Recipe:
     source = open_source(path)
     share = CELEBAHQ_TRAIN[protocol] / _CELEBAHQ_COUNT
     train = round(share * len(source.names))
+    rank = np.argsort(np.argsort(_celeba_indices(source), kind="stable"), kind="stable")
 
     def split(kept: list[int], _: Table) -> np.ndarray:
-        return (np.array(kept) >= train).astype(np.uint8)
+        return (rank[kept] >= train).astype(np.uint8)
 
     return Recipe(name, source, lambda names: labels.no_labels(len(names)), split)
 
@@ -85,11 +93,8 @@ def celeba(name: str, path: Path, chosen: Sequence[str] = ()) -> Recipe:
     """CelebA: its attribute file and its partition (0, 1 training; 2 held out); 178 px crop."""
     source = open_source(path)
     attributes = _side_text(source, "list_attr_celeba.txt", path)
-    partition = dict(
-        line.split()[:2]
-        for line in _side_text(source, "list_eval_partition.txt", path).splitlines()
-        if line.strip()
-    )
+    rows = map(str.split, _side_text(source, "list_eval_partition.txt", path).splitlines())
+    partition = {row[0]: row[1] for row in rows if len(row) == 2}
 
     def split(kept: list[int], _: Table) -> np.ndarray:
         names = [Path(source.names[i]).name for i in kept]
@@ -106,22 +111,48 @@ def celeba(name: str, path: Path, chosen: Sequence[str] = ()) -> Recipe:
     )
 
 
+def _celeba_indices(source: Source) -> np.ndarray:
+    """int64 [N]: for each image of CelebA-HQ what its order goes by."""
+    names = list(source.names)
+    numbers = [re.findall(r"\d+", Path(name).stem) for name in names]
+    if not all(numbers):
+        return np.arange(len(names))  # names without numbers: the order of the names
+    own = [int(found[-1]) for found in numbers]
+    for file in ("CelebA-HQ-to-CelebA-mapping.txt", "image_list.txt"):
+        table = source.side_file(file)
+        if table is None:
+            continue
+        rows = [line.split() for line in table.decode("utf-8", "replace").splitlines()]
+        index = {int(r[0]): int(r[1]) for r in rows if len(r) > 1 and (r[0] + r[1]).isdigit()}
+        missing = [name for name, number in zip(names, own, strict=True) if number not in index]
+        require(not missing, f"{file} has no row for {labels.some(missing)}")
+        return np.array([index[number] for number in own])
+    return np.array(own)
+
+
 def _labels(
-    source: Source, names: list[str], label_file: Path | None, chosen: Sequence[str]
+    source: Source,
+    names: list[str],
+    label_file: Path | None,
+    chosen: Sequence[str],
+    group: str | None,
 ) -> Table:
     if label_file is not None:
         try:
             text = label_file.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"labels file {label_file} cannot be read: {error}") from error
-        return labels.from_csv(text, names, chosen)
+        return labels.from_csv(text, names, chosen, group)
     found = source.side_file("dataset.json")
     if found is not None:
-        return labels.from_dataset_json(found.decode("utf-8"), names)
+        return labels.from_dataset_json(found.decode("utf-8", "replace"), names)
     return labels.no_labels(len(names))
 
 
 def _side_text(source: Source, name: str, path: Path) -> str:
-    found = source.side_file(name)
-    require(found is not None, f"{path} has no {name}: put CelebA's own file there")
-    return found.decode("utf-8")
+    """One of CelebA's own files: in the source's root, or where the authors' folders have it."""
+    for place in ("", "Anno/", "Eval/"):
+        found = source.side_file(place + name)
+        if found is not None:
+            return found.decode("utf-8", "replace")
+    raise InputError(f"{path} has no {name}: put CelebA's own file there")

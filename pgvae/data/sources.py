@@ -1,29 +1,27 @@
 """Where images come from: a folder, a zip. Nothing is ever extracted."""
 
+import contextlib
 import hashlib
 import os
 import stat
 import zipfile
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
+from pgvae.data import images
 from pgvae.errors import InputError
 
-IMAGE_SUFFIXES = {
-    ".png",
-    ".jpg",
-    ".jpeg",
-    ".webp",
-    ".bmp",
-    ".eps",
-    ".tif",
-    ".tiff",
-    ".gif",
-    ".jfif",
-}
+_OURS = {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".dib"}
+_REFUSED = {".gif", ".tif", ".tiff", ".eps", ".heic", ".avif"}  # images, so not passed over
+IMAGE_SUFFIXES = frozenset(_OURS | _REFUSED)
+_OTHER_SUFFIXES = frozenset(
+    (".csv", ".json", ".jsonl", ".txt", ".md", ".html", ".pdf", ".db", ".ini", ".xml", ".zip")
+)
 _MAX_FILES = 5_000_000
 _MAX_FILE_BYTES = 512 << 20
+_MAX_BYTES = 8 << 40
 _MAX_RATIO = 200  # unpacked over packed: an image hardly shrinks at all
 
 
@@ -38,7 +36,11 @@ class Source(Protocol):
     skipped: list[dict[str, str]]
 
     def read(self, index: int) -> bytes:
-        """The file of image `index`."""
+        """The file of image `index`; RejectError or OSError where it cannot be read."""
+        ...
+
+    def size(self, index: int) -> tuple[int, int]:
+        """Upright width and height from the header of image `index`; raises as `read`."""
         ...
 
     def side_file(self, name: str) -> bytes | None:
@@ -49,31 +51,31 @@ class Source(Protocol):
         """Changes when the files do (names, sizes, times)."""
         ...
 
+    def close(self) -> None:
+        """Close what is open in this process; reading opens it again."""
+        ...
+
 
 class FolderSource:
-    """Every image file under a folder, sorted by path; links that lead out are skipped."""
+    """Every image file under a folder, sorted by path; links that lead out are skipped.
+
+    An image is what is named as one, or what has no known ending and starts like one. Hidden
+    files are left alone. Raises InputError for a folder that cannot be listed.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.skipped: list[dict[str, str]] = []
-        inside = root.resolve()
-        paths = []
-        for folder, folders, files in os.walk(root):
-            folders.sort()
-            for file in sorted(files):
-                path = Path(folder, file)
-                if path.suffix.lower() not in IMAGE_SUFFIXES:
-                    continue
-                if path.is_symlink() and not path.resolve().is_relative_to(inside):
-                    name = printable(str(path.relative_to(root)))
-                    self.skipped.append({"name": name, "reason": "link out of the folder"})
-                else:
-                    paths.append(path)
-        self._paths = [str(path.relative_to(root)) for path in paths]
+        self._paths = sorted(self._found(), key=os.fsencode)
         self.names = [printable(path) for path in self._paths]
 
     def read(self, index: int) -> bytes:
-        return (self.root / self._paths[index]).read_bytes()
+        with self._open(index) as file:
+            return file.read(_MAX_FILE_BYTES + 1)
+
+    def size(self, index: int) -> tuple[int, int]:
+        with self._open(index) as file:
+            return images.size_of(file)
 
     def side_file(self, name: str) -> bytes | None:
         path = self.root / name
@@ -81,17 +83,48 @@ class FolderSource:
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256()
-        for path in self._paths:
-            status = (self.root / path).stat()
+        labels = ["dataset.json"] if (self.root / "dataset.json").is_file() else []
+        for path in self._paths + labels:
+            status = (self.root / path).lstat()
             digest.update(f"{printable(path)}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
         return digest.hexdigest()
+
+    def close(self) -> None:
+        """Nothing stays open."""
+
+    def _open(self, index: int) -> BinaryIO:
+        path = self.root / self._paths[index]
+        status = path.stat()  # before opening: a pipe would wait for ever
+        if not stat.S_ISREG(status.st_mode):
+            raise images.RejectError("not a file")
+        if status.st_size > _MAX_FILE_BYTES:
+            raise images.RejectError(f"{status.st_size:,} bytes are too many for an image")
+        return path.open("rb")
+
+    def _found(self) -> Iterator[str]:
+        """Paths below the root of all that may be images; notes what is skipped."""
+        inside = self.root.resolve()
+        for folder, folders, files in os.walk(self.root, onerror=_cannot_list):
+            links = [name for name in folders if Path(folder, name).is_symlink()]
+            folders[:] = [name for name in folders if not _is_hidden(name)]
+            for file in [*files, *links]:
+                path = Path(folder, file)
+                name = str(path.relative_to(self.root))
+                if _is_hidden(file):
+                    continue
+                if path.is_symlink() and not path.resolve().is_relative_to(inside):
+                    self.skipped.append(
+                        {"name": printable(name), "reason": "link out of the folder"}
+                    )
+                elif file not in links and _may_be_image(path):
+                    yield name
 
 
 class ZipSource:
     """Every image file in a zip, sorted by name. Opened anew in each process.
 
     Raises InputError for an archive that is damaged, encrypted, or holds absolute names, names
-    with "..", links, or more than images can honestly take.
+    with "..", links, one name twice, or more than images can honestly take.
     """
 
     def __init__(self, path: Path) -> None:
@@ -102,25 +135,35 @@ class ZipSource:
             entries = self._archive().infolist()
         except (zipfile.BadZipFile, OSError) as error:
             raise InputError(f"{path} is not a readable zip: {error}") from error
-        if len(entries) > _MAX_FILES:
-            raise InputError(f"{path} holds {len(entries):,} files: at most {_MAX_FILES:,}")
-        for entry in entries:
-            _check_entry(path, entry)
-        images = [e for e in entries if PurePosixPath(e.filename).suffix.lower() in IMAGE_SUFFIXES]
-        self._entries = sorted(e.filename for e in images if not e.is_dir())
+        _check_entries(path, entries)
+        self._entries = sorted(
+            entry.filename
+            for entry in entries
+            if PurePosixPath(entry.filename).suffix.lower() in IMAGE_SUFFIXES
+            and not entry.is_dir()
+            and not any(map(_is_hidden, PurePosixPath(entry.filename).parts))
+        )
         self.names = [printable(name) for name in self._entries]
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_opened": None}
 
     def read(self, index: int) -> bytes:
-        return self._archive().read(self._entries[index])
+        with _zip_errors():
+            return self._archive().read(self._entries[index])
+
+    def size(self, index: int) -> tuple[int, int]:
+        with _zip_errors(), self._archive().open(self._entries[index]) as file:
+            return images.size_of(file)
 
     def side_file(self, name: str) -> bytes | None:
         try:
-            return self._archive().read(name)
+            with _zip_errors():
+                return self._archive().read(name)
         except KeyError:
             return None
+        except images.RejectError as error:
+            raise InputError(f"{name} in {self.path}: {error}") from error
 
     def fingerprint(self) -> str:
         status = self.path.stat()
@@ -163,22 +206,66 @@ def nearest_parent(path: Path) -> str:
 
 def printable(name: str) -> str:
     """A name that any log or JSON file can hold, whatever bytes the file system gave."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def _check_entry(path: Path, entry: zipfile.ZipInfo) -> None:
+def _cannot_list(error: OSError) -> None:
+    raise InputError(f"{error.filename} cannot be listed: {error.strerror}") from error
+
+
+def _is_hidden(name: str) -> bool:
+    """Such as the "._photo.jpg" and __MACOSX that macOS leaves, which are no images."""
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def _may_be_image(path: Path) -> bool:
+    suffix = path.suffix.lower()
+    if suffix in IMAGE_SUFFIXES:
+        return True
+    if suffix in _OTHER_SUFFIXES or not path.is_file():
+        return False
+    try:
+        with path.open("rb") as file:
+            return images.looks_like_image(file.read(16))
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def _zip_errors() -> Iterator[None]:
+    """Turn what zipfile raises for a damaged member into RejectError."""
+    try:
+        yield
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise images.RejectError(f"cannot be unpacked: {error}") from error
+
+
+def _check_entries(path: Path, entries: Sequence[zipfile.ZipInfo]) -> None:
+    """InputError for an archive that no honest packer makes."""
+    if len(entries) > _MAX_FILES:
+        raise InputError(f"{path} holds {len(entries):,} files: at most {_MAX_FILES:,}; refused")
+    total = sum(entry.file_size for entry in entries)
+    if total > _MAX_BYTES:
+        raise InputError(f"{path} unpacks to {total:,} bytes: at most {_MAX_BYTES:,}; refused")
+    seen: set[str] = set()
+    for entry in entries:
+        problem = "a name twice" if entry.filename in seen else _problem_of(entry)
+        if problem:
+            raise InputError(f"{path} holds {problem}: {printable(entry.filename)!r}; refused")
+        seen.add(entry.filename)
+
+
+def _problem_of(entry: zipfile.ZipInfo) -> str:
     name = PurePosixPath(entry.filename)
-    mode = entry.external_attr >> 16
-    problem = ""
-    if name.is_absolute() or ".." in name.parts or "\\" in entry.filename:
-        problem = "a name that leads out of the archive"
-    elif stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
-        problem = "a link or device"
-    elif entry.flag_bits & 1:
-        problem = "an encrypted file"
-    elif entry.file_size > _MAX_FILE_BYTES:
-        problem = f"a file of {entry.file_size:,} bytes"
-    elif entry.file_size > _MAX_RATIO * max(entry.compress_size, 1) + (1 << 20):
-        problem = "a file that unpacks to far more than it is"
-    if problem:
-        raise InputError(f"{path} holds {problem}: {printable(entry.filename)!r}; refused")
+    drive = len(entry.filename) > 1 and entry.filename[1] == ":"
+    if name.is_absolute() or ".." in name.parts or "\\" in entry.filename or drive:
+        return "a name that leads out of the archive"
+    if stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
+        return "a link or device"
+    if entry.flag_bits & 1:
+        return "an encrypted file"
+    if entry.file_size > _MAX_FILE_BYTES:
+        return f"a file of {entry.file_size:,} bytes"
+    if entry.file_size > _MAX_RATIO * max(entry.compress_size, 1) + (1 << 20):
+        return "a file that unpacks to far more than it is"
+    return ""

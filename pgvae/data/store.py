@@ -1,8 +1,12 @@
 """A prepared set of images: read-only, at every resolution, in LMDB (docs/data-format.md)."""
 
+import hashlib
 import json
 import os
+import subprocess
+import sys
 import zlib
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -10,6 +14,8 @@ from typing import Any
 import lmdb
 import numpy as np
 
+from pgvae.config import require, require_choice
+from pgvae.data.environments import environment_at
 from pgvae.data.images import decode_pixels
 from pgvae.errors import CorruptFileError, InputError
 from pgvae.files import sha256_of
@@ -23,6 +29,7 @@ MANIFEST, LABELS, SPLIT, NAMES, REJECTS = (
     "rejects.jsonl",
 )
 SPLITS = ("train", "val")
+_ENTRIES = ("name", "count", "digest", "channels", "attributes", "codecs", "splits", "files")
 
 
 def folder_of(resolution: int) -> str:
@@ -35,6 +42,17 @@ def key_of(index: int) -> bytes:
     return index.to_bytes(4, "big")
 
 
+def crc_of(payload: bytes | memoryview) -> bytes:
+    """The four bytes before a payload: its CRC32, big-endian."""
+    return zlib.crc32(payload).to_bytes(4, "big")
+
+
+def checksum_of(manifest: dict[str, Any]) -> str:
+    """SHA-256 of a manifest's entries, but for the one that holds this sum."""
+    entries = {k: v for k, v in manifest.items() if k != "checksum"}
+    return hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()
+
+
 class Store:
     """A prepared set. `len(store)` is its number of images.
 
@@ -43,11 +61,12 @@ class Store:
     resolutions: pixels per side, ascending.
     channels:    3 or 1.
     attributes:  names of the label columns.
-    labels:      float32 [N, K], K = len(attributes), NaN where unknown.
+    labels:      float32 [N, K], K = len(attributes).
 
-    Opening checks the manifest and the size of every file, so a truncated set is refused here
-    and never faults later. Raises InputError where it is not a (finished) set of this format,
-    CorruptFileError where it is damaged. Environments are opened when first used, by process.
+    Opening checks the manifest, the size of every file and the sums of the small ones, so a
+    truncated set is refused here and never faults later. A record's CRC is checked when a process
+    first reads it. Raises InputError where this is not a (finished) set of this format,
+    CorruptFileError where it is damaged. May be pickled, forked and shared by threads.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -60,27 +79,28 @@ class Store:
         self._codecs = {int(r): codec for r, codec in self.manifest["codecs"].items()}
         self.resolutions = tuple(sorted(self._codecs))
         for name, entry in self.manifest["files"].items():
-            file = self.path / name
-            size = file.stat().st_size if file.is_file() else 0
-            if size != entry["size"]:
-                raise CorruptFileError(
-                    f"{file} is truncated or missing: {size:,} bytes of {entry['size']:,}; "
-                    f"prepare {self.name} again"
-                )
+            _check_size(self.path / name, entry["size"])
+        for name in (LABELS, SPLIT):
+            _check_sum(self.path / name, self.manifest["files"][name]["sha256"])
         self.labels: np.ndarray = _load_array(self.path / LABELS)
         self._split: np.ndarray = _load_array(self.path / SPLIT)
-        self._environments: dict[tuple[int, int], lmdb.Environment] = {}
+        self._forget()
 
     def __len__(self) -> int:
         return self.manifest["count"]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_environments": {}}
+        return {k: v for k, v in self.__dict__.items() if k not in ("_environments", "_checked")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._forget()
 
     def split(self, name: str) -> np.ndarray:
         """Ascending indices, int64, of the images of "train", "val" or "all"."""
         if name == "all":
             return np.arange(len(self))
+        require_choice("split", name, SPLITS)
         return np.flatnonzero(self._split == SPLITS.index(name))
 
     def names(self) -> list[str]:
@@ -94,88 +114,156 @@ class Store:
     def get_many(self, indices: np.ndarray, resolution: int, workers: int = 0) -> np.ndarray:
         """Images by index: uint8 [N, C, R, R]. Raw ones are copied in this thread; encoded ones
         are decoded by `workers` threads."""
-        if resolution not in self._codecs:
-            raise ValueError(f"{self.name} has no {resolution} px: it has {self.resolutions}")
+        require(
+            resolution in self._codecs,
+            f"{self.name} has no {resolution} px: use one of "
+            + ", ".join(map(str, self.resolutions)),
+        )
         codec = self._codecs[resolution]
         out = np.empty((len(indices), self.channels, resolution, resolution), np.uint8)
+        chosen = [int(index) for index in indices]
 
-        def unpack(position: int, record: bytes | memoryview) -> None:
-            payload = self._checked(record, int(indices[position]), resolution)
-            out[position] = decode_pixels(payload, codec, self.channels, resolution)
+        def decode(position: int, record: memoryview) -> None:
+            out[position] = decode_pixels(record[4:], codec, self.channels, resolution)
 
-        with self._environment(resolution).begin(buffers=codec == "raw") as txn:
-            records = (self._record(txn, int(i), resolution) for i in indices)
-            if codec == "raw" or workers < 2:
-                for position, record in enumerate(records):
-                    unpack(position, record)
-            else:
-                with ThreadPoolExecutor(workers) as pool:
-                    list(pool.map(unpack, range(len(indices)), records))
+        try:
+            with self._environment(resolution).begin(buffers=True) as txn:
+                records = self._records(txn, chosen, resolution)
+                if codec == "raw":
+                    rows = out.reshape(len(chosen), -1)
+                    for position, record in enumerate(records):
+                        rows[position] = np.frombuffer(record, np.uint8, offset=4)
+                elif workers < 2:
+                    for position, record in enumerate(records):
+                        decode(position, record)
+                else:
+                    with ThreadPoolExecutor(workers) as pool:
+                        list(pool.map(decode, range(len(chosen)), records))
+        except lmdb.Error as error:
+            raise CorruptFileError(
+                f"{self.path} is damaged at {resolution} px: {error}; prepare the set again"
+            ) from error
         return out
 
     def verify(self) -> None:
         """Read everything: SHA-256 of each file, CRC of each record; CorruptFileError if wrong."""
         for name, entry in self.manifest["files"].items():
-            if name.endswith("data.mdb"):
-                resolution = int(name.split("/")[0])
-                for index in range(len(self)):
-                    self.get(index, resolution)
-            if sha256_of(self.path / name) != entry["sha256"]:
-                raise CorruptFileError(
-                    f"{self.path / name} is damaged: its SHA-256 is not the manifest's; "
-                    f"prepare {self.name} again"
-                )
+            file = self.path / name
+            try:
+                _check_sum(file, entry["sha256"])
+            except CorruptFileError as error:
+                where = _damaged_record(self.path, file) if file.name == "data.mdb" else ""
+                raise CorruptFileError(where or str(error)) from error
+        for resolution in self.resolutions:
+            self.check_records(resolution)
+
+    def check_records(self, resolution: int) -> None:
+        """Read every record of a resolution; CorruptFileError names the first that is wrong."""
+        for start in range(0, len(self), 64):
+            self.get_many(np.arange(start, min(start + 64, len(self))), resolution)
 
     def close(self) -> None:
-        """Close this process's environments; they open again when used."""
-        for environment in self._environments.values():
-            environment.close()
-        self._environments = {}
+        """Let go of the LMDB environments; they open again when used."""
+        self._forget()
 
-    def _record(self, txn: lmdb.Transaction, index: int, resolution: int) -> bytes | memoryview:
-        record = txn.get(key_of(index)) if 0 <= index < len(self) else None
-        if record is None:
-            raise CorruptFileError(f"{self.name}: no image {index} at {resolution} px")
-        return record
+    def _forget(self) -> None:
+        self._environments: dict[tuple[int, int], lmdb.Environment] = {}
+        self._checked: dict[int, np.ndarray] = {}
 
-    def _checked(self, record: bytes | memoryview, index: int, resolution: int):
-        payload = record[4:]
-        if zlib.crc32(payload) != int.from_bytes(record[:4], "big"):
-            raise CorruptFileError(
-                f"{self.path}: image {index} (key {key_of(index).hex()}) at {resolution} px is "
-                "damaged: its CRC is wrong; prepare the set again"
-            )
-        return payload
+    def _records(
+        self, txn: lmdb.Transaction, indices: list[int], resolution: int
+    ) -> Iterator[memoryview]:
+        """The records, CRC first, each checked if this process has not yet done so."""
+        checked = self._checked.setdefault(resolution, np.zeros(len(self), bool))
+        raw = self._codecs[resolution] == "raw"
+        size = 4 + self.channels * resolution**2 if raw else None
+        for index in indices:
+            record = txn.get(key_of(index)) if 0 <= index < len(checked) else None
+            if record is None or (size is not None and len(record) != size):
+                raise self._damaged(index, resolution, "it is missing or has a wrong length")
+            if not checked[index]:
+                if crc_of(record[4:]) != record[:4]:
+                    raise self._damaged(index, resolution, "its CRC is wrong")
+                checked[index] = True
+            yield record
+
+    def _damaged(self, index: int, resolution: int, why: str) -> CorruptFileError:
+        key = key_of(index).hex() if index >= 0 else index
+        return CorruptFileError(
+            f"{self.path}: image {index} (key {key}) at {resolution} px is damaged: {why}; "
+            "prepare the set again"
+        )
 
     def _environment(self, resolution: int) -> lmdb.Environment:
         key = (os.getpid(), resolution)
         if key not in self._environments:
-            self._environments[key] = lmdb.open(
-                str(self.path / folder_of(resolution)),
-                readonly=True,
-                lock=False,
-                readahead=False,
-                meminit=False,
-            )
+            self._environments[key] = environment_at(self.path / folder_of(resolution))
         return self._environments[key]
+
+
+def _check_size(file: Path, size: int) -> None:
+    """LMDB reads past the end of a truncated file, which kills the process: look first."""
+    found = file.stat().st_size if file.is_file() else 0
+    if found != size:
+        raise CorruptFileError(
+            f"{file} is truncated or missing: {found:,} bytes of {size:,}; prepare the set again"
+        )
+
+
+def _check_sum(file: Path, expected: str) -> None:
+    if sha256_of(file) != expected:
+        raise CorruptFileError(
+            f"{file} is damaged: its SHA-256 is not the manifest's; prepare the set again"
+        )
+
+
+def _damaged_record(path: Path, file: Path) -> str:
+    """What is wrong in a damaged data.mdb, or "" where no record is.
+
+    LMDB trusts its pages, and broken ones may kill the process that reads: a child looks.
+    """
+    code = (
+        "import sys; from pgvae.data.store import Store; from pgvae.errors import PgvaeError\n"
+        "try: Store(sys.argv[1]).check_records(int(sys.argv[2]))\n"
+        "except PgvaeError as error: print(error)"
+    )
+    command = [sys.executable, "-c", code, str(path), file.parent.name]
+    package_home = str(Path(__file__).resolve().parents[2])
+    search = os.pathsep.join(filter(None, [package_home, os.environ.get("PYTHONPATH")]))
+    child = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": search},
+    )
+    return child.stdout.strip()
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
     file = path / MANIFEST
     if not file.is_file():
+        half = path.name.endswith(".tmp") or (path / folder_of(4)).is_dir()
         raise InputError(
-            f"{path} is not a prepared set: it has no {MANIFEST} (if a preparation was stopped "
-            "half-way, run `pgvae data prepare` again)"
+            f"{path} is half-prepared: rerun `pgvae data prepare` and let it finish"
+            if half
+            else f"{path} is not a prepared set (no {MANIFEST}): run `pgvae data prepare` first"
         )
     try:
         manifest = json.loads(file.read_text(encoding="utf-8"))
         found = manifest["format"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise CorruptFileError(f"{file} cannot be read: {error}; prepare the set again") from error
     if found != FORMAT:
         raise InputError(
             f"{path} has data format {found}, this version reads {FORMAT}: prepare it again"
         )
+    missing = [entry for entry in _ENTRIES if entry not in manifest]
+    if missing:
+        raise CorruptFileError(f"{file} lacks {', '.join(missing)}; prepare the set again")
+    expected = checksum_of(manifest)
+    if manifest.get("checksum", expected) != expected:
+        raise CorruptFileError(f"{file} is damaged: its own sum is wrong; prepare the set again")
     return manifest
 
 

@@ -49,8 +49,7 @@ def save_checkpoint(run_dir: Path, state: TrainState) -> Path:
         aside.mkdir()
         save_file(_tensors_of(state), aside / _STATE)
         (aside / _ABOUT).write_text(json.dumps(about, indent=1))
-        sums = [f"{sha256_of(aside / name)}  {name}\n" for name in (_STATE, _ABOUT)]
-        (aside / _SUMS).write_text("".join(sums))
+        (aside / _SUMS).write_bytes(_sums_of(aside))
     for old in checkpoints_in(run_dir)[_KEEP:]:
         remove(old)
     return path
@@ -59,13 +58,11 @@ def save_checkpoint(run_dir: Path, state: TrainState) -> Path:
 def load_checkpoint(path: Path, config: RunConfig, device: torch.device) -> TrainState:
     """The state saved at `path`; CorruptFileError unless every byte is as it was written."""
     try:
-        sums = (path / _SUMS).read_text().splitlines()
-        expected = [f"{sha256_of(path / name)}  {name}" for name in (_STATE, _ABOUT)]
-        if sums != expected:
+        if (path / _SUMS).read_bytes() != _sums_of(path):
             raise CorruptFileError(f"{path} is damaged: its SHA-256 sums do not match")
         about = json.loads((path / _ABOUT).read_text())
         tensors = load_file(path / _STATE)
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise CorruptFileError(f"{path} cannot be read: {error}") from error
     if about["format"] != _FORMAT:
         raise CorruptFileError(
@@ -99,6 +96,11 @@ def load_newest(run_dir: Path, config: RunConfig, device: torch.device, warn) ->
     if found:
         raise CorruptFileError(f"all {len(found)} checkpoints of {run_dir} are damaged")
     return None
+
+
+def _sums_of(path: Path) -> bytes:
+    """What `SHA256SUMS` of a checkpoint says, as `sha256sum` writes it."""
+    return "".join(f"{sha256_of(path / name)}  {name}\n" for name in (_STATE, _ABOUT)).encode()
 
 
 def _tensors_of(state: TrainState) -> dict[str, Tensor]:

@@ -1,5 +1,6 @@
 """What a run says while it goes: log.txt, stats.jsonl, TensorBoard, the progress bar."""
 
+import contextlib
 import json
 import sys
 import time
@@ -12,6 +13,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from pgvae.files import atomic_path
 from pgvae.schedule import Stage
 
 
@@ -84,22 +86,23 @@ class RunLog:
         self._board.add_image(name, grid, images_seen, dataformats="HWC")
 
     def close(self) -> None:
-        """Flush and close all of it."""
+        """Flush and close all of it, as far as the disk has room."""
         self._bar.close()
-        self._board.close()
-        self._stats.close()
-        self._text.close()
+        for part in (self._board, self._stats, self._text):
+            with contextlib.suppress(OSError):
+                part.close()
 
     def _drop_after(self, images_seen: int) -> None:
         if self._stats_path.exists():
-            lines = self._stats_path.read_text(encoding="utf-8").splitlines(keepends=True)
-            kept = [line for line in lines if _images_of(line) <= images_seen]
-            self._stats_path.write_text("".join(kept), encoding="utf-8")
+            lines = self._stats_path.read_text(encoding="utf-8").splitlines()
+            kept = [f"{line}\n" for line in lines if _images_of(line) <= images_seen]
+            with atomic_path(self._stats_path) as aside:
+                aside.write_text("".join(kept), encoding="utf-8")
 
 
 def _images_of(line: str) -> float:
     """Images seen of a stats line; infinite for one cut short by a kill."""
     try:
         return json.loads(line)["images"]
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, TypeError):
         return float("inf")

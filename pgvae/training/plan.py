@@ -2,6 +2,8 @@
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.func import functional_call
 
 from pgvae.config import ModelConfig, RunConfig
 from pgvae.nn import Encoder, Generator, build_nets, parameter_count
@@ -52,23 +54,29 @@ def saved_bytes(config: ModelConfig, resolution: int) -> tuple[int, int]:
     """Bytes of activations that autograd keeps for one image: (generator, encoder)."""
     with torch.device("meta"):
         generator, encoder = Generator(config, resolution), Encoder(config, resolution)
+    # As "meta", without memory, but on a device that has an autocast.
+    with FakeTensorMode(allow_non_fake_inputs=True):
         latents = torch.zeros(2, config.latent_dim)
         images = torch.zeros(2, config.channels, resolution, resolution, requires_grad=True)
-    return _kept_by(generator, latents), _kept_by(encoder, images)
+        return _kept_by(generator, latents), _kept_by(encoder, images)
 
 
 def _kept_by(net: torch.nn.Module, inputs: Tensor) -> int:
     """Bytes that a pass of two images keeps for its backward, halved, weights left out."""
-    weights = {id(p) for p in net.parameters()}
+    weights = {
+        name: torch.empty_strided(w.shape, w.stride(), requires_grad=w.requires_grad)
+        for name, w in net.state_dict(keep_vars=True).items()
+    }
+    ours = {id(weight) for weight in weights.values()}
     kept: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:
-        if id(tensor) not in weights and tensor.ndim == 4 and tensor.shape[0] == len(inputs):
+        if id(tensor) not in ours and tensor.ndim == 4 and tensor.shape[0] == len(inputs):
             kept[id(tensor)] = tensor.numel() * tensor.element_size()
             alive.append(tensor)
         return tensor
 
     alive: list[Tensor] = []  # an id is only the tensor's own while the tensor lives
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        net(inputs)
+        functional_call(net, weights, inputs)
     return sum(kept.values()) // len(inputs)

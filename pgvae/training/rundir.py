@@ -89,11 +89,11 @@ def find_run(outdir: Path, config: RunConfig) -> Path | None:
     itself = (outdir / _CONFIG).is_file()
     runs = [outdir] if itself else sorted(p.parent for p in outdir.glob(f"[0-9]*/{_CONFIG}"))
     wanted = _flatten(json.loads(json.dumps(config.to_dict())))
-    differences: list[str] = []
+    newest: tuple[str, str] | None = None  # the name of the newest run, and how it differs
     for path in reversed(runs):
         try:
             found = _flatten(json.loads((path / _CONFIG).read_text()))
-        except (OSError, ValueError):
+        except (OSError, ValueError, AttributeError):  # cut short, or not an object
             continue
         differences = [
             f"{name}: {found.get(name)} there, {wanted.get(name)} here"
@@ -102,11 +102,11 @@ def find_run(outdir: Path, config: RunConfig) -> Path | None:
         ]
         if not differences:
             return path
-    if not differences:
+        newest = newest or (path.name, "; ".join(differences))
+    if newest is None:
         return None
-    oldest_first = runs[0] if itself else path
     raise InputError(
-        f"no run to resume in {outdir}: {oldest_first.name} differs ({'; '.join(differences)}); "
+        f"no run to resume in {outdir}: {newest[0]} differs ({newest[1]}); "
         "give its options, or leave --resume out to start a new run"
     )
 

@@ -1,8 +1,11 @@
 """What the tests of training share: a tiny config, and the bytes of a state."""
 
+import contextlib
 import dataclasses
 import hashlib
+import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -12,10 +15,17 @@ from pgvae.config import ModelConfig, RunConfig
 from pgvae.data import Store
 from pgvae.objectives import OBJECTIVES, settings_of
 from pgvae.schedule import Schedule
+from pgvae.training import engine
 from pgvae.training.engine import train
 from pgvae.training.rundir import RunDirectory
+from pgvae.training.state import TrainState
+from pgvae.training.step import train_step
+from pgvae.types import Batch
 
 CPU = torch.device("cpu")
+
+
+NO_STORE = SimpleNamespace(name="tiny", digest="0" * 64)  # where no image is read
 
 
 def tiny_config(store: Store, objective: str = "pioneer", **changes: Any) -> RunConfig:
@@ -58,3 +68,42 @@ def state_bytes(run_dir: Path, images: int) -> dict[str, str]:
     """SHA-256 of every tensor of a checkpoint: weights, averages, Adam, u and v, pool."""
     tensors = load_file(run_dir / f"checkpoint-{images:09d}" / "state.safetensors")
     return {k: hashlib.sha256(v.numpy().tobytes()).hexdigest() for k, v in tensors.items()}
+
+
+def bytes_of(tensors: dict[str, torch.Tensor]) -> dict[str, bytes]:
+    """The bytes of tensors, to compare before and after."""
+    return {name: tensor.detach().numpy().tobytes() for name, tensor in tensors.items()}
+
+
+def random_batch(state: TrainState, seed: int = 0) -> Batch:
+    """Four random images for the present stage of a state."""
+    stage = state.config.schedule.at(state.images_seen)
+    rng = torch.Generator().manual_seed(seed + state.images_seen)
+    images = torch.rand(4, 3, stage.resolution, stage.resolution, generator=rng) * 2 - 1
+    return Batch(images.contiguous(memory_format=torch.channels_last))
+
+
+def take_steps(state: TrainState, objective: Any, count: int) -> dict[str, torch.Tensor]:
+    """`count` iterations on random images, as the loop takes them; -> the last scalars."""
+    scalars = {}
+    for _ in range(count):
+        stage = state.config.schedule.at(state.images_seen)
+        state.enter(stage)
+        scalars = train_step(state, objective, stage, random_batch(state), "fp32")
+    return scalars
+
+
+def state_after(images: int, objective: str = "pioneer", **changes: Any) -> TrainState:
+    """A tiny state that has seen `images` random images (a multiple of 4)."""
+    config = tiny_config(NO_STORE, objective, **changes)
+    state = TrainState.create(config, CPU, 4)
+    take_steps(state, OBJECTIVES[objective](), images // 4)
+    return state
+
+
+def run_quietly(config: RunConfig, data: Path, run_dir: Path, total_kimg: float) -> None:
+    """`run_to` for a process of its own, which says nothing and saves after every step."""
+    engine.CHECKPOINT_SECONDS = 0.0
+    torch.set_num_threads(1)
+    with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
+        run_to(config, Store(data), run_dir, total_kimg)

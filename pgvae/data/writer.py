@@ -1,0 +1,174 @@
+"""The files of a store as they are written: LMDB in order, then labels, then the manifest."""
+
+import hashlib
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import lmdb
+import numpy as np
+
+from pgvae.data.store import (
+    FORMAT,
+    LABELS,
+    MANIFEST,
+    NAMES,
+    REJECTS,
+    SPLIT,
+    checksum_of,
+    folder_of,
+    key_of,
+)
+from pgvae.files import fsync, sha256_of
+
+_COMMIT_BYTES = 64 << 20  # what a transaction may hold in memory
+_PAGE = 4096
+
+
+@dataclass(frozen=True)
+class Made:
+    """One image, encoded at every resolution, or the reason why it cannot be used.
+
+    records: resolution -> CRC and payload.
+    pixels:  SHA-256 of the pixels at the highest resolution.
+    content: SHA-256 of the source's file.
+    """
+
+    index: int
+    records: dict[int, bytes] = field(default_factory=dict)
+    reason: str = ""
+    note: str = ""
+    square: bool = True
+    pixels: bytes = b""
+    content: bytes = b""
+
+
+class Writer:
+    """Adds images to one LMDB environment per resolution, in order.
+
+    As a context: on success everything is committed and flushed, on an error nothing is.
+    """
+
+    def __init__(self, root: Path, sizes: tuple[int, ...], channels: int, most: int) -> None:
+        """`most`: at most so many images will come; it bounds the files' size."""
+        self.root, self.sizes, self.channels = root, sizes, channels
+        self.kept: list[int] = []
+        self.rejects: list[dict[str, str]] = []
+        self.digest = hashlib.sha256()
+        self.notes: Counter[str] = Counter()
+        self.not_square = 0
+        self._contents: set[bytes] = set()
+        self._pending = 0
+        self._environments = {}
+        for size in sizes:
+            folder = root / folder_of(size)
+            folder.mkdir()
+            # Without writemap a full disk is an error, not a fault. No lock: it is ours alone.
+            self._environments[size] = lmdb.open(
+                str(folder), map_size=_map_size(size, channels, most), lock=False, sync=False
+            )
+        self._transactions = {s: e.begin(write=True) for s, e in self._environments.items()}
+
+    def __enter__(self) -> "Writer":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        try:
+            for size, environment in self._environments.items():
+                if kind is None:
+                    self._transactions[size].commit()
+                    environment.sync(True)
+                else:
+                    self._transactions[size].abort()
+        finally:
+            for environment in self._environments.values():
+                environment.close()
+
+    @property
+    def duplicates(self) -> int:
+        """Images whose file is byte for byte another's."""
+        return len(self.kept) - len(self._contents)
+
+    def add(self, made: Made) -> None:
+        """Write one image at every resolution."""
+        key = key_of(len(self.kept))
+        for size, record in made.records.items():
+            self._transactions[size].put(key, record, append=True)
+            self._pending += len(record)
+        self.digest.update(made.pixels)
+        self.kept.append(made.index)
+        self._contents.add(made.content)
+        self.not_square += not made.square
+        if made.note:
+            self.notes[made.note] += 1
+        if self._pending > _COMMIT_BYTES:
+            for size, environment in self._environments.items():
+                self._transactions[size].commit()
+                self._transactions[size] = environment.begin(write=True)
+            self._pending = 0
+
+    def reject(self, name: str, reason: str) -> None:
+        """Note an image that cannot be used."""
+        self.rejects.append({"name": name, "reason": reason})
+
+    def finish(
+        self,
+        names: list[str],
+        labels: np.ndarray,
+        split: np.ndarray,
+        rejects: list[dict[str, str]],
+        about: dict[str, Any],
+    ) -> dict[str, Any]:
+        """Write all else, the manifest last, flush it, and return the manifest.
+
+        names, labels, split: of the images that were kept. about: further entries.
+        """
+        np.save(self.root / LABELS, labels)
+        np.save(self.root / SPLIT, split)
+        (self.root / NAMES).write_text(json.dumps(names), encoding="utf-8")
+        lines = "".join(json.dumps(reject) + "\n" for reject in rejects)
+        (self.root / REJECTS).write_text(lines, encoding="utf-8")
+        self.digest.update(labels.tobytes() + split.tobytes())
+        manifest = {
+            "format": FORMAT,
+            "count": len(self.kept),
+            "channels": self.channels,
+            "splits": {"train": int((split == 0).sum()), "val": int((split == 1).sum())},
+            "rejected": len(rejects),
+            "duplicates": self.duplicates,
+            "digest": self.digest.hexdigest(),
+            "files": _files_of(self.root),
+            **about,
+        }
+        manifest["checksum"] = checksum_of(manifest)
+        for path in self.root.rglob("*"):
+            fsync(path)
+        text = json.dumps(manifest, indent=1)
+        (self.root / MANIFEST).write_text(text, encoding="utf-8")
+        fsync(self.root / MANIFEST)
+        fsync(self.root)
+        return manifest
+
+
+def _map_size(resolution: int, channels: int, count: int) -> int:
+    """Bytes that an environment can need: records in whole pages, and as much again.
+
+    No encoding makes an image more than a little larger than its pixels. Address space alone,
+    but not endless: nine environments of 16 TiB are more than a process may map.
+    """
+    record = channels * resolution**2 * 5 // 4 + 2 * _PAGE
+    return 2 * count * record // _PAGE * _PAGE + (16 << 20)
+
+
+def _files_of(root: Path) -> dict[str, dict[str, Any]]:
+    """Size and SHA-256 of every file, by path."""
+    return {
+        path.relative_to(root).as_posix(): {"size": path.stat().st_size, "sha256": sha256_of(path)}
+        for path in sorted(root.rglob("*"))
+        if path.is_file()
+    }

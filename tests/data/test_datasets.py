@@ -1,0 +1,213 @@
+"""What a user may give as a data set, and what any images become."""
+
+import os
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from making import (
+    Memory,
+    encoded,
+    noise,
+    noise_files,
+    prepared,
+    recipe_of,
+    truncated_png,
+    write_files,
+)
+
+from pgvae.data import load_images, open_dataset, prepared_in
+from pgvae.errors import InputError
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A data root with one set, `mine`."""
+    prepared(recipe_of(Memory(noise_files(4)), "mine"), tmp_path / "root")
+    return tmp_path / "root"
+
+
+def opened(what: object, root: Path, **options):
+    said: list[str] = []
+    return open_dataset(str(what), root, say=said.append, **options), said
+
+
+# Prepared sets
+
+
+def test_a_prepared_set_is_opened_by_name_and_by_path(root, tmp_path):
+    by_name, said = opened("mine", root)
+    by_path, _ = opened(root / "mine", tmp_path / "other root")
+    assert by_name.digest == by_path.digest
+    assert said == []
+
+
+def test_only_finished_sets_are_listed(root):
+    (root / "half.tmp" / "0004").mkdir(parents=True)
+    (root / "other").mkdir()
+    assert prepared_in(root) == ["mine"]
+    assert prepared_in(root / "nothing") == []
+
+
+def test_a_half_prepared_name_is_refused_with_the_command(root):
+    (root / "half.tmp" / "0004").mkdir(parents=True)
+    with pytest.raises(InputError, match="half-prepared .*`pgvae data prepare half`"):
+        opened("half", root)
+
+
+def test_a_half_prepared_path_is_refused(root):
+    (root / "mine/manifest.json").unlink()
+    with pytest.raises(InputError, match="half-prepared"):
+        opened(root / "mine", root)
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("celebahq", "pgvae data prepare celebahq --source FOLDER_OR_ZIP --data-root {root}"),
+        ("celeba", "pgvae data prepare celeba --source FOLDER --data-root {root}"),
+        ("avatars", "pgvae data prepare avatars --resolution 64 --count 10000 --data-root {root}"),
+    ],
+)
+def test_a_recipe_that_is_not_prepared_gives_the_exact_command_in_one_line(root, name, command):
+    with pytest.raises(InputError) as caught:
+        opened(name, root)
+    assert f"`{command.format(root=root)}`" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("mina", "did you mean 'mine'"),
+        ("else", "known: mine"),
+        ("", "no data set is given"),
+        ("no/such/folder", "the nearest that exists"),
+        ("photos.zip", "the nearest that exists"),
+    ],
+)
+def test_what_is_not_there_is_refused_with_a_hint(root, name, hint):
+    with pytest.raises(InputError, match=hint):
+        opened(name, root)
+
+
+def test_a_name_in_an_empty_root_says_how_to_prepare_it(tmp_path):
+    with pytest.raises(InputError, match="nothing is prepared.*`pgvae data prepare PATH --name x"):
+        opened("x", tmp_path)
+
+
+# Plain images
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_plain_images_are_prepared_on_first_use_and_reused(root, tmp_path, packed):
+    files = noise_files(6, seed=2)
+    path = write_files(tmp_path / "photos", files)
+    if packed:
+        path = tmp_path / "photos.zip"
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, data in files.items():
+                archive.writestr(name, data)
+    first, said = opened(path, root)
+    assert len(said) == 1
+    assert first.name.startswith("photos-")
+    assert len(first) == 6
+    assert len(first.split("val")) == 1
+    again, said = opened(path, root)
+    assert said == []
+    assert again.path == first.path
+    assert prepared_in(root) == sorted(["mine", first.name])
+
+
+def test_another_resolution_is_another_set(root, tmp_path):
+    path = write_files(tmp_path / "photos", noise_files(6))
+    large, _ = opened(path, root)
+    small, _ = opened(path, root, resolution=8)
+    assert (large.resolutions[-1], small.resolutions[-1]) == (16, 8)
+    assert large.path != small.path
+
+
+@pytest.mark.parametrize("change", ["new", "removed", "content", "labels"])
+def test_a_changed_folder_is_a_new_set(root, tmp_path, change):
+    path = write_files(tmp_path / "photos", noise_files(6))
+    first, _ = opened(path, root)
+    time.sleep(0.01)
+    if change == "new":
+        write_files(path, {"new.png": encoded(noise(99, 16, 16))})
+    elif change == "removed":
+        (path / "000.png").unlink()
+    elif change == "content":
+        write_files(path, {"000.png": encoded(noise(99, 16, 16))})
+    else:
+        pairs = ",".join(f'["{name}", 0]' for name in noise_files(6))
+        write_files(path, {"dataset.json": f'{{"labels": [{pairs}]}}'.encode()})
+    second, said = opened(path, root)
+    assert second.path != first.path
+    assert len(said) >= 1
+    assert second.digest != first.digest
+
+
+@pytest.mark.parametrize("name", ["my photos", "Zoë", "v1.2", ".hidden", "new\nline", "a" * 200])
+def test_a_folder_of_any_name_can_be_used(root, tmp_path, name):
+    store, _ = opened(write_files(tmp_path / name, noise_files(3)), root)
+    assert store.path.parent == root
+    assert store.name in prepared_in(root)
+
+
+def test_a_folder_whose_name_is_not_utf8_can_be_used(root, tmp_path):
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    store, said = opened(write_files(path, noise_files(3)), root)
+    assert len(store) == 3
+    assert len(said) == 1
+
+
+def test_an_empty_folder_and_a_text_are_refused(root, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "notes.txt").write_text("text")
+    with pytest.raises(InputError, match="holds no images"):
+        opened(tmp_path / "empty", root)
+    with pytest.raises(InputError, match="neither a folder nor a zip"):
+        opened(tmp_path / "notes.txt", root)
+
+
+# load_images
+
+
+def test_files_folders_and_zips_are_loaded_in_order(tmp_path):
+    arrays = [noise(i, 8, 8) for i in range(4)]
+    folder = write_files(
+        tmp_path / "in", {"b.png": encoded(arrays[1]), "a.png": encoded(arrays[0])}
+    )
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("z.png", encoded(arrays[2]))
+    (tmp_path / "one.jpg").write_bytes(encoded(arrays[3]))  # a PNG, whatever its name
+    paths = [folder, tmp_path / "a.zip", str(tmp_path / "one.jpg")]
+    pixels, names = load_images(paths, 8)
+    assert names == ["a.png", "b.png", "z.png", str(tmp_path / "one.jpg")]
+    assert pixels.dtype == np.uint8
+    np.testing.assert_array_equal(pixels, np.stack(arrays).transpose(0, 3, 1, 2))
+
+
+def test_loaded_images_are_fitted_and_enlarged(tmp_path):
+    (tmp_path / "a.png").write_bytes(encoded(noise(0, 6, 9)))
+    assert load_images([tmp_path / "a.png"], 32)[0].shape == (1, 3, 32, 32)
+    assert load_images([tmp_path / "a.png"], 32, channels=1)[0].shape == (1, 1, 32, 32)
+    padded, _ = load_images([tmp_path / "a.png"], 9, crop="pad")
+    assert (padded[0, :, 0] == 255).all()
+
+
+@pytest.mark.parametrize("data", [b"", b"text", truncated_png(16)])
+def test_a_file_that_cannot_be_loaded_is_named(tmp_path, data):
+    write_files(tmp_path, {"good.png": encoded(noise(0, 8, 8)), "wrong.png": data})
+    for path in (tmp_path, tmp_path / "wrong.png"):
+        with pytest.raises(InputError, match=r"wrong\.png"):
+            load_images([path], 8)
+
+
+def test_nothing_to_load_is_refused(tmp_path):
+    with pytest.raises(InputError, match="no images are given"):
+        load_images([], 8)
+    with pytest.raises(InputError, match="the nearest that exists"):
+        load_images([tmp_path / "no.png"], 8)

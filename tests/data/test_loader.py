@@ -1,0 +1,289 @@
+"""A batch is a pure function of the images seen, and each epoch shows each image once."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from making import Memory, encoded, noise_files, prepared, recipe_of
+
+from pgvae.data import Loader, Store, fade_images
+from pgvae.data.labels import Table
+from pgvae.errors import CorruptFileError, InputError
+
+COUNT, TRAIN = 24, 18
+VALUES = np.stack([np.arange(COUNT), 100 + np.arange(COUNT)], 1).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """24 pictures, 18 of them for training, whose first label is their index."""
+    recipe = recipe_of(
+        Memory(noise_files(COUNT)), labels=lambda names: Table(("index", "more"), VALUES)
+    )
+    return prepared(recipe, tmp_path_factory.mktemp("loader")).path
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[Store]:
+    store = Store(path)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def loader(store: Store) -> Iterator[Callable[..., Loader]]:
+    """Make loaders that are closed in the end."""
+    made = []
+
+    def make(**options) -> Loader:
+        made.append(Loader(store, **options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def shown(loader: Loader, images_seen: int, count: int, resolution: int = 16) -> list[int]:
+    """Which images of the store a batch has, by their labels."""
+    return loader.batch(images_seen, count, resolution).labels[:, 0].int().tolist()
+
+
+# Order
+
+
+def test_an_epoch_shows_each_training_image_once(loader, store):
+    order = shown(loader(), 0, TRAIN)
+    assert sorted(order) == store.split("train").tolist()
+    assert order != sorted(order)
+
+
+@pytest.mark.parametrize("batch", [1, 4, 5, 18, 40, 100])
+def test_epochs_are_the_same_whatever_the_batch_size(loader, batch):
+    expected = shown(loader(seed=3), 0, 7 * TRAIN)
+    one = loader(seed=3)
+    read = [i for start in range(0, 7 * TRAIN, batch) for i in shown(one, start, batch)]
+    assert read[: 7 * TRAIN] == expected
+    for epoch in range(7):
+        assert Counter(expected[epoch * TRAIN : (epoch + 1) * TRAIN]).most_common(1)[0][1] == 1
+
+
+def test_epochs_and_seeds_differ_in_their_order(loader):
+    one, other = loader(seed=0), loader(seed=1)
+    assert shown(one, 0, TRAIN) != shown(one, TRAIN, TRAIN)
+    assert shown(one, 0, TRAIN) != shown(other, 0, TRAIN)
+
+
+def test_validation_images_are_those_of_the_split(loader, store):
+    assert sorted(shown(loader(split="val"), 0, COUNT - TRAIN)) == store.split("val").tolist()
+    assert sorted(shown(loader(split="all"), 0, COUNT)) == list(range(COUNT))
+
+
+def test_a_split_without_images_is_refused(tmp_path):
+    store = prepared(recipe_of(Memory(noise_files(1))), tmp_path)
+    with pytest.raises(InputError, match="no images in its split 'val'"):
+        Loader(store, split="val")
+
+
+# A pure function
+
+
+def test_a_batch_does_not_depend_on_the_calls_before(loader):
+    calls = [
+        (seen, size, res) for seen in (0, 7, 18, 35, 1000) for size in (3, 20) for res in (4, 16)
+    ]
+    expected = {}
+    for call in calls:
+        fresh = loader(seed=5, mirror=True)
+        expected[call] = fresh.batch(*call)
+    one = loader(seed=5, mirror=True)
+    rng = np.random.default_rng(0)
+    for _ in range(4):
+        for number in rng.permutation(len(calls)):
+            batch = one.batch(*calls[number])
+            assert torch.equal(batch.images, expected[calls[number]].images)
+            assert torch.equal(batch.labels, expected[calls[number]].labels)
+
+
+def test_a_batch_read_in_advance_is_the_same(loader, monkeypatch):
+    walking = loader(seed=2, mirror=True)
+    in_advance = [walking.batch(start, 5, 8) for start in range(0, 60, 5)]
+    reads = []
+    read = Loader._read
+    monkeypatch.setattr(Loader, "_read", lambda *call: reads.append(call[1:]) or read(*call))
+    for number, batch in enumerate(in_advance):
+        jumping = loader(seed=2, mirror=True)
+        again = jumping.batch(5 * number, 5, 8)
+        assert torch.equal(batch.images, again.images)
+        assert torch.equal(batch.labels, again.labels)
+        jumping.close()
+        assert reads[0] == (5 * number, 5, 8)
+        reads.clear()
+
+
+def test_a_batch_handed_out_is_not_changed_by_the_next(loader):
+    one = loader()
+    first = one.batch(0, 6, 16)
+    kept = first.images.clone()
+    one.batch(6, 6, 16)
+    one.batch(12, 6, 16)
+    assert torch.equal(first.images, kept)
+
+
+def test_changing_a_batch_does_not_change_the_set(loader, store):
+    before = store.labels.copy()
+    batch = loader().batch(0, 6, 16)
+    batch.images.zero_()
+    batch.labels.zero_()
+    np.testing.assert_array_equal(store.labels, before)
+    assert loader().batch(0, 6, 16).images.abs().sum() > 0
+
+
+def test_threads_that_decode_change_nothing(loader):
+    assert torch.equal(
+        loader(workers=2).batch(3, 9, 16).images, loader(workers=0).batch(3, 9, 16).images
+    )
+
+
+# What a batch is
+
+
+def test_images_are_those_of_the_store_in_minus_1_to_1_channels_last(loader, store):
+    batch = loader().batch(4, 10, 16)
+    indices = batch.labels[:, 0].numpy().astype(int)
+    expected = store.get_many(indices, 16).astype(np.float64) / 127.5 - 1
+    np.testing.assert_allclose(batch.images.numpy(), expected, atol=1e-6)
+    assert batch.images.shape == (10, 3, 16, 16)
+    assert batch.images.dtype == torch.float32
+    assert batch.images.is_contiguous(memory_format=torch.channels_last)
+    assert batch.images.min() >= -1
+    assert batch.images.max() <= 1
+
+
+def test_labels_are_the_rows_of_the_images(loader, store):
+    one = loader(seed=4, mirror=True)
+    for start in (0, 11, 25):
+        labels = one.batch(start, 11, 8).labels
+        assert labels.dtype == torch.float32
+        np.testing.assert_array_equal(labels.numpy(), VALUES[labels[:, 0].numpy().astype(int)])
+
+
+def test_a_set_without_labels_gives_none(tmp_path):
+    store = prepared(recipe_of(Memory(noise_files(4))), tmp_path)
+    loader = Loader(store)
+    assert loader.batch(0, 2, 8).labels is None
+    loader.close()
+
+
+def test_black_is_minus_1_and_white_is_1(tmp_path):
+    files = {f"{v}.png": encoded(np.full((4, 4, 3), v, np.uint8)) for v in (0, 255)}
+    loader = Loader(prepared(recipe_of(Memory(files)), tmp_path), split="all")
+    assert sorted(loader.batch(0, 2, 4).images.unique().tolist()) == [-1, 1]
+    loader.close()
+
+
+# Mirror
+
+
+def test_mirror_flips_about_half_and_exactly_horizontally(loader):
+    plain, mirrored = loader(seed=6), loader(seed=6, mirror=True)
+    count = 40 * TRAIN
+    flipped = 0
+    one, other = plain.batch(0, count, 16).images, mirrored.batch(0, count, 16).images
+    for image, shown_image in zip(one, other, strict=True):
+        turned = torch.equal(shown_image, image.flip(-1))
+        assert turned or torch.equal(shown_image, image)
+        flipped += turned
+    assert abs(flipped / count - 0.5) < 4 * 0.5 / count**0.5  # four standard deviations
+
+
+def test_an_image_is_flipped_in_some_epochs_and_not_in_others(loader):
+    plain, mirrored = loader(split="val"), loader(split="val", mirror=True)
+    n = COUNT - TRAIN
+    same: dict[int, set[bool]] = {}
+    for epoch in range(12):
+        one, other = plain.batch(epoch * n, n, 16), mirrored.batch(epoch * n, n, 16)
+        for i in range(n):
+            index = int(one.labels[i, 0])
+            same.setdefault(index, set()).add(torch.equal(one.images[i], other.images[i]))
+    assert all(seen == {True, False} for seen in same.values())
+
+
+def test_without_mirror_nothing_is_flipped(loader, store):
+    batch = loader().batch(0, 3 * TRAIN, 4)
+    pixels = store.get_many(batch.labels[:, 0].numpy().astype(int), 4)
+    assert ((batch.images.numpy() + 1) * 127.5).round().astype(np.uint8).tolist() == pixels.tolist()
+
+
+# Fade
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.25, 0.7, 1.0])
+@pytest.mark.parametrize("side", [4, 16])
+def test_fade_is_a_mix_with_the_stage_before(alpha, side):
+    images = np.random.default_rng(0).uniform(-1, 1, (3, 3, side, side)).astype(np.float32)
+    means = images.reshape(3, 3, side // 2, 2, side // 2, 2).mean(axis=(3, 5))
+    coarse = means.repeat(2, axis=2).repeat(2, axis=3)
+    faded = fade_images(torch.from_numpy(images), alpha).numpy()
+    np.testing.assert_allclose(faded, alpha * images + (1 - alpha) * coarse, atol=1e-6)
+
+
+def test_a_loader_fades_its_batches(loader):
+    one = loader()
+    plain = one.batch(0, 5, 16)
+    faded = one.batch(0, 5, 16, alpha=0.3)
+    torch.testing.assert_close(faded.images, fade_images(plain.images, 0.3))
+    assert faded.images.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(faded.labels, plain.labels)
+
+
+def test_a_faded_batch_at_alpha_0_shows_the_resolution_below(loader):
+    one = loader()
+    below, faded = one.batch(0, 5, 8), one.batch(0, 5, 16, alpha=0.0)
+    coarse = below.images.repeat_interleave(2, -1).repeat_interleave(2, -2)
+    assert (faded.images - coarse).abs().max() <= 0.5 / 127.5 + 1e-6  # levels are rounded once
+
+
+# Damage
+
+
+def damage(store: Store, index: int, resolution: int) -> None:
+    pixels = store.get(index, resolution).tobytes()
+    file = store.path / f"{resolution:04d}/data.mdb"
+    data = bytearray(file.read_bytes())
+    data[data.index(pixels)] ^= 1
+    file.write_bytes(data)
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """2,100 pictures at 4 px, so that two may be damaged."""
+    recipe = recipe_of(
+        Memory(noise_files(2100, size=4)), split=lambda kept, _: np.zeros(len(kept), np.uint8)
+    )
+    return prepared(recipe, tmp_path_factory.mktemp("large")).path
+
+
+def test_a_damaged_image_is_replaced_with_a_warning_and_the_rest_is_as_it_was(large):
+    loader = Loader(Store(large))
+    expected = loader.batch(0, 2100, 4).images
+    loader.close()
+    damage(Store(large), 42, 4)
+    loader = Loader(Store(large))
+    with pytest.warns(RuntimeWarning, match="image 42 .*neighbour is used"):
+        batch = loader.batch(0, 2100, 4)
+    assert (batch.images != expected).flatten(1).any(1).sum() == 1
+    loader.close()
+
+
+def test_more_than_one_damaged_image_in_a_thousand_stops(tmp_path):
+    store = prepared(recipe_of(Memory(noise_files(12))), tmp_path)
+    index = int(store.split("train")[3])
+    damage(store, index, 8)
+    loader = Loader(Store(store.path))
+    with pytest.raises(CorruptFileError, match=f"image {index} "):
+        loader.batch(0, 12, 8)
+    loader.close()

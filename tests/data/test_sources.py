@@ -1,0 +1,314 @@
+"""Folders and zips: any name, nothing from outside, nothing hostile."""
+
+import json
+import os
+import pickle
+import stat
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+from making import encoded, noise, noise_files, write_files
+
+from pgvae.data.images import RejectError
+from pgvae.data.sources import FolderSource, ZipSource, open_source, printable
+from pgvae.errors import InputError
+
+PICTURE = encoded(noise(0, 8, 8))
+
+
+def zip_of(
+    path: Path, *entries: tuple[str | zipfile.ZipInfo, bytes], deflate: bool = False
+) -> Path:
+    method = zipfile.ZIP_DEFLATED if deflate else zipfile.ZIP_STORED
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, data in entries:
+            archive.writestr(name, data)
+    return path
+
+
+# Names
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "plain.png",
+        "Zoë Ångström.png",
+        "顔/一.png",
+        "new\nline.png",
+        "tab\tand 'quotes\".png",
+        "UPPER.PNG",
+        "no.dots_0001.x.jpg",
+        "-dash.png",
+    ],
+)
+def test_a_folder_reads_a_file_of_any_name(tmp_path, name):
+    source = FolderSource(write_files(tmp_path / "in", {name: PICTURE, "z.png": b"other"}))
+    assert source.read(source.names.index(name)) == PICTURE
+    assert len(source.names) == 2
+    assert source.skipped == []
+
+
+def test_a_name_that_is_not_utf8_is_read_and_can_be_printed(tmp_path):
+    (tmp_path / "in").mkdir()
+    with open(os.fsencode(tmp_path / "in") + b"/caf\xe9.png", "wb") as file:  # noqa: PTH123
+        file.write(PICTURE)
+    source = FolderSource(tmp_path / "in")
+    assert source.read(0) == PICTURE
+    (name,) = source.names
+    assert name.startswith("caf")
+    assert json.loads(json.dumps(source.names)) == [name.encode("utf-8").decode("utf-8")]
+    assert len(source.fingerprint()) == 64
+
+
+def test_printable_keeps_what_utf8_can_hold():
+    assert printable("Zoë\n顔.png") == "Zoë\n顔.png"
+
+
+def test_files_are_in_order_of_their_paths_and_others_are_left_alone(tmp_path):
+    files = dict.fromkeys(["b/2.png", "a.png", "b/1.jpg", "notes.txt", "c.csv", "b/x/0.webp"], b"x")
+    source = FolderSource(write_files(tmp_path, files))
+    assert source.names == ["a.png", "b/1.jpg", "b/2.png", "b/x/0.webp"]
+
+
+def test_the_order_does_not_depend_on_when_files_were_made(tmp_path):
+    names = [f"{i}.png" for i in range(20)]
+    one = write_files(tmp_path / "one", dict.fromkeys(names, b"x"))
+    two = write_files(tmp_path / "two", dict.fromkeys(reversed(names), b"x"))
+    assert FolderSource(one).names == FolderSource(two).names == sorted(names)
+
+
+def test_a_zip_reads_unicode_and_newline_names(tmp_path):
+    names = ["顔/一.png", "Zoë.png", "new\nline.png"]
+    path = zip_of(tmp_path / "a.zip", *((n, n.encode() + PICTURE) for n in names), ("t.txt", b"x"))
+    source = ZipSource(path)
+    assert source.names == sorted(names)
+    for index, name in enumerate(source.names):
+        assert source.read(index) == name.encode() + PICTURE
+    assert source.side_file("t.txt") == b"x"
+    assert source.side_file("nothing.json") is None
+    source.close()
+
+
+def test_what_macos_leaves_is_no_image(tmp_path):
+    names = ["a.png", "._a.png", "__MACOSX/._a.png", ".hidden/b.png"]
+    folder = write_files(tmp_path / "in", dict.fromkeys(names, PICTURE))
+    archive = zip_of(tmp_path / "a.zip", *((name, PICTURE) for name in names))
+    assert FolderSource(folder).names == ZipSource(archive).names == ["a.png"]
+
+
+def test_an_image_without_an_ending_is_found_by_its_first_bytes(tmp_path):
+    source = FolderSource(write_files(tmp_path, {"picture": PICTURE, "notes": b"text"}))
+    assert source.names == ["picture"]
+
+
+def test_the_size_of_an_image_is_that_of_its_header(tmp_path):
+    picture = encoded(noise(0, 5, 9))
+    folder = write_files(tmp_path / "in", {"a.png": picture})
+    archive = zip_of(tmp_path / "a.zip", ("a.png", picture))
+    assert FolderSource(folder).size(0) == ZipSource(archive).size(0) == (9, 5)
+
+
+# Links
+
+
+def test_a_link_out_of_the_folder_is_skipped_and_listed(tmp_path):
+    write_files(tmp_path, {"in/own.png": PICTURE, "out/secret.png": b"secret"})
+    (tmp_path / "in/leak.png").symlink_to(tmp_path / "out/secret.png")
+    (tmp_path / "in/up.png").symlink_to("../out/secret.png")
+    (tmp_path / "in/again.png").symlink_to("own.png")
+    source = FolderSource(tmp_path / "in")
+    assert source.names == ["again.png", "own.png"]
+    assert [s["name"] for s in source.skipped] == ["leak.png", "up.png"]
+    assert all("link out of the folder" in s["reason"] for s in source.skipped)
+
+
+def test_a_linked_folder_is_not_entered_and_is_listed(tmp_path):
+    write_files(tmp_path, {"in/own.png": PICTURE, "out/secret.png": b"secret"})
+    (tmp_path / "in/more").symlink_to(tmp_path / "out")
+    source = FolderSource(tmp_path / "in")
+    assert source.names == ["own.png"]
+    assert [s["name"] for s in source.skipped] == ["more"]
+
+
+def test_a_folder_reached_by_a_link_is_read(tmp_path):
+    write_files(tmp_path, {"real/own.png": PICTURE})
+    (tmp_path / "alias").symlink_to("real")
+    source = FolderSource(tmp_path / "alias")
+    assert source.names == ["own.png"]
+    assert source.read(0) == PICTURE
+
+
+def test_a_link_to_nothing_has_a_fingerprint_and_cannot_be_read(tmp_path):
+    (tmp_path / "dangling.png").symlink_to("nothing.png")
+    source = FolderSource(tmp_path)
+    assert len(source.fingerprint()) == 64
+    with pytest.raises(OSError, match="nothing|dangling"):
+        source.read(0)
+
+
+def test_a_pipe_named_like_an_image_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    source = FolderSource(tmp_path)
+    for look in (source.read, source.size):
+        with pytest.raises(RejectError, match="not a file"):
+            look(0)
+
+
+# Hostile zips
+
+
+def symlink_entry() -> zipfile.ZipInfo:
+    entry = zipfile.ZipInfo("link.png")
+    entry.create_system = 3
+    entry.external_attr = (stat.S_IFLNK | 0o777) << 16
+    return entry
+
+
+def device_entry() -> zipfile.ZipInfo:
+    entry = zipfile.ZipInfo("device.png")
+    entry.create_system = 3
+    entry.external_attr = (stat.S_IFCHR | 0o777) << 16
+    return entry
+
+
+@pytest.mark.parametrize(
+    ("entry", "reason"),
+    [
+        ("../out.png", "leads out"),
+        ("a/../../out.png", "leads out"),
+        ("/etc/out.png", "leads out"),
+        ("..\\out.png", "leads out"),
+        ("../notes.txt", "leads out"),
+        (symlink_entry(), "a link or device"),
+        (device_entry(), "a link or device"),
+    ],
+    ids=["parent", "inner parent", "absolute", "backslash", "not an image", "link", "device"],
+)
+def test_a_zip_with_a_hostile_entry_is_refused_by_its_name(tmp_path, entry, reason):
+    path = zip_of(tmp_path / "a.zip", ("good.png", PICTURE), (entry, b"/etc/passwd"))
+    with pytest.raises(InputError, match=reason) as caught:
+        ZipSource(path)
+    name = entry if isinstance(entry, str) else entry.filename
+    assert repr(name) in str(caught.value)
+
+
+def test_an_encrypted_zip_is_refused(tmp_path):
+    path = zip_of(tmp_path / "a.zip", ("secret.png", PICTURE))
+    data = bytearray(path.read_bytes())
+    data[data.index(b"PK\x03\x04") + 6] |= 1
+    data[data.index(b"PK\x01\x02") + 8] |= 1
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=r"encrypted file: 'secret\.png'"):
+        ZipSource(path)
+
+
+def test_a_zip_bomb_is_refused_before_it_is_read(tmp_path):
+    path = zip_of(tmp_path / "a.zip", ("bomb.png", bytes(20 << 20)), deflate=True)
+    assert path.stat().st_size < 100_000
+    with pytest.raises(InputError, match="unpacks to far more"):
+        ZipSource(path)
+
+
+def test_a_flat_picture_that_deflates_well_is_no_bomb(tmp_path):
+    path = zip_of(tmp_path / "a.zip", ("flat.bmp", bytes(1 << 20)), deflate=True)
+    assert ZipSource(path).names == ["flat.bmp"]
+
+
+def test_a_damaged_entry_is_an_error_of_reading_that_one(tmp_path):
+    path = zip_of(tmp_path / "a.zip", ("a.png", PICTURE), ("b.png", PICTURE))
+    data = bytearray(path.read_bytes())
+    data[data.index(PICTURE) + 60] ^= 1
+    path.write_bytes(data)
+    source = ZipSource(path)
+    assert source.read(1) == PICTURE
+    with pytest.raises(RejectError, match="CRC"):
+        source.read(0)
+    source.close()
+
+
+def test_a_zip_with_one_name_twice_is_refused(tmp_path):
+    with pytest.warns(UserWarning, match="Duplicate name"):
+        path = zip_of(tmp_path / "a.zip", ("a.png", PICTURE), ("a.png", PICTURE))
+    with pytest.raises(InputError, match=r"twice: 'a\.png'"):
+        ZipSource(path)
+
+
+# What is no source
+
+
+def test_an_empty_folder_is_refused(tmp_path):
+    with pytest.raises(InputError, match="holds no images"):
+        open_source(tmp_path)
+
+
+def test_a_zip_without_images_is_refused(tmp_path):
+    with pytest.raises(InputError, match="holds no images"):
+        open_source(zip_of(tmp_path / "a.zip", ("readme.txt", b"x")))
+
+
+def test_a_missing_folder_names_the_nearest_that_exists(tmp_path):
+    wrong = tmp_path / "there" / "photos" / "mine"
+    wrong.parent.parent.mkdir()
+    with pytest.raises(InputError) as caught:
+        open_source(wrong)
+    assert str(wrong) in str(caught.value)
+    assert str(caught.value).endswith(f"the nearest that exists is {wrong.parent.parent})")
+
+
+@pytest.mark.parametrize("data", [b"just a text\n", b"", b"PK\x03\x04 and no more"])
+def test_a_file_that_is_no_zip_is_refused(tmp_path, data):
+    path = tmp_path / "images.zip"
+    path.write_bytes(data)
+    with pytest.raises(InputError, match="neither a folder nor a zip"):
+        open_source(path)
+
+
+@pytest.mark.parametrize("cut", [0.3, 0.9, 0.99])
+def test_a_truncated_zip_is_refused(tmp_path, cut):
+    path = zip_of(tmp_path / "a.zip", *noise_files(5).items())
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * cut)])
+    with pytest.raises(InputError):
+        open_source(path)
+
+
+# Copies and changes
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_source_sent_to_another_process_reads_the_same(tmp_path, packed):
+    files = noise_files(3)
+    path = (
+        zip_of(tmp_path / "a.zip", *files.items())
+        if packed
+        else write_files(tmp_path / "in", files)
+    )
+    source = open_source(path)
+    source.read(0)
+    copy = pickle.loads(pickle.dumps(source))
+    assert copy.names == source.names == list(files)
+    assert [copy.read(i) for i in range(3)] == list(files.values())
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_the_fingerprint_changes_with_the_files_and_only_then(tmp_path, packed):
+    def make(files):
+        if packed:
+            return zip_of(tmp_path / "a.zip", *files.items())
+        return write_files(tmp_path / "in", files)
+
+    files = noise_files(3)
+    first = open_source(make(files)).fingerprint()
+    assert open_source(tmp_path / ("a.zip" if packed else "in")).fingerprint() == first
+    time.sleep(0.01)
+    assert open_source(make({**files, "new.png": PICTURE})).fingerprint() != first
+
+
+def test_the_fingerprint_of_a_folder_changes_with_its_labels(tmp_path):
+    folder = write_files(tmp_path, {**noise_files(2), "dataset.json": b"{}"})
+    first = FolderSource(folder).fingerprint()
+    (folder / "dataset.json").write_bytes(b'{"labels": null}')
+    assert FolderSource(folder).fingerprint() != first

@@ -1,0 +1,362 @@
+"""A damaged set is refused with a reason, never a fault; a whole one is read from anywhere."""
+
+import hashlib
+import json
+import os
+import pickle
+import shutil
+import stat
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from making import Memory, encoded, in_child, noise, noise_files, prepared, recipe_of
+
+from pgvae.data import Store
+from pgvae.data.store import FORMAT, checksum_of
+from pgvae.errors import CorruptFileError, InputError, PgvaeError
+
+SIZES = (4, 8, 16)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A set of 12 pictures at 4 to 16 px."""
+    return prepared(recipe_of(Memory(noise_files(12))), tmp_path_factory.mktemp("whole")).path
+
+
+@pytest.fixture
+def path(whole: Path, tmp_path: Path) -> Path:
+    """A copy of that set, to damage."""
+    return Path(shutil.copytree(whole, tmp_path / "set"))
+
+
+def flip(file: Path, offset: int, bit: int = 0) -> None:
+    data = bytearray(file.read_bytes())
+    data[offset] ^= 1 << bit
+    file.write_bytes(data)
+
+
+def rewrite_manifest(path: Path, **changes: object) -> None:
+    manifest = json.loads((path / "manifest.json").read_text()) | changes
+    manifest["checksum"] = checksum_of(manifest)
+    (path / "manifest.json").write_text(json.dumps(manifest))
+
+
+def offset_of(path: Path, index: int, resolution: int) -> int:
+    """Where the pixels of an image lie in its data.mdb."""
+    data = (path / f"{resolution:04d}/data.mdb").read_bytes()
+    pixels = Store(path).get(index, resolution).tobytes()
+    assert data.count(pixels) == 1
+    return data.index(pixels)
+
+
+# Whole
+
+
+def test_a_store_says_what_it_holds(whole):
+    store = Store(whole)
+    assert len(store) == 12
+    assert (store.name, store.channels, store.resolutions) == ("set", 3, SIZES)
+    assert (store.attributes, store.labels.shape) == ((), (12, 0))
+    assert store.names() == list(noise_files(12))
+    assert sorted([*store.split("train"), *store.split("val")]) == store.split("all").tolist()
+    with pytest.raises(InputError, match="test"):
+        store.split("test")
+    store.verify()
+
+
+def test_get_many_is_get_of_each(whole):
+    store = Store(whole)
+    indices = np.array([7, 0, 7, 11])
+    for resolution in SIZES:
+        many = store.get_many(indices, resolution)
+        assert many.dtype == np.uint8
+        np.testing.assert_array_equal(many, [store.get(int(i), resolution) for i in indices])
+
+
+@pytest.mark.parametrize("codec", ["webp", "png", "jpeg"])
+def test_decoding_by_threads_changes_nothing(tmp_path, codec):
+    files = {f"{i}.png": encoded(noise(i, 256, 256)) for i in range(5)}
+    store = prepared(recipe_of(Memory(files)), tmp_path, codec=codec)
+    indices = np.array([4, 1, 1, 0, 3])
+    alone = store.get_many(indices, 256)
+    np.testing.assert_array_equal(store.get_many(indices, 256, workers=3), alone)
+
+
+def test_what_was_read_may_be_changed_and_read_again(whole):
+    store = Store(whole)
+    first = store.get(0, 16)
+    kept = first.copy()
+    first[:] = 0
+    np.testing.assert_array_equal(store.get(0, 16), kept)
+
+
+@pytest.mark.parametrize("resolution", [2, 12, 32, 1024])
+def test_a_resolution_that_it_has_not_is_refused_with_those_it_has(whole, resolution):
+    with pytest.raises(InputError, match=f"no {resolution} px: use one of 4, 8, 16"):
+        Store(whole).get(0, resolution)
+
+
+@pytest.mark.parametrize("index", [-1, 12, 10**6])
+def test_an_index_that_it_has_not_is_refused(whole, index):
+    with pytest.raises(PgvaeError, match=f"image {index} "):
+        Store(whole).get(index, 4)
+
+
+# From anywhere
+
+
+def test_a_store_that_was_used_can_be_used_in_a_forked_child(whole):
+    store = Store(whole)
+    expected = hashlib.sha256(store.get(3, 16).tobytes()).hexdigest()
+    ended_by, read = in_child(lambda: hashlib.sha256(store.get(3, 16).tobytes()).hexdigest())
+    assert (ended_by, read) == (0, expected)
+    ended_by, read = in_child(lambda: store.verify() or Store(whole).get(11, 4).shape[0])
+    assert (ended_by, read) == (0, 3)
+    assert hashlib.sha256(store.get(3, 16).tobytes()).hexdigest() == expected
+
+
+def test_a_store_that_was_used_can_be_pickled(whole):
+    store = Store(whole)
+    expected = store.get(3, 16)
+    copy = pickle.loads(pickle.dumps(store))
+    np.testing.assert_array_equal(copy.get(3, 16), expected)
+    np.testing.assert_array_equal(copy.split("val"), store.split("val"))
+    assert copy.digest == store.digest
+
+
+def test_a_store_can_be_closed_and_used_again(whole):
+    store = Store(whole)
+    expected = store.get(3, 16)
+    store.close()
+    store.close()
+    np.testing.assert_array_equal(store.get(3, 16), expected)
+
+
+def test_two_stores_of_one_set_are_used_side_by_side(whole):
+    first, second = Store(whole), Store(whole)
+    np.testing.assert_array_equal(first.get(5, 8), second.get(5, 8))
+    first.close()
+    assert second.get(6, 8).shape == (3, 8, 8)
+
+
+def test_threads_share_a_store_from_its_first_use(whole):
+    expected = Store(whole).get_many(np.arange(12), 16)
+    for _ in range(10):
+        store, read, start = Store(whole), {}, threading.Barrier(4)
+
+        def use(number, store=store, read=read, start=start):
+            start.wait()
+            read[number] = store.get_many(np.arange(12), 16)
+
+        threads = [threading.Thread(target=use, args=(number,)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(read) == 4
+        assert all((pixels == expected).all() for pixels in read.values())
+        store.close()
+
+
+@pytest.fixture
+def anyones_folder() -> Iterator[Path]:
+    """A folder that every user of the machine may enter."""
+    path = Path(tempfile.mkdtemp())
+    path.chmod(0o755)
+    yield path
+    for item in [path, *path.rglob("*")]:
+        item.chmod(0o755)
+    shutil.rmtree(path)
+
+
+def test_a_read_only_set_is_read_by_one_who_may_not_write(whole, anyones_folder):
+    path = Path(shutil.copytree(whole, anyones_folder / "set"))
+    for item in [path, *path.rglob("*")]:
+        item.chmod(0o555 if item.is_dir() else 0o444)
+
+    def act():
+        if os.geteuid() == 0:
+            os.setuid(65534)  # root may write anywhere
+        store = Store(path)
+        store.verify()
+        return [os.access(path, os.W_OK), store.get(2, 16).tobytes().hex()]
+
+    ended_by, answer = in_child(act)
+    assert (ended_by, answer) == (0, [False, Store(whole).get(2, 16).tobytes().hex()])
+
+
+def test_reading_changes_nothing_in_the_folder(path):
+    def state():
+        files = sorted(path.rglob("*"))
+        return [(str(f), f.stat().st_mtime_ns, f.stat().st_size, f.stat().st_mode) for f in files]
+
+    before = state()
+    store = Store(path)
+    store.get(0, 4)
+    store.verify()
+    store.close()
+    assert state() == before
+
+
+def test_a_set_can_be_moved(whole, path, tmp_path):
+    moved = path.rename(tmp_path / "elsewhere")
+    Store(moved).verify()
+    np.testing.assert_array_equal(Store(moved).get(4, 16), Store(whole).get(4, 16))
+
+
+def test_only_its_owner_may_enter_a_set(whole):
+    assert stat.S_IMODE(whole.stat().st_mode) & 0o077 == 0
+
+
+# Truncated or missing
+
+
+@pytest.mark.parametrize("name", ["0004/data.mdb", "0016/data.mdb", "labels.npy", "names.json"])
+@pytest.mark.parametrize("left", [0.0, 0.3, 0.9, 0.999])
+def test_a_truncated_file_is_refused_at_opening(path, name, left):
+    data = (path / name).read_bytes()
+    (path / name).write_bytes(data[: int(len(data) * left)])
+    with pytest.raises(CorruptFileError, match=f"{name} is truncated or missing"):
+        Store(path)
+
+
+@pytest.mark.parametrize("name", ["0008/data.mdb", "labels.npy", "split.npy", "rejects.jsonl"])
+def test_a_missing_file_is_refused_at_opening(path, name):
+    # of a set whose rejects.jsonl is not empty, which would be as good as missing
+    if name == "rejects.jsonl":
+        source = Memory(noise_files(2) | {"bad.png": b""})
+        path = prepared(recipe_of(source, "bad"), path.parent, skip_bad=True).path
+    (path / name).unlink()
+    with pytest.raises(CorruptFileError, match=f"{name} is truncated or missing"):
+        Store(path)
+
+
+def test_a_truncated_set_ends_the_command_with_code_3_and_one_line(path, command):
+    data = (path / "0016/data.mdb").read_bytes()
+    (path / "0016/data.mdb").write_bytes(data[: len(data) // 2])
+    done = command("data", "verify", path)
+    assert done.returncode == 3  # and no signal, such as SIGBUS
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert "0016/data.mdb is truncated" in line
+
+
+# Damaged
+
+
+def test_a_flipped_byte_is_found_by_its_crc_with_the_key(path):
+    flip(path / "0016/data.mdb", offset_of(path, 5, 16) + 100)
+    store = Store(path)
+    for other in (4, 6):
+        store.get(other, 16)
+    with pytest.raises(CorruptFileError, match=r"image 5 \(key 00000005\) at 16 px.*CRC"):
+        store.get(5, 16)
+    with pytest.raises(CorruptFileError, match="image 5 "):
+        store.get_many(np.array([1, 5]), 16)
+
+
+def test_a_flipped_byte_of_an_encoded_image_is_found_by_its_crc(tmp_path):
+    files = {f"{i}.png": encoded(noise(i, 256, 256)) for i in range(2)}
+    path = prepared(recipe_of(Memory(files)), tmp_path).path
+    file = path / "0256/data.mdb"
+    flip(file, file.read_bytes().rindex(b"WEBP") + 5_000)
+    with pytest.raises(CorruptFileError, match="CRC"):
+        Store(path).get_many(np.arange(2), 256, workers=2)
+
+
+def test_verify_names_the_damaged_record(path):
+    flip(path / "0016/data.mdb", offset_of(path, 5, 16))
+    with pytest.raises(CorruptFileError, match=r"image 5 \(key 00000005\) at 16 px"):
+        Store(path).verify()
+
+
+def test_verify_finds_a_byte_flipped_anywhere(path, monkeypatch):
+    # That a child then looks for the record is another test's; a hundred children would be slow.
+    monkeypatch.setattr("pgvae.data.store._damaged_record", lambda *_: "")
+    rng = np.random.default_rng(0)
+    files = [f for f in path.rglob("*") if f.is_file() and f.stat().st_size]
+    found = 0
+    for _ in range(100):
+        file = files[rng.integers(len(files))]
+        offset, bit = int(rng.integers(file.stat().st_size)), int(rng.integers(8))
+        flip(file, offset, bit)
+        try:
+            Store(path).verify()
+        except PgvaeError as error:
+            found += isinstance(error, CorruptFileError) or "format" in str(error)
+        flip(file, offset, bit)
+    assert found == 100
+    Store(path).verify()
+
+
+def test_damaged_pages_are_an_error_and_not_a_fault(path):
+    file = path / "0016/data.mdb"
+    for start, size in [(0, 8192), (16, 4), (4096 + 16, 4), (24, 64)]:
+        data = file.read_bytes()
+        file.write_bytes(data[:start] + b"\xff" * size + data[start + size :])
+
+        def act():
+            try:
+                Store(path).get_many(np.arange(12), 16)
+            except CorruptFileError:
+                return "refused"
+            return "read"  # LMDB has two meta pages, and one is enough
+
+        ended_by, answer = in_child(act)
+        assert ended_by == 0
+        assert answer in ("refused", "read")
+        assert answer == "refused" or size < 8192
+        file.write_bytes(data)
+
+
+@pytest.mark.filterwarnings("ignore")  # NumPy's own, of damaged headers
+@pytest.mark.parametrize("name", ["labels.npy", "split.npy"])
+def test_a_byte_flipped_in_labels_or_splits_is_found_at_opening(path, name):
+    rng = np.random.default_rng(1)
+    for offset in rng.integers(0, (path / name).stat().st_size, 30):
+        flip(path / name, int(offset))
+        with pytest.raises(CorruptFileError, match=name):
+            Store(path)
+        flip(path / name, int(offset))
+
+
+# Manifests
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "7", "null", "{}", '{"format": 1}', "\udcff"], ids=repr
+)
+def test_a_broken_manifest_is_refused(path, text):
+    (path / "manifest.json").write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(CorruptFileError, match="manifest"):
+        Store(path)
+
+
+def test_a_manifest_changed_by_hand_is_refused(path):
+    text = (path / "manifest.json").read_text()
+    (path / "manifest.json").write_text(text.replace('"count": 12', '"count": 13'))
+    with pytest.raises(CorruptFileError, match="its own sum is wrong"):
+        Store(path)
+
+
+@pytest.mark.parametrize("version", [0, 2, 99, "1", None])
+def test_another_format_names_both_versions(path, version):
+    rewrite_manifest(path, format=version)
+    with pytest.raises(InputError, match=f"format {version}, this version reads {FORMAT}"):
+        Store(path)
+
+
+def test_a_half_prepared_set_is_refused_with_the_cure(path):
+    (path / "manifest.json").unlink()
+    with pytest.raises(InputError, match="half-prepared: rerun `pgvae data prepare`"):
+        Store(path)
+
+
+def test_a_folder_that_is_no_set_is_refused_with_the_cure(tmp_path):
+    with pytest.raises(InputError, match="not a prepared set.*`pgvae data prepare`"):
+        Store(tmp_path)

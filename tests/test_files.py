@@ -1,0 +1,99 @@
+"""Files are whole or not there."""
+
+import errno
+import hashlib
+import os
+
+import pytest
+
+from pgvae import files
+from pgvae.errors import ResourceError
+from pgvae.files import atomic_path, disk_errors, remove, sha256_of
+
+
+def test_a_file_appears_whole_and_leaves_nothing_beside_it(tmp_path):
+    path = tmp_path / "a.txt"
+    with atomic_path(path) as aside:
+        assert aside.parent == tmp_path
+        aside.write_text("new")
+        assert not path.exists()
+    assert path.read_text() == "new"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_directory_appears_whole(tmp_path):
+    with atomic_path(tmp_path / "d") as aside:
+        aside.mkdir()
+        (aside / "inner").write_text("x")
+    assert (tmp_path / "d" / "inner").read_text() == "x"
+    assert [p.name for p in tmp_path.iterdir()] == ["d"]
+
+
+@pytest.mark.parametrize("fault", [ValueError("bad"), KeyboardInterrupt()])
+def test_on_a_fault_the_old_file_stays_and_nothing_is_left(fault, tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(type(fault)), atomic_path(path) as aside:
+        aside.write_text("half")
+        raise fault
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_what_an_earlier_kill_left_is_replaced(tmp_path):
+    (tmp_path / ".a.txt.tmp").mkdir()
+    (tmp_path / ".a.txt.tmp" / "half").write_text("half")
+    with atomic_path(tmp_path / "a.txt") as aside:
+        aside.write_text("new")
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_all_is_flushed_before_the_rename_and_the_directory_after(tmp_path, monkeypatch):
+    path, seen = tmp_path / "d", []
+    real = files.fsync
+    monkeypatch.setattr(files, "fsync", lambda p: (seen.append((p.name, path.exists())), real(p)))
+    with atomic_path(path) as aside:
+        aside.mkdir()
+        (aside / "inner").write_text("x")
+    assert seen == [("inner", False), (".d.tmp", False), (tmp_path.name, True)]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_names_the_path_and_the_bytes(number, tmp_path):
+    path = tmp_path / "a.bin"
+    with pytest.raises(ResourceError, match=r"disk full while writing .*a\.bin: [\d,]+ bytes free"):
+        with atomic_path(path):
+            raise OSError(number, os.strerror(number))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_known_from_the_words_of_a_library_too(tmp_path):
+    with pytest.raises(ResourceError), disk_errors(tmp_path / "a.bin"):
+        raise RuntimeError("I/O error: No space left on device (os error 28)")
+
+
+def test_other_faults_pass_as_they_are(tmp_path):
+    with pytest.raises(PermissionError), disk_errors(tmp_path / "a.bin"):
+        raise PermissionError(errno.EACCES, "no")
+
+
+def test_removing_takes_files_trees_and_nothing_but_links(tmp_path):
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "file").write_text("x")
+    (tmp_path / "link").symlink_to(tmp_path / "kept")
+    (tmp_path / "tree" / "inner").mkdir(parents=True)
+    (tmp_path / "file").write_text("x")
+    for name in ("link", "tree", "file", "nothing"):
+        remove(tmp_path / name)
+    assert [p.name for p in tmp_path.iterdir()] == ["kept"]
+    assert (tmp_path / "kept" / "file").exists()
+
+
+def test_the_sum_is_sha_256(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")
+    # FIPS 180-2, appendix B.1
+    expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert sha256_of(tmp_path / "a") == expected
+    big = bytes(range(256)) * 4096
+    (tmp_path / "b").write_bytes(big)
+    assert sha256_of(tmp_path / "b") == hashlib.sha256(big).hexdigest()

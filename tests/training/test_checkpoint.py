@@ -1,0 +1,342 @@
+"""Checkpoints are whole, or seen to be damaged, whatever happens while they are written."""
+
+import errno
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from runs import CPU, bytes_of, run_quietly, run_to, state_after, state_bytes, tiny_config
+from safetensors.torch import load_file
+
+from pgvae.data import Store
+from pgvae.errors import CorruptFileError, ResourceError
+from pgvae.training import checkpoint as checkpoint_module
+from pgvae.training.checkpoint import (
+    checkpoints_in,
+    load_checkpoint,
+    load_newest,
+    save_checkpoint,
+)
+from pgvae.training.state import TRAINED, TrainState
+
+IN_FADE = 64
+
+
+def all_bytes(state: TrainState) -> dict[str, bytes]:
+    """Every tensor of a state: weights, averages, vectors, moments, pool."""
+    found = {}
+    for part in ("encoder", "generator", "ema"):
+        found |= {f"{part}/{k}": v for k, v in getattr(state.nets, part).state_dict().items()}
+    for part in TRAINED:
+        for name, parameter in getattr(state.nets, part).named_parameters():
+            for moment, value in state.optimizers[part].state[parameter].items():
+                found[f"adam/{part}/{name}/{moment}"] = value
+    if state.pool.images is not None:
+        found["pool"] = state.pool.images
+    return bytes_of({name: tensor.contiguous() for name, tensor in found.items()})
+
+
+def flip(path: Path, offset: int, bits: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[offset] ^= bits
+    path.write_bytes(content)
+
+
+def damage(checkpoint: Path) -> None:
+    path = checkpoint / "state.safetensors"
+    flip(path, path.stat().st_size // 2, 0x10)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory) -> tuple[TrainState, Path]:
+    """A state in mid-fade, and its checkpoint."""
+    state = state_after(IN_FADE)
+    state.skipped_steps, state.skips_in_a_row = 5, 2
+    return state, save_checkpoint(tmp_path_factory.mktemp("saved"), state)
+
+
+@pytest.mark.parametrize("images", [4, 48, IN_FADE, 84, 160])
+@pytest.mark.parametrize("objective", ["pioneer", "vae"])
+def test_every_tensor_comes_back(images, objective, tmp_path):
+    state = state_after(images, objective)
+    again = load_checkpoint(save_checkpoint(tmp_path, state), state.config, CPU)
+    before, after = all_bytes(state), all_bytes(again)
+    assert after.keys() == before.keys()
+    assert [name for name in before if after[name] != before[name]] == []
+    assert again.resolution == state.resolution
+    assert again.nets.generator.fading == state.nets.generator.fading
+    assert again.pool.count == state.pool.count
+
+
+def test_the_counters_come_back(saved):
+    state, path = saved
+    again = load_checkpoint(path, state.config, CPU)
+    assert (again.images_seen, again.skipped_steps, again.skips_in_a_row) == (IN_FADE, 5, 2)
+
+
+def test_a_checkpoint_holds_tensors_json_and_sums_alone(saved):
+    _, path = saved
+    assert path.name == "checkpoint-000000064"
+    assert {p.name for p in path.iterdir()} == {"state.safetensors", "state.json", "SHA256SUMS"}
+    checked = subprocess.run(
+        ["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=path, capture_output=True
+    )
+    assert checked.returncode == 0, checked.stderr
+
+
+def test_moments_keep_the_memory_format_of_their_weights(saved):
+    state, path = saved
+    again = load_checkpoint(path, state.config, CPU)
+    for part in TRAINED:
+        for parameter, moments in again.optimizers[part].state.items():
+            assert moments["exp_avg"].stride() == parameter.stride()
+
+
+def test_one_byte_flipped_at_100_places_is_refused_100_times(saved, tmp_path):
+    state, path = saved
+    rng, files = random.Random(0), ("state.safetensors", "state.json", "SHA256SUMS")
+    refused = 0
+    for index in range(100):
+        copy = shutil.copytree(path, tmp_path / str(index))
+        file = copy / files[index % 3]
+        flip(file, rng.randrange(file.stat().st_size), rng.randrange(1, 256))
+        with pytest.raises(CorruptFileError):
+            load_checkpoint(copy, state.config, CPU)
+        refused += 1
+        shutil.rmtree(copy)
+    assert refused == 100
+
+
+@pytest.mark.parametrize("bits", [0x01, 0x06, 0x07])
+def test_another_kind_of_line_end_in_the_sums_is_seen(bits, saved, tmp_path):
+    state, path = saved
+    copy = shutil.copytree(path, tmp_path / "copy")
+    flip(copy / "SHA256SUMS", (copy / "SHA256SUMS").read_bytes().index(b"\n"), bits)
+    with pytest.raises(CorruptFileError):
+        load_checkpoint(copy, state.config, CPU)
+
+
+@pytest.mark.parametrize("name", ["state.safetensors", "state.json", "SHA256SUMS"])
+@pytest.mark.parametrize("change", ["gone", "empty", "cut", "longer"])
+def test_a_file_that_is_missing_or_of_another_length_is_refused(name, change, saved, tmp_path):
+    state, path = saved
+    copy = shutil.copytree(path, tmp_path / "copy")
+    file = copy / name
+    content = file.read_bytes()
+    file.unlink()
+    if change != "gone":
+        ends = {"empty": b"", "cut": content[:-1], "longer": content + b"\n"}
+        file.write_bytes(ends[change])
+    with pytest.raises(CorruptFileError):
+        load_checkpoint(copy, state.config, CPU)
+
+
+def test_a_checkpoint_of_another_format_is_refused(saved, tmp_path, monkeypatch):
+    state, _ = saved
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint_module, "_FORMAT", 2)
+        path = save_checkpoint(tmp_path, state)
+    with pytest.raises(CorruptFileError, match="checkpoint format 2, this version reads 1"):
+        load_checkpoint(path, state.config, CPU)
+
+
+def test_without_checkpoints_there_is_nothing_to_load(tmp_path):
+    assert load_newest(tmp_path, state_after(0).config, CPU, pytest.fail) is None
+
+
+def test_checkpoints_are_ordered_by_images_and_not_by_clock(tmp_path):
+    for images in (5, 1_000_000_000, 40, 999_999_999):
+        (tmp_path / f"checkpoint-{images:09d}").mkdir()
+    (tmp_path / ".checkpoint-000000007.tmp").mkdir()
+    (tmp_path / "checkpoint-notes").mkdir()
+    found = [int(path.name.split("-")[1]) for path in checkpoints_in(tmp_path)]
+    assert found == [1_000_000_000, 999_999_999, 40, 5]
+
+
+def test_a_damaged_newest_one_is_told_and_the_one_before_is_used(tmp_path):
+    for images in (4, 8):
+        save_checkpoint(tmp_path, state_after(images))
+    damage(tmp_path / "checkpoint-000000008")
+    notes = []
+    state = load_newest(tmp_path, state_after(0).config, CPU, notes.append)
+    assert state.images_seen == 4
+    assert len(notes) == 1
+    assert "checkpoint-000000008 is damaged" in notes[0]
+
+
+def test_a_run_goes_on_from_the_one_before_to_the_same_bytes(store, tmp_path):
+    config = tiny_config(store, snapshot_kimg=0.020)
+    for name in ("whole", "damaged"):
+        run_to(config, store, tmp_path / name, 0.100)
+    damage(tmp_path / "damaged" / "checkpoint-000000100")
+    for name in ("whole", "damaged"):
+        run_to(config, store, tmp_path / name, 0.120)
+    assert state_bytes(tmp_path / "damaged", 120) == state_bytes(tmp_path / "whole", 120)
+    log = (tmp_path / "damaged" / "log.txt").read_text()
+    assert "checkpoint-000000100 is damaged" in log
+    assert "at 0.08 kimg" in log
+    assert "damaged" not in (tmp_path / "whole" / "log.txt").read_text().replace(str(tmp_path), "")
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_is_refused(store, tmp_path):
+    config = tiny_config(store, snapshot_kimg=0.020)
+    run_to(config, store, tmp_path, 0.060)
+    before = sorted(path.name for path in tmp_path.iterdir())
+    for path in tmp_path.glob("checkpoint-*"):
+        damage(path)
+    with pytest.raises(CorruptFileError, match="all 2 checkpoints .* are damaged") as caught:
+        run_to(config, store, tmp_path, 0.100)
+    assert caught.value.exit_code == 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_only_the_newest_two_are_kept(tmp_path):
+    for images in (4, 8, 12, 16):
+        save_checkpoint(tmp_path, state_after(images))
+    assert [path.name for path in checkpoints_in(tmp_path)] == [
+        "checkpoint-000000016",
+        "checkpoint-000000012",
+    ]
+
+
+def test_saving_the_same_moment_again_replaces_a_damaged_one(tmp_path):
+    state = state_after(4)
+    damage(save_checkpoint(tmp_path, state))
+    path = save_checkpoint(tmp_path, state)
+    assert load_checkpoint(path, state.config, CPU).images_seen == 4
+
+
+@pytest.mark.parametrize("step", ["save_file", "sha256_of"])
+def test_a_save_that_fails_leaves_the_old_ones_and_nothing_else(step, tmp_path, monkeypatch):
+    state = state_after(4)
+    save_checkpoint(tmp_path, state)
+    state.images_seen = 8
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+
+    def fail(*arguments, **options):
+        raise RuntimeError("the disk is gone")
+
+    monkeypatch.setattr(checkpoint_module, step, fail)
+    with pytest.raises(RuntimeError, match="the disk is gone"):
+        save_checkpoint(tmp_path, state)
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-000000004"]
+
+
+def test_a_full_disk_is_told_with_path_and_bytes_and_the_old_one_loads(tmp_path, monkeypatch):
+    state = state_after(4)
+    save_checkpoint(tmp_path, state)
+    state.images_seen = 8
+
+    def full(*arguments, **options):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint_module, "save_file", full)
+        with pytest.raises(ResourceError, match=r"disk full .*checkpoint-000000008: [\d,]+ bytes"):
+            save_checkpoint(tmp_path, state)
+    assert load_newest(tmp_path, state.config, CPU, pytest.fail).images_seen == 4
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-000000004"]
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 2 MiB."""
+    path = tmp_path / "disk"
+    path.mkdir()
+    mounting = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(path)]
+    if shutil.which("mount") is None or subprocess.run(mounting, capture_output=True).returncode:
+        pytest.skip("mounting a small file system is not allowed here")
+    yield path
+    subprocess.run(["umount", "--lazy", str(path)], check=True)
+
+
+def test_a_run_on_a_disk_that_fills_up_stops_with_what_it_had(store, small_disk):
+    config = tiny_config(store)
+    run_to(config, store, small_disk / "run", 0.048)
+    room = shutil.disk_usage(small_disk).free
+    (small_disk / "other.bin").write_bytes(bytes(room - 96 * 1024))
+    with pytest.raises(ResourceError, match=r"disk full while writing .*run.* bytes") as caught:
+        run_to(config, store, small_disk / "run", 0.160)
+    assert caught.value.exit_code == 4
+    run_dir = small_disk / "run"
+    assert list(run_dir.glob(".*.tmp")) == []
+    loaded = load_newest(run_dir, config, CPU, pytest.fail)
+    assert loaded.images_seen >= 48
+    from pgvae.inference import load
+
+    assert load(run_dir / "snapshot-000000048.safetensors").resolution == 4
+    (small_disk / "other.bin").unlink()
+    run_to(config, store, run_dir, 0.060)  # with room again it goes on
+    assert json.loads((run_dir / "status.json").read_text())["status"] == "done"
+
+
+def whole_run(config, store, run_dir: Path) -> dict[str, str]:
+    run_to(config, store, run_dir, 0.160)
+    return state_bytes(run_dir, 160)
+
+
+def newest_of(run_dir: Path) -> int:
+    found = checkpoints_in(run_dir)
+    return int(found[0].name.split("-")[1]) if found else 0
+
+
+def kill_while_saving(process, run_dir: Path, rng: random.Random) -> bool:
+    """Let the run save a few times, then kill -9 it, mostly in the middle of the next save."""
+    goal = newest_of(run_dir) + 4 * rng.randrange(1, 6)
+    deadline = time.monotonic() + 60
+    while process.is_alive() and newest_of(run_dir) < goal and time.monotonic() < deadline:
+        time.sleep(0.001)
+    if rng.random() < 0.8:
+        while process.is_alive() and not list(run_dir.glob(".checkpoint-*.tmp")):
+            pass
+    time.sleep(rng.uniform(0, 0.01))
+    process.kill()
+    process.join(60)
+    return process.exitcode == -signal.SIGKILL
+
+
+def kill_and_go_on(kills: int, snapshot_kimg: float, store: Store, root: Path) -> None:
+    """Kill runs until there were `kills`; each ends with the bytes of one that was left alone."""
+    config = tiny_config(store, snapshot_kimg=snapshot_kimg)
+    expected = whole_run(config, store, root / "whole")
+    context, rng = multiprocessing.get_context("forkserver"), random.Random(kills)
+    context.set_forkserver_preload(["pgvae.training.engine"])
+    done, run_dir = 0, root / "run-0"
+    while done < kills:
+        before = newest_of(run_dir)
+        process = context.Process(target=run_quietly, args=(config, store.path, run_dir, 0.160))
+        process.start()
+        done += kill_while_saving(process, run_dir, rng)
+        state = load_newest(run_dir, config, CPU, pytest.fail)
+        assert (state.images_seen if state else 0) >= before
+        if before >= 120:  # near its end: finish it, and kill a new one
+            assert whole_run(config, store, run_dir) == expected
+            run_dir = root / f"run-{done}"
+    assert whole_run(config, store, run_dir) == expected
+    assert list(run_dir.glob(".checkpoint-*.tmp")) == []
+
+
+def test_three_kills_in_the_middle_of_saving_lose_nothing(store, tmp_path):
+    kill_and_go_on(3, 10.0, store, tmp_path)
+
+
+@pytest.mark.slow
+def test_fifty_kills_in_the_middle_of_saving_lose_nothing(store, tmp_path):
+    kill_and_go_on(50, 0.004, store, tmp_path)
+
+
+def test_a_checkpoint_is_read_with_no_pickle(saved):
+    _, path = saved
+    assert all(isinstance(t, torch.Tensor) for t in load_file(path / "state.safetensors").values())
+    about = json.loads((path / "state.json").read_text())
+    assert about["images_seen"] == IN_FADE
+    assert str(path.parent) not in (path / "state.json").read_text()

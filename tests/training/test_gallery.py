@@ -1,0 +1,114 @@
+"""What a run shows of itself."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from runs import CPU, state_after, tiny_config
+
+from pgvae.data import fade_images
+from pgvae.inference import Model
+from pgvae.snapshot import Snapshot
+from pgvae.training.gallery import Gallery
+
+
+class Pictures:
+    """A log that only remembers its pictures."""
+
+    def __init__(self) -> None:
+        self.names: list[tuple[str, int]] = []
+
+    def picture(self, name: str, grid: np.ndarray, images_seen: int) -> None:
+        assert grid.dtype == np.uint8
+        self.names.append((name, images_seen))
+
+
+@pytest.fixture
+def gallery(store) -> Gallery:
+    return Gallery(store, CPU, seed=0)
+
+
+def snapshot_of(store, gallery: Gallery, images: int = 64) -> Snapshot:
+    state = state_after(images)
+    config = tiny_config(store)
+    stage = config.schedule.at(images - 4)
+    return Snapshot(
+        nets=state.nets,
+        config=config.model,
+        alpha=stage.alpha,
+        images_seen=images,
+        objective=dict(config.objective),
+        attributes=(),
+        dataset="tiny",
+        mean_image=gallery.mean_image(stage.resolution),
+    )
+
+
+@pytest.mark.parametrize("resolution", [4, 8, 16])
+def test_the_mean_image_is_that_of_the_training_split(store, gallery, resolution):
+    raw = store.get_many(store.split("train"), resolution).astype(np.float64)
+    expected = torch.from_numpy(raw.mean(axis=0) / 127.5 - 1).float()
+    torch.testing.assert_close(gallery.mean_image(resolution), expected)
+
+
+def test_reals_are_training_images_as_they_are(store, gallery, tmp_path):
+    gallery.save_reals(tmp_path / "reals.png", 32)
+    grid = np.asarray(Image.open(tmp_path / "reals.png"))
+    first = store.get(int(store.split("train")[0]), 32).transpose(1, 2, 0)
+    assert np.array_equal(grid[:64:2, :64:2], first)  # enlarged twice
+    assert grid.shape == (4 * 64, 5 * 64, 3)  # 20 images
+
+
+def test_a_look_writes_both_grids_and_figures_of_unseen_images(store, gallery, tmp_path):
+    snapshot, log = snapshot_of(store, gallery), Pictures()
+    figures = gallery.look(snapshot, tmp_path, log)
+    assert gallery.split == "val"
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "fakes-000000064.png",
+        "reconstructions-000000064.png",
+    ]
+    assert log.names == [("fakes", 64), ("reconstructions", 64)]
+    unseen = torch.from_numpy(store.get_many(store.split("val"), 8)).float() / 127.5 - 1
+    unseen = fade_images(unseen, snapshot.alpha)
+    model = Model(snapshot)
+
+    def psnr(guess: torch.Tensor) -> float:
+        errors = (unseen - guess).square().flatten(1).mean(dim=1)
+        return (10 * torch.log10(4 / errors)).mean().item()
+
+    expected = psnr(model.reconstruct(unseen))
+    assert figures["val/psnr"] == pytest.approx(expected, abs=1e-4)
+    assert figures["val/psnr_gain"] == pytest.approx(expected - psnr(model.mean_image), abs=1e-4)
+    assert figures["val/rmse"] > 0
+
+
+def test_the_same_snapshot_looks_the_same_twice(store, gallery, tmp_path):
+    pictures = []
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        gallery.look(snapshot_of(store, gallery), tmp_path / name, Pictures())
+        pictures.append([p.read_bytes() for p in sorted((tmp_path / name).iterdir())])
+    assert pictures[0] == pictures[1]
+
+
+def test_looking_changes_no_weight(store, gallery, tmp_path):
+    snapshot = snapshot_of(store, gallery)
+    nets = (snapshot.nets.encoder, snapshot.nets.generator, snapshot.nets.ema)
+    before = [{n: t.clone() for n, t in net.state_dict().items()} for net in nets]
+    gallery.look(snapshot, tmp_path, Pictures())
+    for net, old in zip(nets, before, strict=True):
+        assert all(torch.equal(tensor, old[name]) for name, tensor in net.state_dict().items())
+
+
+def test_a_set_without_unseen_images_shows_training_images_and_says_so(store, tmp_path):
+    bare = SimpleNamespace(
+        split=lambda name: store.split("train") if name == "train" else store.split("val")[:0],
+        get_many=store.get_many,
+        attributes=(),
+    )
+    gallery = Gallery(bare, CPU, seed=0)
+    assert gallery.split == "train"
+    figures = gallery.look(snapshot_of(store, gallery), tmp_path, Pictures())
+    assert set(figures) == {"train/psnr", "train/psnr_gain", "train/rmse"}

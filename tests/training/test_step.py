@@ -1,0 +1,188 @@
+"""One iteration: phases, what they move, and numbers that are not finite."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from runs import bytes_of, random_batch, state_after, take_steps
+from torch.nn import functional as F
+
+from pgvae.errors import ResourceError
+from pgvae.nn.layers import SpectralWeight, matrix_of
+from pgvae.objectives import Pioneer, Vae
+from pgvae.training.step import resolve_precision, train_step
+
+
+class Altered:
+    """An objective whose losses pass through `change(number of the call, phase, nets, losses)`."""
+
+    def __init__(self, inner: Pioneer | Vae, change: Callable) -> None:
+        self.inner, self.change, self.calls = inner, change, 0
+        self.phases, self.pool = inner.phases, inner.pool
+
+    def losses(self, phase, nets, batch, context):
+        losses = self.inner.losses(phase, nets, batch, context)
+        self.calls += 1
+        return self.change(self.calls - 1, phase, nets, losses)
+
+
+def trained_bytes(net: torch.nn.Module) -> dict[str, bytes]:
+    return bytes_of(dict(net.named_parameters()))
+
+
+def steps_of(state, part: str) -> set[float]:
+    """Adam's step counters."""
+    return {moments["step"].item() for moments in state.optimizers[part].state.values()}
+
+
+def nan_at(*calls: int) -> Callable:
+    def change(call, _phase, _nets, losses):
+        return {name: loss * math.nan for name, loss in losses.items()} if call in calls else losses
+
+    return change
+
+
+def nan_gradient_at(bad_call: int) -> Callable:
+    """A term that is 0 with a gradient that is NaN: the root of 0 times a weight."""
+
+    def change(call, phase, nets, losses):
+        if call == bad_call:
+            net = nets.encoder if phase == "encoder" else nets.generator
+            losses["root"] = (next(net.parameters()).sum() * 0).sqrt()
+            assert all(loss.isfinite() for loss in losses.values())
+        return losses
+
+    return change
+
+
+def test_each_phase_moves_only_the_networks_that_it_trains():
+    state, seen = state_after(4), []
+
+    def look(_call, phase, nets, losses):
+        seen.append((phase, trained_bytes(nets.encoder), trained_bytes(nets.generator)))
+        return losses
+
+    take_steps(state, Altered(Pioneer(), look), 1)
+    seen.append(("end", trained_bytes(state.nets.encoder), trained_bytes(state.nets.generator)))
+    assert [phase for phase, *_ in seen] == ["encoder", "generator", "generator", "end"]
+    encoders = [encoder for _, encoder, _ in seen]
+    generators = [generator for _, _, generator in seen]
+    assert encoders[0] != encoders[1] == encoders[2] == encoders[3]
+    assert generators[0] == generators[1] != generators[2] != generators[3]
+
+
+def test_one_phase_for_both_networks_moves_both():
+    state = state_after(4, "vae")
+    before = trained_bytes(state.nets.encoder), trained_bytes(state.nets.generator)
+    take_steps(state, Vae(), 1)
+    assert trained_bytes(state.nets.encoder) != before[0]
+    assert trained_bytes(state.nets.generator) != before[1]
+
+
+def test_no_gradient_is_left_behind():
+    state = state_after(8)
+    nets = (state.nets.encoder, state.nets.generator, state.nets.ema)
+    assert all(p.grad is None for net in nets for p in net.parameters())
+
+
+def test_time_moves_by_the_batch_and_the_scalars_are_named_by_phase():
+    state = state_after(8)
+    scalars = take_steps(state, Pioneer(), 1)
+    assert state.images_seen == 12
+    assert {"encoder/kl_real", "encoder/kl_fake", "encoder/rec_x", "encoder/l1"} <= scalars.keys()
+    assert {"generator/kl_fake", "generator/rec_z"} <= scalars.keys()
+    assert not any(value.requires_grad for value in scalars.values())
+    assert all(value.isfinite() for value in scalars.values())
+
+
+def test_spectral_vectors_move_once_for_each_encoder_update():
+    state = state_after(8)
+    layer = next(m for m in state.nets.encoder.modules() if isinstance(m, SpectralWeight))
+    matrix, u = matrix_of(layer.weight.detach()).clone(), layer.u.clone()
+    take_steps(state, Pioneer(), 1)  # one encoder update, three forward passes
+    v = F.normalize(matrix.t() @ u, dim=0)
+    torch.testing.assert_close(layer.v, v)
+    torch.testing.assert_close(layer.u, F.normalize(matrix @ v, dim=0))
+    assert not torch.equal(layer.u, u)
+
+
+def test_the_same_state_and_batch_give_the_same_bytes():
+    states = [state_after(20), state_after(20)]
+    torch.rand(5)  # the global state of random numbers plays no part
+    for state in states:
+        stage = state.config.schedule.at(20)
+        train_step(state, Pioneer(), stage, random_batch(state), "fp32")
+    first, again = (bytes_of(state.nets.generator.state_dict()) for state in states)
+    assert first == again
+
+
+@pytest.mark.parametrize("poison", [nan_at, nan_gradient_at])
+@pytest.mark.parametrize(
+    ("call", "part", "done"), [(0, "encoder", 1), (1, "generator", 2), (2, "generator", 2)]
+)
+def test_an_update_that_is_not_finite_is_skipped(poison, call, part, done):
+    state = state_after(8)
+    before = {
+        "encoder": (trained_bytes(state.nets.encoder), steps_of(state, "encoder")),
+        "generator": (trained_bytes(state.nets.generator), steps_of(state, "generator")),
+    }
+    objective = Altered(Pioneer(), poison(call))
+    take_steps(state, objective, 1)
+    assert (state.skipped_steps, state.skips_in_a_row) == (1, 0 if call < 2 else 1)
+    assert state.images_seen == 12
+    good = done - 1  # updates of the same network in that step that were finite
+    net = trained_bytes(getattr(state.nets, part))
+    assert (net == before[part][0]) == (good == 0)
+    assert steps_of(state, part) == {before[part][1].pop() + good}
+    for name in ("encoder", "generator", "ema"):
+        assert all(p.isfinite().all() for p in getattr(state.nets, name).parameters())
+    take_steps(state, objective, 1)  # and the run goes on
+    assert (state.skipped_steps, state.skips_in_a_row, state.images_seen) == (1, 0, 16)
+    assert trained_bytes(getattr(state.nets, part)) != net
+
+
+def test_an_infinite_loss_is_skipped_too():
+    state = state_after(8)
+    before = trained_bytes(state.nets.encoder)
+
+    def change(call, _phase, _nets, losses):
+        return {**losses, "kl_real": losses["kl_real"] * math.inf} if call == 0 else losses
+
+    take_steps(state, Altered(Pioneer(), change), 1)
+    assert state.skipped_steps == 1
+    assert trained_bytes(state.nets.encoder) == before
+
+
+def test_the_third_bad_update_in_a_row_stops_the_run_with_names():
+    state = state_after(8)
+    before = trained_bytes(state.nets.encoder), trained_bytes(state.nets.generator)
+    with pytest.raises(ResourceError, match="in a row were not finite") as caught:
+        take_steps(state, Altered(Pioneer(), nan_at(0, 1, 2)), 1)
+    assert caught.value.exit_code == 4
+    for word in ("'generator'", "8 images", "kl_fake nan", "rec_z nan", "--lr", "--resume"):
+        assert word in str(caught.value)
+    assert (trained_bytes(state.nets.encoder), trained_bytes(state.nets.generator)) == before
+
+
+def test_bad_updates_with_a_good_one_between_do_not_stop_it():
+    state = state_after(8)
+    take_steps(state, Altered(Pioneer(), nan_at(0, 1, 3, 4)), 2)
+    assert (state.skipped_steps, state.skips_in_a_row) == (4, 0)
+
+
+def test_skips_are_counted_over_the_border_of_a_step():
+    state = state_after(8)
+    objective = Altered(Pioneer(), nan_at(1, 2, 3))
+    take_steps(state, objective, 1)
+    with pytest.raises(ResourceError):
+        take_steps(state, objective, 1)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
+def test_a_precision_that_was_chosen_stays(precision):
+    assert resolve_precision(precision, torch.device("cpu")) == precision
+
+
+def test_automatic_precision_is_fp32_on_a_cpu():
+    assert resolve_precision("auto", torch.device("cpu")) == "fp32"
