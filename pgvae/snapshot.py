@@ -8,16 +8,17 @@ config declares *before* any tensor is read, and nothing in it is ever executed.
 import json
 import math
 import struct
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from pgvae.config import ModelConfig, from_dict
+from pgvae.config import ModelConfig, check_resolution, from_dict
 from pgvae.errors import CorruptFileError, InputError
 from pgvae.files import atomic_path
 from pgvae.nn import build_nets
@@ -26,6 +27,16 @@ from pgvae.types import Nets
 FORMAT = 1
 _MAX_HEADER = 16 << 20
 _PARTS = ("encoder", "generator", "ema")
+_PICKLES = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+# What taking apart JSON that is not as it should be may raise; too deep nesting is a RuntimeError.
+_MALFORMED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError)
+_FIELDS = {
+    "resolution": int,
+    "images_seen": int,
+    "objective": dict,
+    "attributes": list,
+    "dataset": str,
+}
 
 
 @dataclass(frozen=True)
@@ -50,6 +61,14 @@ class Snapshot:
     attributes: tuple[str, ...]
     dataset: str
     mean_image: Tensor
+
+
+class _Entry(NamedTuple):
+    """A tensor in the header of a file; size in bytes."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    size: int
 
 
 def save_snapshot(path: Path, snapshot: Snapshot) -> None:
@@ -79,16 +98,16 @@ def load_snapshot(path: str | Path) -> Snapshot:
     CorruptFileError where it is truncated, or its tensors are not those it declares.
     """
     path = Path(path)
-    about, header = _read_header(path)
+    about, found = _read_header(path)
     config, nets = _declared_networks(path, about)
     expected = {
-        f"{part}/{name}": (tuple(tensor.shape), "F32")
+        f"{part}/{name}": _entry(tensor.shape)
         for part in _PARTS
         for name, tensor in getattr(nets, part).state_dict().items()
     }
     side = about["resolution"]
-    expected["mean_image"] = ((config.channels, side, side), "F32")
-    _compare(path, expected, header)
+    expected["mean_image"] = _entry((config.channels, side, side))
+    _compare(path, expected, found)
     try:
         tensors = load_file(path)
     except (SafetensorError, OSError) as error:
@@ -113,68 +132,88 @@ def load_snapshot(path: str | Path) -> Snapshot:
     )
 
 
-def _read_header(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def _read_header(path: Path) -> tuple[dict[str, Any], dict[str, _Entry]]:
     """Our JSON, and safetensors' table of tensors, after checking the length of the file."""
     if not path.is_file():
         raise InputError(f"no such snapshot: {path}")
     size = path.stat().st_size
     with path.open("rb") as file:
         start = file.read(8)
-        if start[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+        raw = file.read(length) if 2 <= length <= min(_MAX_HEADER, size - 8) else b""
+    if not raw.startswith(b"{"):
+        if start.startswith(_PICKLES):
             raise InputError(
                 f"{path} is a pickle, which could run code when opened: "
                 "give a .safetensors snapshot"
             )
-        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
-        if not 2 <= length <= min(_MAX_HEADER, size - 8):
-            raise CorruptFileError(f"{path} is truncated or not a snapshot ({size:,} bytes)")
-        raw = file.read(length)
+        raise CorruptFileError(f"{path} is truncated or not a snapshot ({size:,} bytes)")
     try:
         header = json.loads(raw)
         about = json.loads(header.pop("__metadata__")["pgvae"])
-        end = max(entry["data_offsets"][1] for entry in header.values())
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        found_format = about.get("format")
+    except _MALFORMED as error:
         raise CorruptFileError(f"{path} is not a pgvae snapshot: its header is wrong") from error
-    if about.get("format") != FORMAT:
+    if found_format != FORMAT:
         raise InputError(
-            f"{path} has snapshot format {about.get('format')}, this version reads {FORMAT}: "
+            f"{path} has snapshot format {_short(found_format)}, this version reads {FORMAT}: "
             "upgrade pgvae"
         )
-    if size != 8 + length + end:
+    try:
+        declared = 8 + length + max(entry["data_offsets"][1] for entry in header.values())
+        table = {name: _read_entry(entry) for name, entry in header.items()}
+    except _MALFORMED as error:
+        raise CorruptFileError(f"{path} is damaged: its table of tensors is wrong") from error
+    if size != declared:
         raise CorruptFileError(
-            f"{path} is truncated: {size:,} bytes of {8 + length + end:,}; use another snapshot"
+            f"{path} is truncated: {size:,} bytes of {declared:,}; use another snapshot"
         )
-    return about, header
+    return about, table
+
+
+def _read_entry(entry: dict[str, Any]) -> _Entry:
+    begin, end = entry["data_offsets"]
+    return _Entry(tuple(entry["shape"]), entry["dtype"], end - begin)
+
+
+def _entry(shape: Sequence[int]) -> _Entry:
+    """The entry of a float32 tensor."""
+    return _Entry(tuple(shape), "F32", 4 * math.prod(shape))
 
 
 def _declared_networks(path: Path, about: dict[str, Any]) -> tuple[ModelConfig, Nets]:
     """The networks that the header speaks of, without memory for their weights."""
     try:
+        for name, kind in _FIELDS.items():
+            if not isinstance(about[name], kind):
+                raise TypeError(f"{name} is {_short(about[name])}")
+        if not all(isinstance(name, str) for name in about["attributes"]):
+            raise TypeError("attributes are not names")
         config = from_dict(ModelConfig, about["model"], "model")
-        fading = about["alpha"] < 1
-        if not (4 <= about["resolution"] <= config.resolution and 0 <= about["alpha"] <= 1):
-            raise ValueError("resolution or alpha out of range")
+        resolution, alpha = check_resolution(about["resolution"]), about["alpha"]
+        if not (resolution <= config.resolution and 0 <= alpha <= 1 and about["images_seen"] >= 0):
+            raise ValueError("resolution, alpha or images_seen out of range")
         with torch.device("meta"):
-            return config, build_nets(config, about["resolution"], fading=fading)
-    except (KeyError, TypeError, ValueError, InputError) as error:
-        raise CorruptFileError(f"{path} declares an impossible model: {error}") from error
+            return config, build_nets(config, resolution, fading=alpha < 1)
+    except (*_MALFORMED, InputError) as error:
+        raise CorruptFileError(f"{path} declares an impossible model: {_short(error)}") from error
 
 
-def _compare(path: Path, expected: dict[str, Any], header: dict[str, Any]) -> None:
+def _compare(path: Path, expected: dict[str, _Entry], found: dict[str, _Entry]) -> None:
     """Raise CorruptFileError unless names, shapes, types and sizes are those expected."""
-    found = {k: (tuple(v["shape"]), v["dtype"]) for k, v in header.items()}
     missing = sorted(expected.keys() - found.keys())
     extra = sorted(found.keys() - expected.keys())
     wrong = sorted(k for k in expected.keys() & found.keys() if expected[k] != found[k])
     for what, names in (("lacks", missing), ("has unknown", extra), ("has misshapen", wrong)):
         if names:
             raise CorruptFileError(f"{path} {what} tensors: {_some(names)}")
-    for name, entry in header.items():
-        begin, end = entry["data_offsets"]
-        if end - begin != 4 * math.prod(entry["shape"]):
-            raise CorruptFileError(f"{path} has a wrong size for tensor {name}")
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def _some(names: list[str]) -> str:
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return ", ".join(names[:5]) + more
+    return ", ".join(_short(name) for name in names[:5]) + more

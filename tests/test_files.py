@@ -33,9 +33,14 @@ def test_a_directory_appears_whole(tmp_path):
 def test_on_a_fault_the_old_file_stays_and_nothing_is_left(fault, tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("old")
-    with pytest.raises(type(fault)), atomic_path(path) as aside:
-        aside.write_text("half")
-        raise fault
+
+    def write() -> None:
+        with atomic_path(path) as aside:
+            aside.write_text("half")
+            raise fault
+
+    with pytest.raises(type(fault)):
+        write()
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
 
@@ -61,9 +66,9 @@ def test_all_is_flushed_before_the_rename_and_the_directory_after(tmp_path, monk
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 def test_a_full_disk_names_the_path_and_the_bytes(number, tmp_path):
     path = tmp_path / "a.bin"
-    with pytest.raises(ResourceError, match=r"disk full while writing .*a\.bin: [\d,]+ bytes free"):
-        with atomic_path(path):
-            raise OSError(number, os.strerror(number))
+    words = r"disk full while writing .*a\.bin: [\d,]+ bytes free"
+    with pytest.raises(ResourceError, match=words), atomic_path(path):
+        raise OSError(number, os.strerror(number))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -11,6 +11,8 @@ from pgvae.cli.generate import generate
 from pgvae.cli.train import train
 from pgvae.errors import PgvaeError
 
+# What `pgvae` and `pgvae data` alone raise, with the help as its message; click 8.1 prints it.
+_NO_ARGUMENTS = getattr(click.exceptions, "NoArgsIsHelpError", ())
 _CONTEXT = {"show_default": True, "max_content_width": 100}
 
 
@@ -39,6 +41,9 @@ def main(arguments: Sequence[str] | None = None, command: str | None = None) -> 
             standalone_mode=False,
             **_CONTEXT,
         )
+    except _NO_ARGUMENTS as error:
+        click.echo(error.format_message(), err=True)
+        code = 2
     except click.ClickException as error:
         code = _fail(error.format_message(), 2)
     except PgvaeError as error:

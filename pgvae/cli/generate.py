@@ -25,6 +25,16 @@ class _Job:
     out: Path
     seed: int
 
+    def folder(self) -> Path:
+        """The output folder, made once there is something to write."""
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"cannot write to {self.out}: {error.strerror}; use another --out"
+            ) from error
+        return self.out
+
 
 @click.group(invoke_without_command=True)
 @click.option(
@@ -48,12 +58,7 @@ def generate(ctx: click.Context, snapshot: Path, out: Path, seed: int, device: s
 
     Example: python generate.py --snapshot runs/00000-faces-pioneer-64px reconstruct photos/
     """
-    model = load(_newest(snapshot), pick_device(device))
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot write to {out}: {error.strerror}; use another --out") from error
-    ctx.obj = _Job(model, out, seed)
+    ctx.obj = _Job(load(_newest(snapshot), pick_device(device)), out, seed)
     if ctx.invoked_subcommand is None:
         ctx.invoke(samples)
 
@@ -66,9 +71,10 @@ def samples(job: _Job, count: int) -> None:
 
     Example: python generate.py --snapshot PATH samples --count 16
     """
+    folder = job.folder()
     images = job.model.sample(count, seed=job.seed)
-    save_images([job.out / f"sample-{i:04d}.png" for i in range(count)], images)
-    _write_grid(job.out / "samples.png", images, None)
+    save_images([folder / f"sample-{i:04d}.png" for i in range(count)], images)
+    _write_grid(folder / "samples.png", images, None)
 
 
 @generate.command()
@@ -84,10 +90,11 @@ def reconstruct(job: _Job, paths: tuple[Path, ...], count: int) -> None:
     Example: python generate.py --snapshot PATH reconstruct me.jpg friends/
     """
     images, names = _read(job.model, paths, count)
+    folder = job.folder()
     again = job.model.reconstruct(images)
     stems = _unique([Path(name).stem for name in names])
     pairs = torch.cat([images, again], dim=3)  # [N, C, R, 2R]
-    save_images([job.out / f"{stem}-pair.png" for stem in stems], pairs)
+    save_images([folder / f"{stem}-pair.png" for stem in stems], pairs)
     errors, figures = rmse(images, again), psnr(images, again)
     if len(names) <= 16:
         for name, error, figure in zip(names, errors, figures, strict=True):
@@ -99,7 +106,7 @@ def reconstruct(job: _Job, paths: tuple[Path, ...], count: int) -> None:
         f"PSNR {figures.mean():.2f} dB, {gain:+.2f} dB against the mean training image"
     )
     columns = min(_COLUMNS, len(names))
-    _write_grid(job.out / "reconstructions.png", interleave(images, again, columns), columns)
+    _write_grid(folder / "reconstructions.png", interleave(images, again, columns), columns)
 
 
 @generate.command()
@@ -118,8 +125,9 @@ def interpolate(job: _Job, paths: tuple[Path, ...], steps: int) -> None:
         len(images) in (2, 4),
         f"interpolate needs 2 or 4 images: got {len(images)} ({', '.join(names[:5])})",
     )
+    folder = job.folder()
     click.echo(f"between {', '.join(names)}")
-    _write_grid(job.out / "interpolation.png", job.model.interpolate(images, steps), steps)
+    _write_grid(folder / "interpolation.png", job.model.interpolate(images, steps), steps)
 
 
 def _newest(path: Path) -> Path:
@@ -159,12 +167,14 @@ def _unseen(store: Store, model: Model, count: int):
 
 def _unique(stems: list[str]) -> list[str]:
     """File names without clashes: a number after a stem that was there before."""
-    seen: dict[str, int] = {}
-    result = []
+    result: dict[str, None] = {}  # a set that keeps its order
     for stem in stems:
-        seen[stem] = seen.get(stem, 0) + 1
-        result.append(stem if seen[stem] == 1 else f"{stem}-{seen[stem]}")
-    return result
+        name, number = stem, 1
+        while name in result:
+            number += 1
+            name = f"{stem}-{number}"
+        result[name] = None
+    return list(result)
 
 
 def _write_grid(path: Path, images: Tensor, columns: int | None) -> None:

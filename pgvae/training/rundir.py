@@ -9,7 +9,7 @@ from typing import Any, TextIO
 
 from pgvae.config import RunConfig
 from pgvae.errors import InputError
-from pgvae.files import atomic_path
+from pgvae.files import atomic_path, remove
 
 _CONFIG, _STATUS, _LOCK = "config.json", "status.json", ".lock"
 # What may change between the first command and the one that goes on.
@@ -40,6 +40,8 @@ class RunDirectory:
         self._lock.truncate(0)
         self._lock.write(str(os.getpid()))
         self._lock.flush()
+        for half_written in path.glob(".*.tmp"):  # by a process that was killed
+            remove(half_written)
 
     @classmethod
     def create(cls, outdir: Path, config: RunConfig) -> "RunDirectory":

@@ -53,7 +53,7 @@ def test_only_finished_sets_are_listed(root):
 
 def test_a_half_prepared_name_is_refused_with_the_command(root):
     (root / "half.tmp" / "0004").mkdir(parents=True)
-    with pytest.raises(InputError, match="half-prepared .*`pgvae data prepare half`"):
+    with pytest.raises(InputError, match=r"half-prepared .*`pgvae data prepare half`"):
         opened("half", root)
 
 
@@ -94,7 +94,7 @@ def test_what_is_not_there_is_refused_with_a_hint(root, name, hint):
 
 
 def test_a_name_in_an_empty_root_says_how_to_prepare_it(tmp_path):
-    with pytest.raises(InputError, match="nothing is prepared.*`pgvae data prepare PATH --name x"):
+    with pytest.raises(InputError, match=r"nothing is prepared.*`pgvae data prepare PATH --name x"):
         opened("x", tmp_path)
 
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from making import (
     Memory,
     encoded,
     in_child,
+    kill_self,
     noise,
     noise_files,
     prepared,
@@ -250,7 +252,7 @@ def test_two_preparations_of_one_name_at_once_are_refused(tmp_path):
     refused = []
 
     def also_prepare(index):
-        with pytest.raises(InputError, match="being prepared by another process") as caught:
+        with pytest.raises(InputError, match=r"being prepared by another process") as caught:
             prepared(recipe_of(Memory(noise_files(2))), tmp_path)
         refused.append(caught.value)
 
@@ -341,7 +343,7 @@ def test_a_resolution_that_is_no_power_of_two_is_refused(tmp_path, resolution, h
 
 
 def test_a_resolution_above_the_images_needs_upscale(tmp_path):
-    with pytest.raises(InputError, match="below the resolution 32.*--upscale"):
+    with pytest.raises(InputError, match=r"below the resolution 32.*--upscale"):
         prepared(recipe_of(Memory(noise_files(2))), tmp_path, resolution=32)
     store = prepared(recipe_of(Memory(noise_files(2))), tmp_path, resolution=32, upscale=True)
     expected = Image.fromarray(noise(1, 16, 16)).resize((32, 32), Image.Resampling.LANCZOS)
@@ -415,13 +417,16 @@ def test_a_full_disk_is_named_and_leaves_nothing(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(pgvae.data.writer, "fsync", fail)
-    with pytest.raises(ResourceError, match="disk full while writing .*set.* bytes free"):
+    with pytest.raises(ResourceError, match=r"disk full while writing .*set.* bytes free"):
         prepared(recipe_of(Memory(noise_files(3))), tmp_path)
     assert left_in(tmp_path) == []
 
 
-def kill_self(*_):
-    os.kill(os.getpid(), signal.SIGKILL)
+def test_a_worker_that_dies_is_an_error_and_leaves_nothing(tmp_path):
+    recipe = recipe_of(Memory(noise_files(66), kill_self))
+    with pytest.raises(ResourceError, match="worker process died"):
+        prepared(recipe, tmp_path, resolution=16, workers=2)
+    assert left_in(tmp_path) == []
 
 
 @pytest.mark.parametrize("call", [0, 1, 5, 8, 9, 10, 11])
@@ -475,26 +480,66 @@ def test_a_kill_while_replacing_loses_neither_set(tmp_path, rename):
     assert left_in(tmp_path) == ["set"]
 
 
+def started(path: Path, root: Path, workers: int) -> subprocess.Popen:
+    """A process that prepares `path` as `set` and has begun to write."""
+    line = [sys.executable, "-m", "pgvae.cli", "data", "prepare", path, "--name", "set"]
+    process = subprocess.Popen(
+        [*map(str, line), "--data-root", str(root), "--workers", str(workers)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    wait_for((root / "set.tmp").exists)
+    return process
+
+
+def wait_for(event: Callable[[], bool], seconds: float = 60) -> None:
+    until = time.monotonic() + seconds
+    while not event():
+        assert time.monotonic() < until
+        time.sleep(0.002)
+
+
+def descendants(pid: int) -> list[int]:
+    """Processes that a process started, and that those did."""
+    try:
+        text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    except OSError:  # it has just ended
+        return []
+    return [d for child in map(int, text.split()) for d in (child, *descendants(child))]
+
+
+def is_running(pid: int) -> bool:
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return status.rsplit(")", 1)[1].split()[0] != "Z"  # ended, and not yet buried
+
+
+def test_no_worker_outlives_a_killed_preparation(tmp_path):
+    path = write_files(tmp_path / "in", noise_files(200, size=64))
+    with started(path, tmp_path / "root", workers=2) as process:
+        wait_for(lambda: len(descendants(process.pid)) >= 4)  # tracker, server, two workers
+        started_by_it = descendants(process.pid)
+        process.kill()
+    wait_for(lambda: not any(map(is_running, started_by_it)), seconds=10)
+
+
 def kill_while_preparing(tmp_path: Path, delays: list[float]) -> int:
-    """Kill `data prepare` after each delay from its first file; how many kills met it at work."""
+    """Kill `data prepare` so long after its first file; how many kills met it at work."""
     path = write_files(tmp_path / "in", noise_files(400, size=64))
     digest = prepared(folder("set", path, Split()), tmp_path / "whole").digest
     root, killed = tmp_path / "root", 0
-    arguments = ["prepare", path, "--name", "set", "--data-root", root, "--workers", 0]
-    line = [sys.executable, "-m", "pgvae.cli", "data", *map(str, arguments)]
     for delay in delays:
-        with subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
-            until = time.monotonic() + 60
-            while not (root / "set.tmp").exists() and time.monotonic() < until:
-                time.sleep(0.002)
+        with started(path, root, workers=0) as process:
             time.sleep(delay)
             process.kill()
-        if process.returncode == -signal.SIGKILL:
-            killed += 1
-            assert prepared_in(root) == []
-            assert not (root / "set").exists()
-        else:
+        if (root / "set").exists():  # it had finished, or had only to end
             Store(root / "set").verify()
+        else:
+            assert process.returncode == -signal.SIGKILL
+            assert prepared_in(root) == []
+            killed += 1
         assert prepared(folder("set", path, Split()), root, force=True).digest == digest
         assert left_in(root) == ["set"]
         for file in sorted((root / "set").rglob("*"), reverse=True):
@@ -509,5 +554,5 @@ def test_a_killed_preparation_shows_nothing_and_its_rerun_is_the_same(tmp_path):
 
 @pytest.mark.slow
 def test_twenty_killed_preparations_show_nothing_and_rerun_the_same(tmp_path):
-    delays = np.random.default_rng(0).uniform(0, 0.8, 20)
+    delays = np.random.default_rng(0).uniform(0, 0.4, 20)
     assert kill_while_preparing(tmp_path, delays.tolist()) >= 5

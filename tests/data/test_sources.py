@@ -145,7 +145,7 @@ def test_a_link_to_nothing_has_a_fingerprint_and_cannot_be_read(tmp_path):
     (tmp_path / "dangling.png").symlink_to("nothing.png")
     source = FolderSource(tmp_path)
     assert len(source.fingerprint()) == 64
-    with pytest.raises(OSError, match="nothing|dangling"):
+    with pytest.raises(OSError, match=r"nothing|dangling"):
         source.read(0)
 
 

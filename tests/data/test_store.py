@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import shutil
+import signal
 import stat
 import tempfile
 import threading
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 from making import Memory, encoded, in_child, noise, noise_files, prepared, recipe_of
 
-from pgvae.data import Store
+from pgvae.data import Store, environments
 from pgvae.data.store import FORMAT, checksum_of
 from pgvae.errors import CorruptFileError, InputError, PgvaeError
 
@@ -118,6 +119,15 @@ def test_a_store_that_was_used_can_be_used_in_a_forked_child(whole):
     ended_by, read = in_child(lambda: store.verify() or Store(whole).get(11, 4).shape[0])
     assert (ended_by, read) == (0, 3)
     assert hashlib.sha256(store.get(3, 16).tobytes()).hexdigest() == expected
+
+
+def test_a_fork_while_another_thread_opens_a_store_does_not_hang(whole):
+    def act():
+        signal.alarm(5)  # ends the child if it waits for the parent's thread
+        return Store(whole).get(3, 16).shape[0]
+
+    with environments._lock:
+        assert in_child(act) == (0, 3)
 
 
 def test_a_store_that_was_used_can_be_pickled(whole):
@@ -358,5 +368,5 @@ def test_a_half_prepared_set_is_refused_with_the_cure(path):
 
 
 def test_a_folder_that_is_no_set_is_refused_with_the_cure(tmp_path):
-    with pytest.raises(InputError, match="not a prepared set.*`pgvae data prepare`"):
+    with pytest.raises(InputError, match=r"not a prepared set.*`pgvae data prepare`"):
         Store(tmp_path)

@@ -182,11 +182,16 @@ def test_a_signal_saves_within_a_step_and_the_run_goes_on_to_the_same_bytes(
 
 def test_a_second_signal_stops_at_once_and_handlers_are_put_back():
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt), stop_signals() as stop:
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert stop.requested
-        os.kill(os.getpid(), signal.SIGINT)
-        pytest.fail("the second signal did not stop it")
+
+    def two_signals() -> None:
+        with stop_signals() as stop:
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert stop.requested
+            os.kill(os.getpid(), signal.SIGINT)
+            pytest.fail("the second signal did not stop it")
+
+    with pytest.raises(KeyboardInterrupt):
+        two_signals()
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
 
 

@@ -1,0 +1,262 @@
+"""Decoding and fitting against the formats themselves: every orientation, alpha, depth, damage.
+
+`test_images.py` has the plain cases; these are the ones that tools commonly get wrong.
+"""
+
+import io
+import resource
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from making import encoded, noise, png_chunk, png_file, truncated_png
+from PIL import Image
+
+from pgvae.data.images import MAX_PIXELS, RejectError, decode, fit, side_after, size_of
+
+
+def pixels_of(data: bytes) -> np.ndarray:
+    image = decode(data).image
+    assert image.mode == "RGB"
+    return np.asarray(image)
+
+
+# Damage
+
+
+def test_a_truncated_png_is_refused_though_verify_passes():
+    data = truncated_png()
+    Image.open(io.BytesIO(data)).verify()
+    with pytest.raises(RejectError, match="cannot be decoded"):
+        decode(data)
+
+
+def test_a_truncated_jpeg_is_refused_though_verify_passes():
+    data = encoded(noise(0, 64, 64), "JPEG")
+    data = data[: len(data) // 2]
+    with Image.open(io.BytesIO(data)) as image:
+        image.verify()
+    with pytest.raises(RejectError, match="cannot be decoded"):
+        decode(data)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP"])
+def test_a_damaged_file_is_decoded_or_refused_and_nothing_else(kind):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encoded(noise(2, 24, 20), kind, **({} if kind == "BMP" else {"exif": exif}))
+    rng = np.random.default_rng(5)
+    refused = 0
+    for _ in range(250):
+        damaged = bytearray(data)
+        for at in rng.integers(0, min(len(data), 400), rng.integers(1, 4)):
+            damaged[at] = rng.integers(256)
+        try:
+            pixels_of(bytes(damaged))
+            size_of(io.BytesIO(bytes(damaged)))
+        except RejectError:
+            refused += 1
+    assert refused > 0
+
+
+@pytest.mark.parametrize("side", [(20_000, 20_000), (10_000, 10_000), (8_001, 8_000)])
+def test_a_bomb_is_refused_from_its_header_without_allocating(side):
+    data = png_file(*side, zlib.compress(bytes(1000)))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for look in (decode, lambda file: size_of(io.BytesIO(file))):
+        with pytest.raises(RejectError, match="64 million pixels"):
+            look(data)
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown < 50_000  # kB; the pixels would be 190,000 or more
+
+
+def test_the_size_is_read_from_the_header_alone():
+    assert MAX_PIXELS == 8_000 * 8_000
+    assert size_of(io.BytesIO(png_file(8_000, 8_000, b""))) == (8_000, 8_000)
+
+
+# Depth and colour
+
+
+@pytest.mark.parametrize(
+    ("level", "expected"), [(0, 0), (257, 1), (32_768, 128), (65_278, 254), (65_535, 255)]
+)
+def test_sixteen_bit_grey_is_scaled_and_not_clipped(level, expected):
+    assert np.unique(pixels_of(encoded(np.full((4, 4), level, np.uint16)))).tolist() == [expected]
+
+
+@pytest.mark.parametrize(("level", "expected"), [(0, 0), (257, 1), (32_768, 128), (65_535, 255)])
+def test_sixteen_bit_colour_is_scaled_too(level, expected):
+    row = b"\0" + struct.pack(">3H", level, 0, level) * 4
+    data = (
+        b"\x89PNG\r\n\x1a\n"
+        + png_chunk(b"IHDR", struct.pack(">IIBBBBB", 4, 4, 16, 2, 0, 0, 0))
+        + png_chunk(b"IDAT", zlib.compress(row * 4))
+        + png_chunk(b"IEND", b"")
+    )
+    assert np.unique(pixels_of(data).reshape(-1, 3), axis=0).tolist() == [[expected, 0, expected]]
+
+
+def grey_ink_profile() -> bytes:
+    """An ICC profile (v2, lut8) in which cyan prints as the grey L* = 50, and paper is white."""
+    identity = struct.pack(">9i", 65536, 0, 0, 0, 65536, 0, 0, 0, 65536)
+    ramp = bytes(range(256))
+    nodes = b"".join(
+        bytes([0 if i % 2 else 128 if i >= 8 else 255, 128, 128])  # L, a, b
+        for i in range(16)  # of ink (c, m, y, k), c slowest; black is black
+    )
+    lut = b"mft1" + bytes(4) + bytes([4, 3, 2, 0]) + identity + ramp * 4 + nodes + ramp * 3
+    text = b"text" + bytes(4) + b"test\0" + bytes(3)
+    white = struct.pack(">3i", 63190, 65536, 54061)  # D50
+    tags = {b"A2B0": lut, b"cprt": text, b"wtpt": b"XYZ " + bytes(4) + white}
+    body, table, start = b"", b"", 128 + 4 + 12 * len(tags)
+    for name, value in tags.items():
+        table += name + struct.pack(">II", start + len(body), len(value))
+        body += value + bytes(-len(value) % 4)
+    kinds = (0x02400000, b"prtr", b"CMYK", b"Lab ")
+    header = struct.pack(">I4sI4s4s4s", start + len(body), bytes(4), *kinds)
+    header += struct.pack(">6H", 2026, 1, 1, 0, 0, 0) + b"acsp" + bytes(28) + white
+    return header.ljust(128, b"\0") + struct.pack(">I", len(tags)) + table + body
+
+
+def test_cmyk_with_a_profile_goes_through_it():
+    inks = Image.new("CMYK", (16, 16), (255, 0, 0, 0))
+    data = encoded(inks, "JPEG", quality=100, icc_profile=grey_ink_profile())
+    # L* = 128 / 255 * 100 -> Y by CIE 1976, -> sRGB by IEC 61966-2-1
+    luminance = ((100 * 128 / 255 + 16) / 116) ** 3
+    expected = 255 * (1.055 * luminance ** (1 / 2.4) - 0.055)
+    mean = pixels_of(data).reshape(-1, 3).mean(axis=0)
+    np.testing.assert_allclose(mean, [expected] * 3, atol=3)  # plain conversion: (0, 255, 255)
+
+
+def palette(transparency: int | bytes) -> bytes:
+    image = Image.new("P", (2, 1))
+    image.putpalette([200, 10, 20, 0, 0, 250])
+    image.putdata([0, 1])
+    return encoded(image, transparency=transparency)
+
+
+def two(mode: str, first: tuple[int, ...], second: tuple[int, ...]) -> Image.Image:
+    image = Image.new(mode, (2, 1))
+    image.putdata([first, second])
+    return image
+
+
+TRANSPARENT = {
+    "rgba": (encoded(two("RGBA", (9, 9, 9, 0), (0, 0, 250, 255))), [[255] * 3, [0, 0, 250]]),
+    "rgba fifth": (
+        encoded(two("RGBA", (255, 0, 0, 51), (0, 0, 0, 51))),
+        [[255, 204, 204], [204] * 3],
+    ),
+    "la": (encoded(two("LA", (30, 0), (30, 255))), [[255] * 3, [30] * 3]),
+    "la two fifths": (encoded(two("LA", (0, 102), (0, 255))), [[153] * 3, [0] * 3]),
+    "palette index": (palette(0), [[255] * 3, [0, 0, 250]]),
+    "palette alphas": (palette(bytes([255, 0])), [[200, 10, 20], [255] * 3]),
+    "rgb key": (
+        encoded(two("RGB", (9, 8, 7), (1, 2, 3)), transparency=(9, 8, 7)),
+        [[255] * 3, [1, 2, 3]],
+    ),
+    "webp": (
+        encoded(two("RGBA", (1, 2, 3, 0), (4, 5, 6, 255)), "WEBP", lossless=True),
+        [[255] * 3, [4, 5, 6]],
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", TRANSPARENT)
+def test_transparency_of_every_kind_is_composited_on_white(kind):
+    data, expected = TRANSPARENT[kind]
+    assert pixels_of(data)[0].tolist() == expected
+
+
+UPRIGHT = {  # EXIF 2.3, table 6: what the stored rows and columns are of the scene
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.transpose(1, 0, 2),
+    6: lambda a: a.transpose(1, 0, 2)[:, ::-1],
+    7: lambda a: a[::-1, ::-1].transpose(1, 0, 2),
+    8: lambda a: a.transpose(1, 0, 2)[::-1],
+}
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+@pytest.mark.parametrize("orientation", UPRIGHT)
+def test_every_exif_orientation_is_applied(orientation, kind):
+    stored, exif = noise(6, 5, 8), Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(stored, kind, exif=exif, **({"lossless": True} if kind == "WEBP" else {}))
+    expected = UPRIGHT[orientation](stored)
+    np.testing.assert_array_equal(pixels_of(data), expected)
+    assert size_of(io.BytesIO(data)) == (expected.shape[1], expected.shape[0])
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+def test_the_size_of_a_turned_jpeg_is_upright(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(noise(6, 5, 8), "JPEG", exif=exif)
+    assert size_of(io.BytesIO(data)) == decode(data).image.size
+
+
+# Fitting
+
+PLACES = np.stack(np.broadcast_arrays(*np.mgrid[:256, :256], 7), -1).astype(np.uint8)  # (y, x, 7)
+
+
+@pytest.mark.parametrize(
+    ("crop", "width", "height", "left", "top", "side"),
+    [
+        ("center", 12, 8, 2, 0, 8),
+        ("center", 8, 12, 0, 2, 8),
+        ("center", 13, 8, 2, 0, 8),
+        ("center", 8, 8, 0, 0, 8),
+        ("celeba", 178, 218, 0, 20, 178),
+        ("celeba", 250, 200, 36, 11, 178),
+        ("celeba", 178, 178, 0, 0, 178),
+    ],
+)
+def test_a_crop_takes_the_pixels_it_names(crop, width, height, left, top, side):
+    array = PLACES[:height, :width]
+    fitted = np.asarray(fit(Image.fromarray(array), side, crop, upscale=False))
+    np.testing.assert_array_equal(fitted, array[top : top + side, left : left + side])
+    assert side_after(crop, width, height) == side
+
+
+@pytest.mark.parametrize(("width", "height"), [(8, 4), (4, 8), (8, 6), (8, 8)])
+def test_padding_is_white_on_both_sides_alike(width, height):
+    array = PLACES[:height, :width]
+    top, left = (8 - height) // 2, (8 - width) // 2
+    expected = np.full((8, 8, 3), 255, np.uint8)
+    expected[top : top + height, left : left + width] = array
+    fitted = fit(Image.fromarray(array), 8, "pad", upscale=False)
+    np.testing.assert_array_equal(np.asarray(fitted), expected)
+    assert side_after("pad", width, height) == 8
+
+
+def test_scaling_is_lanczos_of_the_crop():
+    image = Image.fromarray(noise(10, 30, 47))
+    fitted = np.asarray(fit(image, 16, "center", upscale=False))
+    cropped = image.crop((8, 0, 38, 30)).resize((16, 16), Image.Resampling.LANCZOS)
+    inner = slice(3, -3)  # at its left and right the filter may see beyond the crop
+    np.testing.assert_array_equal(fitted[:, inner], np.asarray(cropped)[:, inner])
+
+
+@pytest.mark.parametrize(
+    ("crop", "size", "resolution"),
+    [("center", (40, 31), 32), ("pad", (31, 8), 32), ("celeba", (178, 218), 256)],
+)
+def test_below_the_resolution_every_crop_needs_upscale(crop, size, resolution):
+    image = Image.new("RGB", size)
+    with pytest.raises(RejectError, match=f"{size[0]}x{size[1]} px is below the resolution"):
+        fit(image, resolution, crop, upscale=False)
+    assert fit(image, resolution, crop, upscale=True).size == (resolution, resolution)
+
+
+@pytest.mark.parametrize("size", [(177, 218), (218, 177)])
+@pytest.mark.parametrize("upscale", [False, True])
+def test_below_178_px_celebas_crop_is_refused(size, upscale):
+    with pytest.raises(RejectError, match="too small for the 178 px crop"):
+        fit(Image.new("RGB", size), 64, "celeba", upscale=upscale)

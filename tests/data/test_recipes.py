@@ -1,0 +1,335 @@
+"""The recipes: cartoon faces that depend on (seed, index) alone, CelebA-HQ, CelebA, folders."""
+
+import io
+import pickle
+import sys
+import types
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from making import encoded, noise, noise_files, prepared, write_files
+from PIL import Image
+
+from pgvae.data import load_images
+from pgvae.data.avatars import ATTRIBUTES, AvatarSource
+from pgvae.data.labels import Table
+from pgvae.data.recipes import Split, avatars, celeba, celebahq, folder
+from pgvae.errors import InputError
+
+NO_TABLE = Table((), np.zeros((0, 0), np.float32))
+
+
+# avatars
+
+
+@pytest.fixture(scope="module")
+def parts():
+    """The packages that draw."""
+    pytest.importorskip("python_avatars")
+    pytest.importorskip("resvg_py")
+
+
+needs_parts = pytest.mark.usefixtures("parts")
+
+
+def drawn(source: AvatarSource, index: int) -> np.ndarray:
+    """int [H, W, 3]."""
+    with Image.open(io.BytesIO(source.read(index))) as image:
+        return np.asarray(image.convert("RGB")).astype(int)
+
+
+class Forced(AvatarSource):
+    """Avatars that all have, or all lack, some attribute."""
+
+    def force(self, **has: bool) -> "Forced":
+        self.forced = has
+        return self
+
+    def _has(self, index: int) -> dict[str, bool]:
+        return super()._has(index) | self.forced
+
+
+@needs_parts
+def test_image_i_depends_on_the_seed_and_i_alone():
+    few, many, other = (AvatarSource(*c, 32) for c in [(5, 3), (500, 3), (5, 4)])
+    for index in range(5):
+        assert few.read(index) == many.read(index)
+        assert few.read(index) != other.read(index)
+    np.testing.assert_array_equal(few.labels.values, many.labels.values[:5])
+    assert list(few.names) == list(many.names[:5])
+
+
+@needs_parts
+def test_the_order_of_reading_changes_nothing():
+    source = AvatarSource(4, 0, 32)
+    forth = [source.read(i) for i in range(4)]
+    assert [source.read(i) for i in reversed(range(4))] == forth[::-1]
+    assert pickle.loads(pickle.dumps(source)).read(2) == forth[2]
+
+
+@needs_parts
+@pytest.mark.parametrize("resolution", [32, 64])
+def test_a_drawing_is_opaque_and_of_the_size_asked(resolution):
+    source = AvatarSource(1, 0, resolution)
+    with Image.open(io.BytesIO(source.read(0))) as image:
+        assert image.size == source.size(0) == (resolution, resolution)
+        alpha = np.asarray(image.convert("RGBA"))[..., 3]
+    assert (alpha == 255).all()
+
+
+@needs_parts
+def test_shares_are_those_declared_and_independent():
+    values = AvatarSource(4000, 0, 32).labels.values
+    assert set(np.unique(values)) == {0, 1}
+    np.testing.assert_allclose(values.mean(axis=0), [0.4, 0.3, 0.25], atol=0.032)  # 4 sigma
+    correlation = np.corrcoef(values.T)[np.triu_indices(3, 1)]
+    assert np.abs(correlation).max() < 4 / 4000**0.5
+
+
+@needs_parts
+@pytest.mark.parametrize("attribute", ATTRIBUTES)
+def test_a_label_is_what_is_drawn(attribute):
+    plain = AvatarSource(24, 1, 64)
+    having = Forced(24, 1, 64).force(**{attribute: True})
+    lacking = Forced(24, 1, 64).force(**{attribute: False})
+    seen = set()
+    for index in range(24):
+        label = bool(plain.labels.values[index, ATTRIBUTES.index(attribute)])
+        picture = plain.read(index)
+        assert (picture == having.read(index)) is label
+        assert (picture == lacking.read(index)) is not label
+        seen.add(label)
+    assert seen == {True, False}
+
+
+@needs_parts
+@pytest.mark.parametrize(
+    ("attribute", "rows", "share"),
+    [("glasses", (16, 40), 0.9), ("facial_hair", (28, 60), 0.9), ("hat", (0, 34), 0.7)],
+)
+def test_an_attribute_changes_its_own_part_of_the_face_and_visibly(attribute, rows, share):
+    having = Forced(40, 2, 64).force(**{attribute: True})
+    lacking = Forced(40, 2, 64).force(**{attribute: False})
+    change = np.zeros((64, 64))
+    for index in range(40):
+        difference = np.abs(drawn(having, index) - drawn(lacking, index)).max(axis=-1)
+        assert (difference > 60).sum() >= 20  # pixels: it is to be seen in every drawing
+        change += difference
+    # Of a hat less: it also takes the long hair below away.
+    assert change[slice(*rows)].sum() > share * change.sum()
+
+
+@needs_parts
+def test_drawings_differ():
+    source = AvatarSource(60, 0, 32)
+    assert len({source.read(i) for i in range(60)}) == 60
+
+
+@needs_parts
+def test_they_are_prepared_with_their_labels(tmp_path):
+    store = prepared(avatars("a", 12, 7, 32, Split(0.25)), tmp_path, resolution=32)
+    source = AvatarSource(12, 7, 32)
+    assert store.attributes == ATTRIBUTES
+    np.testing.assert_array_equal(store.labels, source.labels.values)
+    for index in range(12):
+        np.testing.assert_array_equal(store.get(index, 32), drawn(source, index).transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize("package", ["python_avatars", "resvg_py"])
+def test_a_missing_package_gives_one_line_with_the_cure(monkeypatch, package):
+    for name in ("python_avatars", "resvg_py"):
+        there = None if name == package else types.ModuleType(name)
+        monkeypatch.setitem(sys.modules, name, there)
+    with pytest.raises(InputError) as caught:
+        avatars("a", 1, 0, 32, Split())
+    assert str(caught.value).endswith("pip install 'pgvae[demo]'")
+    assert f"needs {package}:" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+# celebahq
+
+
+def celebahq_folder(path: Path, mapping: str = "") -> Path:
+    files = noise_files(30, size=8)
+    if mapping:
+        files |= {"CelebA-HQ-to-CelebA-mapping.txt": mapping.encode()}
+    return write_files(path, files)
+
+
+@pytest.mark.parametrize(("protocol", "train"), [("pioneer", 27), ("introvae", 29)])
+def test_celebahq_holds_out_the_last_of_its_order(tmp_path, protocol, train):
+    path = celebahq_folder(tmp_path / "in")
+    store = prepared(celebahq("c", path, protocol), tmp_path)
+    assert store.split("train").tolist() == list(range(train))
+    assert store.attributes == ()
+
+
+def test_celebahq_goes_by_number_and_not_by_the_order_of_names(tmp_path):
+    path = write_files(tmp_path, {f"{i}.png": encoded(noise(i, 8, 8)) for i in range(20)})
+    recipe = celebahq("c", path, "pioneer")
+    split = recipe.split(list(range(20)), NO_TABLE)
+    held = {recipe.source.names[i] for i in np.flatnonzero(split)}
+    assert held == {"18.png", "19.png"}
+
+
+def test_celebahq_goes_by_celebas_index_where_its_mapping_lies_there(tmp_path):
+    order = np.random.default_rng(0).permutation(30)
+    rows = "\n".join(f"{i} {1000 + index} {index:06d}.jpg" for i, index in enumerate(order))
+    path = celebahq_folder(tmp_path, "idx orig_idx orig_file\n" + rows + "\n")
+    split = celebahq("c", path, "pioneer").split(list(range(30)), NO_TABLE)
+    assert set(order[split == 1]) == {27, 28, 29}
+
+
+def test_celebahq_keeps_its_split_when_a_bad_image_is_left_out(tmp_path):
+    path = celebahq_folder(tmp_path / "in")
+    (path / "003.png").write_bytes(b"")
+    store = prepared(celebahq("c", path, "pioneer"), tmp_path, skip_bad=True)
+    assert [store.names()[i] for i in store.split("val")] == ["027.png", "028.png", "029.png"]
+
+
+def test_an_incomplete_mapping_is_refused(tmp_path):
+    path = celebahq_folder(tmp_path, "idx orig_idx\n0 5\n1 7\n")
+    with pytest.raises(InputError, match=r"no row for '002\.png', .* and 23 more"):
+        celebahq("c", path, "pioneer")
+
+
+def test_an_unknown_protocol_is_refused(tmp_path):
+    with pytest.raises(InputError, match="pioneer, introvae"):
+        celebahq("c", tmp_path, "other")
+
+
+# celeba
+
+ATTRIBUTE_FILE = "6\nBald Smiling\n" + "".join(
+    f"{i:06d}.jpg {1 if i % 2 else -1:>2} {1 if i > 3 else -1:>2}\n" for i in range(1, 7)
+)
+PARTITION = "".join(f"{i:06d}.jpg {part}\n" for i, part in enumerate([0, 0, 1, 2, 2, 0], start=1))
+
+
+def celeba_folder(path: Path, inner: str = "", **texts: str) -> Path:
+    files = {
+        f"{inner}{i:06d}.jpg": encoded(noise(i, 218, 178)) for i in range(1, 7)
+    }  # PNG data: exact, and sniffed
+    texts = {"list_attr_celeba": ATTRIBUTE_FILE, "list_eval_partition": PARTITION} | texts
+    return write_files(path, files | {f"{k}.txt": v.encode() for k, v in texts.items() if v})
+
+
+@pytest.mark.parametrize("inner", ["", "img_align_celeba/"])
+def test_celeba_has_its_attributes_partition_and_crop(tmp_path, inner):
+    path = celeba_folder(tmp_path / "in", inner)
+    recipe = celeba("c", path)
+    store = prepared(recipe, tmp_path, crop=recipe.crop)
+    assert recipe.crop == "celeba"
+    assert store.resolutions[-1] == 128
+    assert store.attributes == ("Bald", "Smiling")
+    assert store.labels.tolist() == [[1, 0], [0, 0], [1, 0], [0, 1], [1, 1], [0, 1]]
+    assert store.split("val").tolist() == [3, 4]  # 2: test; 1, CelebA's own validation, trains
+    image = Image.fromarray(noise(1, 218, 178))
+    box = (0, 20, 178, 198)
+    top = np.asarray(image.resize((128, 128), Image.Resampling.LANCZOS, box=box))
+    np.testing.assert_array_equal(store.get(0, 128), top.transpose(2, 0, 1))
+
+
+def test_celebas_attributes_can_be_chosen(tmp_path):
+    recipe = celeba("c", celeba_folder(tmp_path), ("Smiling",))
+    assert recipe.labels(list(recipe.source.names)).attributes == ("Smiling",)
+
+
+@pytest.mark.parametrize("name", ["list_attr_celeba", "list_eval_partition"])
+def test_celeba_without_one_of_its_files_is_refused_by_its_name(tmp_path, name):
+    with pytest.raises(InputError, match=rf"has no {name}\.txt"):
+        celeba("c", celeba_folder(tmp_path, **{name: ""}))
+
+
+def test_celeba_with_an_image_of_no_partition_is_refused(tmp_path):
+    text = PARTITION.replace("000004.jpg 2\n", "")
+    recipe = celeba("c", celeba_folder(tmp_path, list_eval_partition=text))
+    with pytest.raises(InputError, match=r"no row for '000004\.jpg'"):
+        recipe.split(list(range(6)), NO_TABLE)
+
+
+# folder
+
+
+def test_a_csv_goes_before_the_dataset_json(tmp_path):
+    files = noise_files(2) | {"dataset.json": b'{"labels": [["000.png", 1], ["001.png", 0]]}'}
+    path = write_files(tmp_path / "in", files)
+    (tmp_path / "labels.csv").write_text("\ufeffname,g\n000,3\n001,4\n", encoding="utf-8")
+    names = ["000.png", "001.png"]
+    assert folder("f", path, Split()).labels(names).attributes == ("class0", "class1")
+    chosen = folder("f", path, Split(), tmp_path / "labels.csv").labels(names)
+    assert (chosen.attributes, chosen.values.tolist()) == (("g",), [[3], [4]])
+
+
+def test_a_dataset_json_in_a_zip_is_read(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name, data in noise_files(2).items():
+            archive.writestr(name, data)
+        archive.writestr("dataset.json", '{"labels": [["001.png", [0.5]], ["000.png", [2]]]}')
+    store = prepared(folder("f", tmp_path / "a.zip", Split()), tmp_path)
+    assert (store.attributes, store.labels.tolist()) == (("label0",), [[2], [0.5]])
+
+
+@pytest.mark.parametrize("data", [b"\xff\xfe\x00", b"{", b'{"labels": [[1, 2, 3]]}'])
+def test_a_damaged_dataset_json_is_refused(tmp_path, data):
+    recipe = folder("f", write_files(tmp_path, noise_files(2) | {"dataset.json": data}), Split())
+    with pytest.raises(InputError, match=r"dataset\.json cannot be read"):
+        recipe.labels(list(recipe.source.names))
+
+
+def test_a_labels_file_that_cannot_be_read_is_named(tmp_path):
+    path = write_files(tmp_path / "in", noise_files(2))
+    (tmp_path / "latin.csv").write_bytes(b"name,g\ncaf\xe9,1\n")
+    for file in ("nothing.csv", "latin.csv", "in"):
+        with pytest.raises(InputError, match=f"labels file .*{file} cannot be read"):
+            folder("f", path, Split(), tmp_path / file).labels(["000.png"])
+
+
+@pytest.mark.parametrize("fraction", [1.0, 1.5, -0.1, float("nan"), float("inf")])
+def test_a_fraction_that_leaves_nothing_to_train_on_is_refused(fraction):
+    with pytest.raises(InputError, match="val fraction"):
+        Split(fraction)
+
+
+def test_a_split_by_an_unknown_column_names_those_there_are():
+    table = Table((), np.zeros((2, 0), np.float32), {"person": ["a", "b"], "place": ["x", "y"]})
+    with pytest.raises(InputError, match=r"--split-by persn: .* only person, place"):
+        Split(by="persn")([0, 1], table)
+
+
+# Real photographs
+
+
+@pytest.mark.shared_data
+def test_real_faces_are_labelled_and_split_by_person(shared_data, tmp_path):
+    archive, csv = shared_data / "faces-128.zip", shared_data / "faces-128.csv"
+    recipe = folder("faces", archive, Split(0.1, by="person"), csv)
+    table = recipe.labels(list(recipe.source.names))
+    assert table.attributes == ("p_glasses", "p_facial_hair", "p_male", "p_smiling")
+    by_name = {row.split(",")[0]: row for row in csv.read_text().splitlines()}
+    for index in (0, 1234, 10_143):
+        row = by_name[recipe.source.names[index].removesuffix(".jpg")].split(",")
+        np.testing.assert_allclose(table.values[index], [float(cell) for cell in row[2:]])
+    split = recipe.split(list(range(len(table.values))), table)
+    people = np.array(table.columns["person"])
+    assert set(people[split == 1]).isdisjoint(people[split == 0])
+    assert 0.05 < split.mean() < 0.15
+    store = prepared(recipe, tmp_path, count=40, resolution=32)
+    assert len(store) == 40
+    assert 60 < store.get_many(np.arange(40), 32).mean() < 180
+    recipe.source.close()
+
+
+@pytest.mark.shared_data
+def test_real_photographs_are_prepared_at_1024_px(shared_data, tmp_path):
+    recipe = folder("photos", shared_data / "photos-1024.zip", Split())
+    store = prepared(recipe, tmp_path, count=2)
+    assert store.resolutions == tuple(4 * 2**k for k in range(9))
+    pixels, names = load_images([shared_data / "photos-1024.zip"], 1024)
+    assert store.names() == names[:2]
+    np.testing.assert_array_equal(store.get(1, 1024), pixels[1])
+    store.verify()
+    recipe.source.close()
