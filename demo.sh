@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")"
 demo=${DEMO:-demo}
 objective=${OBJECTIVE:-vae}
-kimg=${KIMG:-24}
+kimg=${KIMG:-18}
 settings=(--lr 0.002)
 if [ "$objective" = vae ]; then settings+=(--set beta_kl=0.4); fi
 
