@@ -20,6 +20,8 @@ _DATA_ROOT = click.option(
 )
 _AVATAR_RESOLUTION = 64
 _AVATAR_COUNT = 10_000
+# Recipes that bring their own labels and split, and what of these options they still take.
+_OWN_LABELS = {"avatars": (), "celebahq": (), "celeba": ("attributes",)}
 
 
 @click.group()
@@ -204,6 +206,9 @@ def _recipe(what: str, options: dict[str, Any]) -> Recipe:
     chosen = tuple(filter(None, (options["attributes"] or "").split(",")))
     source: Path | None = options["source"]
     name = options["name"] or what
+    for option in ("labels", "attributes", "split_by") if what in _OWN_LABELS else ():
+        allowed = option in _OWN_LABELS[what] or not options[option]
+        require(allowed, f"recipe {what} takes no --{option.replace('_', '-')}: leave it out")
     if what == "avatars":
         resolution = options["resolution"] or _AVATAR_RESOLUTION
         count = options["count"] or _AVATAR_COUNT

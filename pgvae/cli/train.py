@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from pgvae.config import nearest, require
+from pgvae.config import check_resolution, nearest, require
 from pgvae.data import open_dataset
 from pgvae.inference import pick_device
 from pgvae.objectives import OBJECTIVES
@@ -14,7 +14,7 @@ from pgvae.schedule import PRESETS
 from pgvae.snapshot import load_snapshot
 from pgvae.training.engine import train as run_training
 from pgvae.training.plan import describe
-from pgvae.training.rundir import RunDirectory, find_run
+from pgvae.training.rundir import RunDirectory, find_run, require_writable
 from pgvae.training.setup import build_config, parse_settings
 
 _MODEL = ("latent_dim", "fmap_base", "fmap_max")
@@ -35,7 +35,16 @@ class _Finite(click.ParamType):
         return number
 
 
-_POSITIVE = _Finite()
+class _Resolution(click.ParamType):
+    """A power of two from 4 to 1024."""
+
+    name = "integer"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int:
+        return check_resolution(click.INT.convert(value, param, ctx), param.name.replace("_", " "))
+
+
+_POSITIVE, _RESOLUTION = _Finite(), _Resolution()
 
 
 @click.command()
@@ -66,19 +75,25 @@ _POSITIVE = _Finite()
     help="Preset of stage lengths, batch sizes and learning rates.",
 )
 @click.option(
-    "--resolution", type=int, metavar="R", help="Final pixels per side.  [default: the data's]"
+    "--resolution",
+    type=_RESOLUTION,
+    metavar="R",
+    help="Final pixels per side.  [default: the data's]",
 )
 @click.option(
     "--start-resolution",
-    type=int,
+    type=_RESOLUTION,
     metavar="R",
     help="Pixels per side of the first stage.  [default: 4]",
 )
-@click.option("--latent-dim", type=int, default=512)
+@click.option("--latent-dim", type=click.IntRange(min=2), default=512)
 @click.option(
-    "--fmap-base", type=int, default=8192, help="Feature maps at R px: min(2 * base / R, max)."
+    "--fmap-base",
+    type=click.IntRange(min=1),
+    default=8192,
+    help="Feature maps at R px: min(2 * base / R, max).",
 )
-@click.option("--fmap-max", type=int, default=512)
+@click.option("--fmap-max", type=click.IntRange(min=1), default=512)
 @click.option(
     "--kimg-per-stage",
     type=_POSITIVE,
@@ -93,13 +108,15 @@ _POSITIVE = _Finite()
 )
 @click.option(
     "--batch",
-    type=int,
+    type=click.IntRange(min=2),
     metavar="N",
     help="Batch size of every stage, 2 or more.  [default: the schedule's]",
 )
-@click.option("--lr", type=float, help="Learning rate of every stage.  [default: the schedule's]")
+@click.option(
+    "--lr", type=_POSITIVE, help="Learning rate of every stage.  [default: the schedule's]"
+)
 @click.option("--mirror/--no-mirror", default=False, help="Flip images left to right at random.")
-@click.option("--seed", type=int, default=0)
+@click.option("--seed", type=click.IntRange(min=0), default=0)
 @click.option("--device", default="auto", metavar="auto|cpu|cuda[:I]")
 @click.option(
     "--precision",
@@ -179,12 +196,14 @@ def train(
     chosen_device = pick_device(device)
     if device == "auto" and chosen_device.type == "cpu":
         click.echo("no CUDA device found: training on the CPU")
+    chosen_settings = parse_settings(objective, settings)
+    require_writable(outdir)
     initial = load_snapshot(init_from) if init_from else None
     store = open_dataset(dataset, data_root, resolution=options["resolution"], say=click.echo)
     config = build_config(
         store,
         objective=objective,
-        settings=parse_settings(objective, settings),
+        settings=chosen_settings,
         model={name: options.pop(name) for name in _MODEL},
         initial=initial,
         init_from=init_from.name if init_from else None,

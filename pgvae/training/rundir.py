@@ -83,6 +83,16 @@ class RunDirectory:
         self._lock.close()
 
 
+def require_writable(outdir: Path) -> None:
+    """Raise InputError at once where runs cannot be made under `outdir`; makes nothing."""
+    there = next(p for p in (outdir, *outdir.absolute().parents) if p.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        raise InputError(
+            f"cannot write to output directory {outdir}: {there} is not a writable folder; choose "
+            "another with --outdir"
+        )
+
+
 def find_run(outdir: Path, config: RunConfig) -> Path | None:
     """The newest run under `outdir` (or `outdir` itself) with this config; None without any.
 

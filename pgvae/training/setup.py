@@ -98,6 +98,7 @@ def parse_settings(objective: str, texts: tuple[str, ...]) -> dict[str, Any]:
             values[name] = types[name](value)
         except ValueError as error:
             raise InputError(f"--set {name}: {value!r} is not a number") from error
+    _objective(objective, values)  # refuses what is out of range
     return values
 
 

@@ -87,14 +87,14 @@ BAD_OPTIONS = [
     ("--resolution 2048", ["2048", "4 to 1024"]),
     ("--resolution 64", ["64 is above the data's 32", "use 32"]),
     ("--resolution abc", ["--resolution", "abc"]),
-    ("--batch 0", ["batch size is 0", "2 or more"]),
-    ("--batch 1", ["batch size is 1", "2 or more"]),
-    ("--batch -3", ["batch size is -3", "2 or more"]),
+    ("--batch 0", ["--batch", "0 is not in the range x>=2"]),
+    ("--batch 1", ["--batch", "1 is not in the range x>=2"]),
+    ("--batch -3", ["--batch", "-3 is not in the range x>=2"]),
     ("--batch 2.5", ["--batch", "2.5"]),
-    ("--lr nan", ["learning rate is nan"]),
-    ("--lr inf", ["learning rate is inf"]),
-    ("--lr -1", ["learning rate is -1"]),
-    ("--lr 0", ["learning rate is 0"]),
+    ("--lr nan", ["--lr", "'nan' is not a positive, finite number"]),
+    ("--lr inf", ["--lr", "'inf' is not"]),
+    ("--lr -1", ["--lr", "'-1' is not"]),
+    ("--lr 0", ["--lr", "'0' is not"]),
     ("--lr abc", ["--lr", "abc"]),
     ("--total-kimg 0", ["--total-kimg", "positive"]),
     ("--total-kimg -1", ["--total-kimg", "positive"]),
@@ -103,10 +103,10 @@ BAD_OPTIONS = [
     ("--kimg-per-stage inf", ["--kimg-per-stage", "positive"]),
     ("--snapshot-kimg 0", ["--snapshot-kimg", "positive"]),
     ("--ema-kimg x", ["--ema-kimg", "positive"]),
-    ("--seed -1", ["seed is -1"]),
+    ("--seed -1", ["--seed", "-1 is not in the range"]),
     ("--seed x", ["--seed", "x"]),
-    ("--latent-dim 1", ["latent_dim is 1"]),
-    ("--fmap-max 0", ["fmap_max is 0"]),
+    ("--latent-dim 1", ["--latent-dim", "1 is not in the range"]),
+    ("--fmap-max 0", ["--fmap-max", "0 is not in the range"]),
     ("--workers -1", ["--workers"]),
     ("--precision fp8", ["--precision", "fp8"]),
     ("--schedule fast", ["--schedule", "fast", "pggan"]),
@@ -337,8 +337,24 @@ def test_a_run_stopped_by_sigterm_goes_on_to_the_same_bytes(workplace, command_l
     assert json.loads((stopped / "status.json").read_text())["status"] == "done"
 
 
+@pytest.mark.parametrize(
+    "options",
+    ["--batch 1", "--lr nan", "--resolution 100", "--set lambda_x=-1", "--set a=1",
+     "--outdir file", "--init-from missing.safetensors", "--device cuda"],
+)  # fmt: skip
+def test_a_folder_of_images_is_not_prepared_for_a_bad_option(options, pictures, tmp_path, capsys):
+    (tmp_path / "file").write_text("in the way")
+    words = [str(tmp_path / w) if w == "file" else w for w in options.split()]
+    root = tmp_path / "datasets"
+    with pytest.raises(SystemExit) as stop:
+        main(["--dataset", str(pictures), "--data-root", str(root), *words], command="train")
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.startswith("error: ")
+    assert not root.exists()
+
+
 def test_the_package_runs_the_same_command_as_the_script():
-    words = [sys.executable, "-m", "pgvae.cli", "train", "--batch", "0"]
+    words = [sys.executable, "-m", "pgvae.cli", "train", "--batch", "2"]
     result = subprocess.run(words, capture_output=True, text=True, timeout=120)
     assert result.returncode == 2
     assert result.stderr == "error: Missing option '--dataset'.\n"
