@@ -9,7 +9,7 @@ from pgvae.allocator import keep_freed_memory
 from pgvae.cli.data import data
 from pgvae.cli.generate import generate
 from pgvae.cli.train import train
-from pgvae.errors import PgvaeError
+from pgvae.errors import PgvaeError, Preempted
 
 # What `pgvae` and `pgvae data` alone raise, with the help as its message; click 8.1 prints it.
 _NO_ARGUMENTS = getattr(click.exceptions, "NoArgsIsHelpError", ())
@@ -46,6 +46,9 @@ def main(arguments: Sequence[str] | None = None, command: str | None = None) -> 
         code = 2
     except click.ClickException as error:
         code = _fail(error.format_message(), 2)
+    except Preempted as stop:  # asked for, so not an error
+        click.echo(str(stop), err=True)
+        code = stop.exit_code
     except PgvaeError as error:
         code = _fail(str(error), error.exit_code)
     except (click.Abort, KeyboardInterrupt):

@@ -50,8 +50,7 @@ def train_step(
     scalars: dict[str, Tensor] = {}
     for phase in objective.phases:
         for _ in range(phase.repeats):
-            with autocast(device, precision):
-                scalars |= _update(state, objective, phase, batch, context)
+            scalars |= _update(state, objective, phase, batch, context, precision)
     half_life = 1000 * state.config.ema_kimg
     if state.config.ema_rampup > 0:
         half_life = min(half_life, state.config.ema_rampup * state.images_seen)
@@ -61,14 +60,20 @@ def train_step(
 
 
 def _update(
-    state: TrainState, objective: Objective, phase: Phase, batch: Batch, context: Context
+    state: TrainState,
+    objective: Objective,
+    phase: Phase,
+    batch: Batch,
+    context: Context,
+    precision: Precision,
 ) -> dict[str, Tensor]:
     """One optimiser step of one phase."""
     for name in TRAINED:
         getattr(state.nets, name).requires_grad_(name in phase.trains)
     if "encoder" in phase.trains:
         state.nets.encoder.power_iteration()
-    losses = objective.losses(phase.name, state.nets, batch, context)
+    with autocast(batch.images.device, precision):
+        losses = objective.losses(phase.name, state.nets, batch, context)
     total = torch.stack(list(losses.values())).sum()
     total.backward()
     optimizers = [state.optimizers[name] for name in phase.trains]

@@ -321,7 +321,7 @@ def test_a_run_stopped_by_sigterm_goes_on_to_the_same_bytes(workplace, command_l
             process.kill()
     assert time.monotonic() - started < 25
     assert process.returncode == 75, errors
-    assert errors.startswith("error: stopped at ")
+    assert errors.startswith("stopped at ")
     assert len(errors.splitlines()) == 1
     [stopped] = (workplace / "stopped").iterdir()
     status = json.loads((stopped / "status.json").read_text())
