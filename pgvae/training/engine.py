@@ -40,8 +40,9 @@ def stop_signals() -> Iterator[StopFlag]:
 
     def handle(number: int, _frame: object) -> None:
         flag.requested = True
-        for signal_number, handler in before.items():
-            signal.signal(signal_number, handler)
+        # Not what was there before: a shell has a background job ignore SIGINT.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     for number in (signal.SIGINT, signal.SIGTERM):
         before[number] = signal.signal(number, handle)
