@@ -2,4 +2,5 @@
 
 from pgvae.cli import main
 
-main(command="generate")
+if __name__ == "__main__":  # worker processes import this file again
+    main(command="generate")

@@ -51,6 +51,12 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def many_pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 80 random pictures at 8 px: enough for worker processes to be started."""
+    return write_images(tmp_path_factory.mktemp("many") / "photos", 80, 8)
+
+
+@pytest.fixture(scope="session")
 def data_root(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:
     """A data root with the pictures prepared as `tiny`, 20 train and 4 val, 4 to 32 px."""
     root = tmp_path_factory.mktemp("datasets")

@@ -368,3 +368,12 @@ def test_without_a_command_the_help_is_shown_line_by_line(words, verbs, capsys):
     lines = (captured.out + captured.err).splitlines()
     assert lines[0].startswith("Usage: pgvae")
     assert all(any(line.split()[:1] == [verb] for line in lines) for verb in verbs)
+
+
+def test_a_folder_large_enough_for_worker_processes_is_prepared_by_the_script(
+    command, many_pictures
+):
+    result = command("train.py", "--dataset", many_pictures, "--dry-run")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.count("preparing photos") == 1
+    assert "G params" in result.stdout
