@@ -375,5 +375,5 @@ def test_a_folder_large_enough_for_worker_processes_is_prepared_by_the_script(
 ):
     result = command("train.py", "--dataset", many_pictures, "--dry-run")
     assert (result.returncode, result.stderr) == (0, "")
-    assert result.stdout.count("preparing photos") == 1
+    assert result.stdout.count("preparing ") == 1
     assert "G params" in result.stdout
