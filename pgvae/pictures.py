@@ -51,6 +51,11 @@ def save_images(paths: list[Path], images: Tensor) -> None:
 
 
 def interleave(first: Tensor, second: Tensor, columns: int) -> Tensor:
-    """Rows of `first` above the matching rows of `second`: [N, ...] twice -> [2N, ...]."""
+    """Rows of `first` above the matching rows of `second`, the last ones filled up with white.
+
+    [N, C, R, R] in [-1, 1] twice -> [2 M, C, R, R], M the next multiple of `columns`.
+    """
+    white = first.new_ones(-len(first) % columns, *first.shape[1:])
+    first, second = torch.cat([first, white]), torch.cat([second, white])
     rows = zip(first.split(columns), second.split(columns), strict=True)
     return torch.cat([row for pair in rows for row in pair])

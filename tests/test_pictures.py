@@ -60,7 +60,7 @@ def test_large_images_keep_their_size():
 def test_rows_of_the_first_stand_above_those_of_the_second():
     first, second = flat(*range(5), side=1), flat(*range(10, 15), side=1)
     order = interleave(first, second, columns=2)[:, 0, 0, 0].int().tolist()
-    assert order == [0, 1, 10, 11, 2, 3, 12, 13, 4, 14]
+    assert order == [0, 1, 10, 11, 2, 3, 12, 13, 4, 1, 14, 1]  # white is 1
 
 
 def test_pictures_on_disk_hold_the_same_bytes(tmp_path):

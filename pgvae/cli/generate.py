@@ -146,7 +146,7 @@ def _read(model: Model, paths: tuple[Path, ...], count: int) -> tuple[Tensor, li
         if (path / "manifest.json").is_file():
             raw, found = _unseen(Store(path), model, count)
         else:
-            raw, found = load_images([path], model.resolution, model.config.channels)
+            raw, found = load_images([path], model.resolution, model.config.channels, count=count)
         parts.append(torch.from_numpy(raw))
         names += found
     images = torch.cat(parts)[:count].float() / 127.5 - 1

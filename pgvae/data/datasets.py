@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import itertools
 import json
 import re
 import zipfile
@@ -67,23 +68,28 @@ def open_dataset(
 
 
 def load_images(
-    paths: Sequence[str | Path], resolution: int, channels: int = 3, crop: images.Crop = "center"
+    paths: Sequence[str | Path],
+    resolution: int,
+    channels: int = 3,
+    crop: images.Crop = "center",
+    count: int | None = None,
 ) -> tuple[np.ndarray, list[str]]:
     """Any images, of files, folders or zips: uint8 [N, C, R, R] fitted by `crop`, and names.
 
+    count: read the first so many and no more; None: all.
     The same rules as for training data, but small images are enlarged. Raises InputError for a
     path without images and for the first file that cannot be decoded.
     """
     pixels, names = [], []
-    for path in map(Path, paths):
-        for name, data in _files_of(path):
-            try:
-                image = images.decode(data).image
-                fitted = images.fit(image, resolution, crop, upscale=True)
-            except images.RejectError as error:
-                raise InputError(f"{name!r}: {error}; mend it or leave it out") from error
-            pixels.append(images.to_pixels(fitted, channels))
-            names.append(name)
+    files = (file for path in map(Path, paths) for file in _files_of(path))
+    for name, data in itertools.islice(files, count):
+        try:
+            image = images.decode(data).image
+            fitted = images.fit(image, resolution, crop, upscale=True)
+        except images.RejectError as error:
+            raise InputError(f"{name!r}: {error}; mend it or leave it out") from error
+        pixels.append(images.to_pixels(fitted, channels))
+        names.append(name)
     require(bool(pixels), "no images are given: name files, folders or zips")
     return np.stack(pixels), names
 

@@ -32,8 +32,9 @@ class _EncoderBlock(nn.Module):
 
 
 class _LastBlock(nn.Module):
-    """[3x3 convolution, bias, LeakyReLU] at 4 px, then a linear 4x4 convolution to one pixel.
+    """[3x3 convolution, bias, LeakyReLU] at 4 px, then a 4x4 convolution to one pixel.
 
+    LeakyReLU follows it too for a sphere head, as in PIONEER; mean and log variance are linear.
     The last layer runs in float32 whatever the autocast: KL terms need its small differences.
     """
 
@@ -41,7 +42,8 @@ class _LastBlock(nn.Module):
         super().__init__()
         weight = _WEIGHTS[config.encoder_norm]
         features = config.fmaps(4)
-        outputs = config.latent_dim * (2 if config.head == "gaussian" else 1)
+        self.on_sphere = config.head == "sphere"
+        outputs = config.latent_dim * (1 if self.on_sphere else 2)
         self.first = weight(features, features, 3)
         self.second = weight(features, outputs, 4)
         self.first_bias = nn.Parameter(torch.zeros(features))
@@ -52,7 +54,8 @@ class _LastBlock(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             pixels = x.permute(0, 2, 3, 1).flatten(1)  # [N, 4 * 4 * C]
             pixels = pixels.to(self.second_bias.dtype)
-            return F.linear(pixels, matrix_of(self.second()), self.second_bias)
+            codes = F.linear(pixels, matrix_of(self.second()), self.second_bias)
+        return F.leaky_relu(codes, 0.2) if self.on_sphere else codes
 
 
 class Encoder(GrowingNet):

@@ -1,7 +1,5 @@
 """The growing generator: PIONEER's, after PGGAN's (Table 2 of its paper)."""
 
-import math
-
 import torch
 from torch import Tensor, nn
 
@@ -19,8 +17,8 @@ class _GeneratorBlock(nn.Module):
         self.order = config.order
         outputs = config.fmaps(resolution)
         if resolution == 4:
-            latent_norm = 1.0 if config.head == "sphere" else math.sqrt(config.latent_dim)
-            self.first = LatentTo4x4(config.latent_dim, outputs, latent_norm)
+            fan_in = config.latent_dim * (16 if config.head == "sphere" else 1)
+            self.first = LatentTo4x4(config.latent_dim, outputs, fan_in)
         else:
             self.first = EqualizedWeight(config.fmaps(resolution // 2), outputs, 3)
         self.second = EqualizedWeight(outputs, outputs, 3)

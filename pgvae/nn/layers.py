@@ -63,14 +63,14 @@ class LatentTo4x4(nn.Module):
 
     On one pixel that is a matrix product, [N, d] -> [N, C, 4, 4], with an equalized weight
     [d, C, 4, 4] indexed by output pixel (a convolution's kernel, transposed and flipped).
-    `latent_norm` is the expected length of the latents; it makes the outputs' variance 2, as
-    He's constant does.
+    He's constant counts `fan_in` inputs: d for N(0, I) latents; PIONEER counts the whole kernel,
+    16 d, for its unit vectors.
     """
 
-    def __init__(self, latent_dim: int, outputs: int, latent_norm: float) -> None:
+    def __init__(self, latent_dim: int, outputs: int, fan_in: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(latent_dim, outputs, 4, 4))
-        self.scale = math.sqrt(2) / latent_norm
+        self.scale = math.sqrt(2 / fan_in)
 
     def forward(self, latents: Tensor) -> Tensor:
         pixels = (latents * self.scale) @ matrix_of(self.weight)  # [N, 4 * 4 * C]

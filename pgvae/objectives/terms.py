@@ -60,5 +60,6 @@ def pixel_sum(kind: Reconstruction, x: Tensor, x_r: Tensor) -> Tensor:
         error = (x - x_r).abs()
     else:
         target, guess = ((t.float() + 1) / 2 for t in (x, x_r))
-        error = F.binary_cross_entropy(guess, target.clamp(0, 1), reduction="none")
+        with torch.autocast(x.device.type, enabled=False):  # CUDA's refuses this loss
+            error = F.binary_cross_entropy(guess, target.clamp(0, 1), reduction="none")
     return error.sum(dim=(1, 2, 3)).mean()

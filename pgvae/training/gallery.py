@@ -65,7 +65,8 @@ class Gallery:
             to_picture(grid).save(run_dir / f"{name}-{snapshot.images_seen:09d}.png")
             log.picture(name, grid, snapshot.images_seen)
         figure = psnr(unseen, again).mean()
-        baseline = psnr(unseen, view.mean.expand_as(unseen)).mean()
+        mean = fade_images(view.mean[None], snapshot.alpha)
+        baseline = psnr(unseen, mean.expand_as(unseen)).mean()
         return {
             f"{self.split}/psnr": figure.item(),
             f"{self.split}/psnr_gain": (figure - baseline).item(),

@@ -25,7 +25,7 @@ class RunLog:
         self._stats_path = run_dir / "stats.jsonl"
         self._drop_after(images_seen)
         self._stats = self._stats_path.open("a", encoding="utf-8")
-        self._board = SummaryWriter(str(run_dir), purge_step=images_seen)
+        self._board = SummaryWriter(str(run_dir), purge_step=images_seen + 1)
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
         self._since = (time.monotonic(), images_seen)

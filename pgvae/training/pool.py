@@ -27,6 +27,7 @@ class ImagePool:
     @torch.no_grad()
     def replay(self, fakes: Tensor, rng: torch.Generator) -> Tensor:
         """[N, C, R, R] -> the same shape, some of them earlier fakes; the pool takes theirs."""
+        fakes = fakes.float()  # whatever the precision, so that a run may change it
         if self.images is None:
             capacity = pool_capacity(fakes.shape[-1])
             self.images = fakes.new_zeros(capacity, *fakes.shape[1:])

@@ -28,7 +28,7 @@ class TrainState:
 
     images_seen:   real images so far: the time of the run.
     skipped_steps: optimiser steps left out so far because a number was not finite.
-    skips_in_a_row: those since the last good one.
+    skips_in_a_row: iterations in a row, up to now, that left one out.
     """
 
     config: RunConfig

@@ -24,7 +24,7 @@ def resolve_precision(precision: Precision, device: torch.device) -> Precision:
     if precision == "auto":
         if device.type == "cpu":
             return "fp32"
-        return "bf16" if torch.cuda.is_bf16_supported() else "tf32"
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "tf32"
     return precision
 
 
@@ -34,7 +34,7 @@ def train_step(
     """Run every phase of `objective` on `batch` and move the averages; time moves on.
 
     -> named scalars for the log, "phase/name", still on the device. An update with a number
-    that is not finite is skipped; the third in a row raises ResourceError.
+    that is not finite is skipped; the third iteration in a row with one raises ResourceError.
     """
     device = batch.images.device
     rng = torch.Generator(device).manual_seed(
@@ -48,11 +48,16 @@ def train_step(
         replay=(lambda fakes: state.pool.replay(fakes, rng)) if replays else (lambda fakes: fakes),
     )
     scalars: dict[str, Tensor] = {}
+    skipped: dict[str, Tensor] = {}  # scalars of the last update that was left out
     for phase in objective.phases:
         for _ in range(phase.repeats):
-            scalars |= _update(state, objective, phase, batch, context, precision)
+            count = state.skipped_steps
+            new = _update(state, objective, phase, batch, context, precision)
+            skipped = new if state.skipped_steps > count else skipped
+            scalars |= new
+    _count_skips(state, skipped)
     half_life = 1000 * state.config.ema_kimg
-    if state.config.ema_rampup > 0:
+    if state.config.ema_rampup > 0 and state.config.init_from is None:
         half_life = min(half_life, state.config.ema_rampup * state.images_seen)
     update_ema(state.nets.ema, state.nets.generator, half_life_decay(len(batch.images), half_life))
     state.images_seen += len(batch.images)
@@ -80,9 +85,8 @@ def _update(
     if _finite(total, optimizers):
         for optimizer in optimizers:
             optimizer.step()
-        state.skips_in_a_row = 0
     else:
-        _count_skip(state, phase, losses)
+        state.skipped_steps += 1
     for optimizer in optimizers:
         optimizer.zero_grad(set_to_none=True)
     named = {**losses, **context.reported}
@@ -99,13 +103,13 @@ def _finite(total: Tensor, optimizers: list[torch.optim.Adam]) -> bool:
     return bool(norms.isfinite().all())
 
 
-def _count_skip(state: TrainState, phase: Phase, losses: dict[str, Tensor]) -> None:
-    state.skipped_steps += 1
-    state.skips_in_a_row += 1
+def _count_skips(state: TrainState, skipped: dict[str, Tensor]) -> None:
+    """Raise ResourceError for the third iteration in a row that left an update out."""
+    state.skips_in_a_row = state.skips_in_a_row + 1 if skipped else 0
     if state.skips_in_a_row >= MAX_SKIPS:
-        terms = ", ".join(f"{name} {value.item():.4g}" for name, value in losses.items())
+        terms = ", ".join(f"{name} {value.item():.4g}" for name, value in skipped.items())
         raise ResourceError(
-            f"{MAX_SKIPS} updates in a row were not finite, the last in phase {phase.name!r} at "
-            f"{state.images_seen:,} images ({terms}): lower --lr or raise --batch, and go on "
-            "from the last checkpoint with --resume or from a snapshot with --init-from"
+            f"updates of {MAX_SKIPS} iterations in a row were not finite, the last at "
+            f"{state.images_seen:,} images ({terms}): start a new run with --init-from and a "
+            "snapshot, and a lower --lr or a larger --batch"
         )

@@ -102,17 +102,16 @@ def test_the_gradient_of_a_spectral_weight_passes_through_sigma_but_not_its_vect
     torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("latent_norm", [1.0, math.sqrt(6)])
-def test_the_first_layer_is_a_4x4_convolution_on_one_padded_pixel(latent_norm) -> None:
-    layer = seeded(LatentTo4x4, 6, 5, latent_norm)
+@pytest.mark.parametrize("fan_in", [6, 96])
+def test_the_first_layer_is_a_4x4_convolution_on_one_padded_pixel(fan_in) -> None:
+    layer = seeded(LatentTo4x4, 6, 5, fan_in)
     latents = randn(3, 6, seed=1)
-    kernel = layer.weight.transpose(0, 1).flip(2, 3) * math.sqrt(2) / latent_norm
+    kernel = layer.weight.transpose(0, 1).flip(2, 3) * math.sqrt(2 / fan_in)
     expected = F.conv2d(latents[:, :, None, None], kernel, padding=3)
     torch.testing.assert_close(layer(latents), expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("latent_norm", [1.0, math.sqrt(64)])
-def test_latents_of_the_expected_length_give_outputs_of_variance_two(latent_norm) -> None:
-    layer = seeded(LatentTo4x4, 64, 200, latent_norm)
-    latents = F.normalize(randn(50, 64, seed=1)) * latent_norm
+def test_latents_of_the_expected_length_give_outputs_of_variance_two() -> None:
+    layer = seeded(LatentTo4x4, 64, 200, 64)
+    latents = F.normalize(randn(50, 64, seed=1)) * 8
     assert layer(latents).var().item() == pytest.approx(2.0, rel=0.05)
