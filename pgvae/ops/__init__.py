@@ -1,63 +1,91 @@
 """Public fused operations, each with `impl="auto" | "native" | "reference"`.
 
-"auto" takes the fastest implementation for its inputs; "native" raises where it is not built;
-"reference" is the plain PyTorch truth of `pgvae.ops.reference`.
+"auto" takes the fastest implementation for its inputs; "native" demands the compiled kernels and
+raises RuntimeError, saying why, where there are none; "reference" is the plain PyTorch truth of
+`pgvae.ops.reference`. `using("reference")` sets what "auto" means for a block of code.
 """
 
+import contextlib
 import functools
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, get_args
 
 from torch import Tensor
 
-from pgvae.ops import reference, winograd
+from pgvae.ops import native, phases, reference, registered, winograd
+from pgvae.ops.moments import Moments
+
+Impl = Literal["auto", "native", "reference"]
+_preferred: Impl = "auto"
 
 
-def _fast_conv3x3(x: Tensor, weight: Tensor) -> Tensor:
-    use = winograd if winograd.pays_off(x, weight) else reference
-    return use.conv3x3(x, weight)
+@contextlib.contextmanager
+def using(impl: Impl) -> Iterator[None]:
+    """Within the block, "auto" means `impl`: to compare whole steps, or to rule kernels out."""
+    global _preferred
+    _check(impl)
+    before, _preferred = _preferred, impl
+    try:
+        yield
+    finally:
+        _preferred = before
 
 
-_OPS = (
-    "conv3x3",
-    "bias_act",
-    "bias_act_pixel_norm",
-    "bias_act_avg_pool2",
-    "up2_conv3x3",
-    "up2_blend",
-    "moment_kl",
-    "gaussian_kl_reparam",
-)
-_FAST = {"conv3x3": _fast_conv3x3}
-_WHY_REFERENCE = "this version has no native ops"
+def _check(impl: str) -> None:
+    if impl not in get_args(Impl):
+        raise ValueError(f"impl is {impl!r}: choose auto, native or reference")
 
 
-def _public(name: str) -> Callable[..., Any]:
-    truth = getattr(reference, name)
-    fast = _FAST.get(name, truth)
+def _public(
+    truth: Callable[..., Any],
+    compiled: Callable[..., Any],
+    plain: Callable[..., Any] | None = None,
+) -> Callable[..., Any]:
+    """The op that runs `compiled`, else `plain` (by default `truth`), as `impl` asks."""
 
     @functools.wraps(truth)
-    def op(*args: Any, impl: str = "auto", **kwargs: Any) -> Any:
-        if impl not in ("auto", "native", "reference"):
-            raise ValueError(f"impl is {impl!r}: choose auto, native or reference")
-        if impl == "native":
-            raise RuntimeError(f"{name} has no native implementation here: {_WHY_REFERENCE}")
-        return (fast if impl == "auto" else truth)(*args, **kwargs)
+    def op(x: Tensor, *args: Any, impl: Impl = "auto", **kwargs: Any) -> Any:
+        _check(impl)
+        impl = _preferred if impl == "auto" else impl
+        if impl == "reference":
+            return truth(x, *args, **kwargs)
+        problem = native.why_not(x)
+        if impl == "native" and problem:
+            raise RuntimeError(f"{truth.__name__} has no native kernel here: {problem}")
+        return ((plain or truth) if problem else compiled)(x, *args, **kwargs)
 
     return op
 
 
-conv3x3 = _public("conv3x3")
-bias_act = _public("bias_act")
-bias_act_pixel_norm = _public("bias_act_pixel_norm")
-bias_act_avg_pool2 = _public("bias_act_avg_pool2")
-up2_conv3x3 = _public("up2_conv3x3")
-up2_blend = _public("up2_blend")
-moment_kl = _public("moment_kl")
-gaussian_kl_reparam = _public("gaussian_kl_reparam")
+bias_act = _public(reference.bias_act, registered.bias_act)
+bias_act_pixel_norm = _public(reference.bias_act_pixel_norm, registered.bias_act_pixel_norm)
+bias_act_avg_pool2 = _public(reference.bias_act_avg_pool2, registered.bias_act_avg_pool2)
+conv3x3 = _public(reference.conv3x3, winograd.conv3x3, winograd.conv3x3)
+up2_conv3x3 = _public(reference.up2_conv3x3, phases.up2_conv3x3, phases.up2_conv3x3)
+up2_blend = _public(reference.up2_blend, registered.up2_blend)
+moment_kl = _public(reference.moment_kl, registered.moment_kl)
+gaussian_kl_reparam = _public(reference.gaussian_kl_reparam, registered.gaussian_kl_reparam)
+_mean_and_m2 = _public(reference.mean_and_m2, registered.mean_and_m2)
+
+
+def moments(z: Tensor, project: bool = False, impl: Impl = "auto") -> Moments:
+    """The batch's moments: z [N, d] -> Moments, mergeable over micro-batches and ranks.
+
+    project: divide each row by its norm first (latents on the unit sphere).
+    """
+    return Moments(len(z), *_mean_and_m2(z, project, impl=impl))
 
 
 def status() -> dict[str, str]:
-    """What runs for each op, and why: {"bias_act": "reference (this version ...)", ...}."""
-    plain = dict.fromkeys(_OPS, f"reference ({_WHY_REFERENCE})")
-    return plain | {"conv3x3": f"reference, Winograd for wide layers on a CPU ({_WHY_REFERENCE})"}
+    """What runs for each op, and why: {"bias_act": "native on CPU; not on CUDA (...)", ...}."""
+    names = (
+        "bias_act",
+        "bias_act_pixel_norm",
+        "bias_act_avg_pool2",
+        "up2_conv3x3",
+        "up2_blend",
+        "moments",
+        "moment_kl",
+        "gaussian_kl_reparam",
+    )
+    return dict.fromkeys(names, native.summary())

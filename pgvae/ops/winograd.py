@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pgvae.ops import reference
+
 _INPUT = torch.tensor(
     [
         [4, 0, -5, 0, 1, 0],
@@ -34,8 +36,13 @@ _INPUT_2D, _WEIGHT_2D, _OUTPUT_2D = (torch.kron(m, m) for m in (_INPUT, _WEIGHT,
 _MIN_CHANNELS, _MIN_SIDE = 256, 8  # below, the transforms cost more than they save (measured)
 
 
+def conv3x3(x: Tensor, weight: Tensor) -> Tensor:
+    """As `pgvae.ops.reference.conv3x3`, by Winograd's algorithm where that is faster."""
+    return tiled_conv3x3(x, weight) if pays_off(x, weight) else reference.conv3x3(x, weight)
+
+
 def pays_off(x: Tensor, weight: Tensor) -> bool:
-    """Whether `conv3x3` is faster here than PyTorch's: wide float32 layers on a CPU."""
+    """Whether `tiled_conv3x3` is faster here than PyTorch's: wide float32 layers on a CPU."""
     return (
         x.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
@@ -46,7 +53,7 @@ def pays_off(x: Tensor, weight: Tensor) -> bool:
     )
 
 
-def conv3x3(x: Tensor, weight: Tensor) -> Tensor:
+def tiled_conv3x3(x: Tensor, weight: Tensor) -> Tensor:
     """x [N, I, H, W] (H, W multiples of 4), weight [O, I, 3, 3] -> [N, O, H, W], padding 1."""
     n, inputs, height, width = x.shape
     outputs = weight.shape[0]

@@ -1,0 +1,138 @@
+"""Builds the native ops with ninja: setup.py calls it, and the tests build the emulator with it.
+
+    libpgvae_cpu.so       cpu/*.cpp
+    libpgvae_cuda.so      cuda/*.cu by nvcc, cuda/ops.cpp
+    libpgvae_emulated.so  the same CUDA sources by g++ and cuda/simt.h, run on a CPU
+
+The libraries use torch's stable ABI alone: one build serves every torch from 2.10 on and every
+Python. torch's headers are needed, a GPU or a CUDA torch are not.
+"""
+
+import os
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+
+CSRC = Path(__file__).resolve().parent
+ARCHITECTURES = "80;90;100;120"  # A100, H100, B200, RTX 50; the last also as PTX for what follows
+_COMPILE = (
+    "-std=c++20 -fPIC -Wall -Wextra -DTORCH_TARGET_VERSION=0x020a000000000000ULL "
+    f"-ffile-prefix-map={CSRC}=csrc"
+)
+
+
+class CannotBuildError(Exception):
+    """Why a library is not built, in a phrase that `pgvae.ops.status()` will show."""
+
+
+def cpp_compiler() -> str:
+    """$CXX, or g++, or whatever is called c++."""
+    for name in (os.environ.get("CXX"), "g++", "c++"):
+        path = shutil.which(name) if name else None
+        if path:
+            return path
+    raise CannotBuildError("no C++ compiler found: install g++, or set CXX")
+
+
+def nvcc() -> Path:
+    """nvcc of $CUDA_HOME, of the PATH, or of /usr/local/cuda."""
+    folders = [os.environ.get("CUDA_HOME"), "/usr/local/cuda"]
+    found = [Path(folder) / "bin" / "nvcc" for folder in folders if folder]
+    on_path = shutil.which("nvcc")
+    found.insert(1 if os.environ.get("CUDA_HOME") else 0, Path(on_path or "nvcc"))
+    for path in found:
+        if path.is_file():
+            return path.resolve()
+    raise CannotBuildError("nvcc not found: install the CUDA toolkit, or set CUDA_HOME")
+
+
+def build(libraries: list[str], torch_root: Path, folder: Path) -> list[Path]:
+    """Build "cpu", "cuda" or "emulated" into `folder`; -> the libraries' paths.
+
+    torch_root: the folder of the installed `torch` package. Raises CannotBuildError, with the
+    compiler's words, where that fails.
+    """
+    if platform.system() != "Linux":
+        raise CannotBuildError(f"built on Linux only, this is {platform.system()}")
+    ninja = _ninja()
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "build.ninja").write_text(_ninja_file(libraries, torch_root), encoding="utf-8")
+    targets = [f"libpgvae_{library}.so" for library in libraries]
+    done = subprocess.run(
+        [ninja, "-C", str(folder), *targets], capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        raise CannotBuildError(f"compiling failed:\n{done.stdout}{done.stderr}")
+    return [folder / target for target in targets]
+
+
+def _ninja() -> str:
+    try:
+        import ninja
+
+        return str(Path(ninja.BIN_DIR) / "ninja")
+    except ImportError:
+        path = shutil.which("ninja")
+    if path is None:
+        raise CannotBuildError("ninja not found: pip install ninja")
+    return path
+
+
+def _ninja_file(libraries: list[str], torch_root: Path) -> str:
+    include = torch_root / "include"
+    if not (include / "torch" / "csrc" / "stable" / "library.h").is_file():
+        raise CannotBuildError("torch's headers not found, or older than 2.10")
+    lines = [
+        f"cxx = {cpp_compiler()}",
+        f"headers = {include}",
+        f"libtorch = -L{torch_root / 'lib'} -ltorch_cpu",
+        "rule cpp",
+        f"  command = $cxx {_COMPILE} $flags -isystem $headers -MMD -MF $out.d -c $in -o $out",
+        "  depfile = $out.d",
+        "rule link",
+        "  command = $cxx -shared $in -Wl,--no-as-needed $libtorch -o $out",
+    ]
+    if "cpu" in libraries:
+        lines += _library("cpu", sorted(CSRC.glob("cpu/*.cpp")), "-O3 -fopenmp-simd")
+    if "emulated" in libraries:
+        sources = [*sorted(CSRC.glob("cuda/*.cu")), CSRC / "cuda" / "ops.cpp"]
+        flags = "-O1 -x c++ -DPGVAE_EMULATED -Wno-unknown-pragmas"
+        lines += _library("emulated", sources, flags)
+    if "cuda" in libraries:
+        lines += _cuda_library()
+    return "\n".join(lines) + "\n"
+
+
+def _library(name: str, sources: list[Path], flags: str) -> list[str]:
+    objects = [f"{name}/{source.name}.o" for source in sources]
+    lines = []
+    for source, made in zip(sources, objects, strict=True):
+        lines += [f"build {made}: cpp {source}", f"  flags = {flags}"]
+    return [*lines, f"build libpgvae_{name}.so: link {' '.join(objects)}"]
+
+
+def _cuda_library() -> list[str]:
+    kernels = sorted(CSRC.glob("cuda/*.cu"))
+    objects = [f"cuda/{kernel.name}.o" for kernel in kernels]
+    return [
+        f"nvcc = {nvcc()}",
+        "rule nvcc",
+        f"  command = $nvcc -std=c++17 -O3 -Xcompiler -fPIC {_generate_code()} "
+        "-MD -MF $out.d -c $in -o $out",
+        "  depfile = $out.d",
+        "rule link_cuda",  # by nvcc, which knows where its static runtime is
+        "  command = $nvcc -shared -cudart static $in -Xlinker --no-as-needed $libtorch -o $out",
+        *(f"build {made}: nvcc {kernel}" for kernel, made in zip(kernels, objects, strict=True)),
+        f"build cuda/ops.o: cpp {CSRC / 'cuda' / 'ops.cpp'}",
+        "  flags = -O2",
+        f"build libpgvae_cuda.so: link_cuda {' '.join(objects)} cuda/ops.o",
+    ]
+
+
+def _generate_code() -> str:
+    """nvcc's flags for $PGVAE_CUDA_ARCH, such as "90" or "80;90", or for `ARCHITECTURES`."""
+    names = (os.environ.get("PGVAE_CUDA_ARCH") or ARCHITECTURES).replace(",", ";").split(";")
+    flags = [f"-gencode=arch=compute_{a},code=sm_{a}" for a in names[:-1]]
+    last = names[-1]
+    return " ".join([*flags, f"-gencode='arch=compute_{last},code=[sm_{last},compute_{last}]'"])

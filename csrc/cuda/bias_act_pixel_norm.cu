@@ -1,0 +1,273 @@
+// bias_act_pixel_norm: with u = x + b, r = 1 / sqrt(mean_C(a^2) + eps), <., .> the mean over C,
+//   norm_first:  a = u,            y = LeakyReLU(r a),  gu = r (g slope(y) - y / slope(y) <g, y>)
+//   else:        a = LeakyReLU(u), y = r a,             gu = r (g - y <g, y>) slope(y)
+#include "channel_sum.h"
+
+namespace pgvae {
+namespace {
+
+__device__ __forceinline__ float before_norm(float u, bool norm_first, float slope) {
+  return norm_first ? u : leaky_relu(u, slope);
+}
+
+__device__ __forceinline__ float after_norm(float normed, bool norm_first, float slope) {
+  return norm_first ? leaky_relu(normed, slope) : normed;
+}
+
+__device__ __forceinline__ float input_gradient(float g, float y, float r, float mean,
+                                                bool norm_first, float slope) {
+  const bool positive = y > 0;
+  if (norm_first) return r * ((positive ? g : g * slope) - (positive ? y : y / slope) * mean);
+  const float normed = r * (g - y * mean);
+  return positive ? normed : normed * slope;
+}
+
+// channels_last: `Lanes` lanes of a warp share a pixel, each with `Each` vectors in registers, so
+// that every number is read once. Vectors beyond the channels count as zero.
+template <class T, int Lanes, int Each>
+__global__ void __launch_bounds__(kThreads)
+    forward_vectors(const T* __restrict__ x, const float* __restrict__ bias, T* __restrict__ y,
+                    float* __restrict__ rstd, int64_t pixels, int channels, bool norm_first,
+                    float slope, float eps) {
+  constexpr int V = Vector<T>::kSize;
+  const int lane = threadIdx.x % Lanes;
+  float b[Each][V];
+#pragma unroll
+  for (int k = 0; k < Each; ++k)
+#pragma unroll
+    for (int i = 0; i < V; ++i) {
+      const int c = (k * Lanes + lane) * V + i;
+      b[k][i] = c < channels ? __ldg(bias + c) : 0;
+    }
+  constexpr int kPixels = kThreads / Lanes;  // of a block at a time
+  // All lanes of a warp stay in the loop as long as one has a pixel: the sums need them all.
+  const int64_t end = (pixels + kPixels - 1) / kPixels * kPixels;
+  for (int64_t p = int64_t(blockIdx.x) * kPixels + threadIdx.x / Lanes; p < end;
+       p += int64_t(gridDim.x) * kPixels) {
+    float v[Each][V], sum = 0;
+#pragma unroll
+    for (int k = 0; k < Each; ++k) {
+      const int c = (k * Lanes + lane) * V;
+      const bool mine = p < pixels && c < channels;
+      if (mine) Vector<T>::load(x + p * channels + c, v[k]);
+#pragma unroll
+      for (int i = 0; i < V; ++i) {
+        v[k][i] = mine ? before_norm(v[k][i] + b[k][i], norm_first, slope) : 0;
+        sum += v[k][i] * v[k][i];
+      }
+    }
+    const float r = rsqrtf(sum_lanes<Lanes>(sum) / channels + eps);
+    if (p >= pixels) continue;
+#pragma unroll
+    for (int k = 0; k < Each; ++k) {
+      const int c = (k * Lanes + lane) * V;
+#pragma unroll
+      for (int i = 0; i < V; ++i) v[k][i] = after_norm(v[k][i] * r, norm_first, slope);
+      if (c < channels) Vector<T>::store(y + p * channels + c, v[k]);
+    }
+    if (lane == 0) rstd[p] = r;
+  }
+}
+
+// As above; each thread keeps the bias gradient of its channels, and the block leaves one sum.
+template <class T, int Lanes, int Each>
+__global__ void __launch_bounds__(kThreads)
+    backward_vectors(const T* __restrict__ g, const T* __restrict__ y,
+                     const float* __restrict__ rstd, T* __restrict__ gx,
+                     float* __restrict__ partial, int64_t pixels, int channels, bool norm_first,
+                     float slope) {
+  constexpr int V = Vector<T>::kSize, kPixels = kThreads / Lanes;
+  const int lane = threadIdx.x % Lanes;
+  float total[Each][V] = {};
+  const int64_t end = (pixels + kPixels - 1) / kPixels * kPixels;
+  for (int64_t p = int64_t(blockIdx.x) * kPixels + threadIdx.x / Lanes; p < end;
+       p += int64_t(gridDim.x) * kPixels) {
+    float of_g[Each][V], of_y[Each][V], sum = 0;
+#pragma unroll
+    for (int k = 0; k < Each; ++k) {
+      const int c = (k * Lanes + lane) * V;
+      const bool mine = p < pixels && c < channels;
+      if (mine) {
+        Vector<T>::load(g + p * channels + c, of_g[k]);
+        Vector<T>::load(y + p * channels + c, of_y[k]);
+      }
+#pragma unroll
+      for (int i = 0; i < V; ++i) {
+        if (!mine) of_g[k][i] = of_y[k][i] = 0;
+        sum += of_g[k][i] * of_y[k][i];
+      }
+    }
+    const float mean = sum_lanes<Lanes>(sum) / channels;
+    if (p >= pixels) continue;
+    const float r = __ldg(rstd + p);
+#pragma unroll
+    for (int k = 0; k < Each; ++k) {
+      const int c = (k * Lanes + lane) * V;
+#pragma unroll
+      for (int i = 0; i < V; ++i) {
+        of_g[k][i] = input_gradient(of_g[k][i], of_y[k][i], r, mean, norm_first, slope);
+        total[k][i] += of_g[k][i];
+      }
+      if (c < channels) Vector<T>::store(gx + p * channels + c, of_g[k]);
+    }
+  }
+  // Lanes of one warp with the same channels first, then the warps one after another.
+  __shared__ float sums[Lanes * Each * V];
+  const int warp = threadIdx.x / 32;
+#pragma unroll
+  for (int k = 0; k < Each; ++k)
+#pragma unroll
+    for (int i = 0; i < V; ++i)
+#pragma unroll
+      for (int mask = Lanes; mask < 32; mask *= 2)
+        total[k][i] += __shfl_xor_sync(0xffffffffu, total[k][i], mask);
+  for (int turn = 0; turn < kThreads / 32; ++turn) {
+    if (warp == turn && threadIdx.x % 32 < Lanes)
+#pragma unroll
+      for (int k = 0; k < Each; ++k)
+#pragma unroll
+        for (int i = 0; i < V; ++i) {
+          float& to = sums[(k * Lanes + lane) * V + i];
+          to = turn == 0 ? total[k][i] : to + total[k][i];
+        }
+    __syncthreads();
+  }
+  for (int c = threadIdx.x; c < channels; c += kThreads)
+    partial[int64_t(blockIdx.x) * channels + c] = sums[c];
+}
+
+// Any layout: a thread walks the channels of its pixel twice.
+struct Walk {
+  int64_t pixels, per_image, channels;
+  int64_t channel_stride;
+
+  __device__ __forceinline__ int64_t start(int64_t p) const {
+    return channel_stride == 1 ? p * channels : p / per_image * channels * per_image + p % per_image;
+  }
+};
+
+template <class T>
+__global__ void __launch_bounds__(kThreads)
+    forward_numbers(const T* __restrict__ x, const float* __restrict__ bias, T* __restrict__ y,
+                    float* __restrict__ rstd, Walk walk, bool norm_first, float slope, float eps) {
+  for (int64_t p = int64_t(blockIdx.x) * kThreads + threadIdx.x; p < walk.pixels;
+       p += int64_t(gridDim.x) * kThreads) {
+    const int64_t start = walk.start(p);
+    float sum = 0;
+    for (int64_t c = 0; c < walk.channels; ++c) {
+      const float u = load(x[start + c * walk.channel_stride]) + __ldg(bias + c);
+      const float a = before_norm(u, norm_first, slope);
+      sum += a * a;
+    }
+    const float r = rsqrtf(sum / walk.channels + eps);
+    rstd[p] = r;
+    for (int64_t c = 0; c < walk.channels; ++c) {
+      const int64_t i = start + c * walk.channel_stride;
+      const float a = before_norm(load(x[i]) + __ldg(bias + c), norm_first, slope);
+      store(y[i], after_norm(a * r, norm_first, slope));
+    }
+  }
+}
+
+template <class T>
+__global__ void __launch_bounds__(kThreads)
+    backward_numbers(const T* __restrict__ g, const T* __restrict__ y,
+                     const float* __restrict__ rstd, T* __restrict__ gx, Walk walk,
+                     bool norm_first, float slope) {
+  for (int64_t p = int64_t(blockIdx.x) * kThreads + threadIdx.x; p < walk.pixels;
+       p += int64_t(gridDim.x) * kThreads) {
+    const int64_t start = walk.start(p);
+    float sum = 0;
+    for (int64_t c = 0; c < walk.channels; ++c) {
+      const int64_t i = start + c * walk.channel_stride;
+      sum += load(g[i]) * load(y[i]);
+    }
+    const float r = __ldg(rstd + p), mean = sum / walk.channels;
+    for (int64_t c = 0; c < walk.channels; ++c) {
+      const int64_t i = start + c * walk.channel_stride;
+      store(gx[i], input_gradient(load(g[i]), load(y[i]), r, mean, norm_first, slope));
+    }
+  }
+}
+
+// Calls f with the lanes and vectors a pixel needs; false where no kernel has enough.
+template <class T, class F>
+bool with_lanes(int64_t channels, const F& f) {
+  const int64_t vectors = channels / Vector<T>::kSize;
+  using One = std::integral_constant<int, 1>;
+  if (vectors <= 1) f(One(), One());
+  else if (vectors <= 2) f(std::integral_constant<int, 2>(), One());
+  else if (vectors <= 4) f(std::integral_constant<int, 4>(), One());
+  else if (vectors <= 8) f(std::integral_constant<int, 8>(), One());
+  else if (vectors <= 16) f(std::integral_constant<int, 16>(), One());
+  else if (vectors <= 32) f(std::integral_constant<int, 32>(), One());
+  else if (vectors <= 64) f(std::integral_constant<int, 32>(), std::integral_constant<int, 2>());
+  else if (vectors <= 128 && sizeof(T) == 4)
+    f(std::integral_constant<int, 32>(), std::integral_constant<int, sizeof(T) == 4 ? 4 : 2>());
+  else return false;
+  return true;
+}
+
+template <class T>
+bool has_vectors(const Activation& a, const PixelNorm& args) {
+  return a.channels_last && a.c > 0 && a.c % Vector<T>::kSize == 0 && is_aligned(args.x) &&
+         is_aligned(args.y) && is_aligned(args.out);
+}
+
+Walk walk_of(const Activation& a) {
+  return {a.n * a.h * a.w, a.h * a.w, a.c, a.channels_last ? 1 : a.h * a.w};
+}
+
+template <class T>
+void run_forward(const Activation& a, const PixelNorm& args) {
+  const T* x = static_cast<const T*>(args.x);
+  T* y = static_cast<T*>(args.out);
+  const int64_t pixels = a.n * a.h * a.w;
+  if (pixels == 0) return;
+  const bool done = has_vectors<T>(a, args) && with_lanes<T>(a.c, [&](auto lanes, auto each) {
+    PGVAE_LAUNCH((forward_vectors<T, decltype(lanes)::value, decltype(each)::value>),
+                 dim3(blocks_for(pixels, kThreads / lanes)), dim3(kThreads), a.stream, x,
+                 args.bias, y, args.rstd, pixels, int(a.c), args.norm_first, args.slope, args.eps);
+  });
+  if (!done)
+    PGVAE_LAUNCH(forward_numbers<T>, dim3(blocks_for(pixels, kThreads)), dim3(kThreads), a.stream,
+                 x, args.bias, y, args.rstd, walk_of(a), args.norm_first, args.slope, args.eps);
+  check_launch("bias_act_pixel_norm");
+}
+
+template <class T>
+void run_backward(const Activation& a, const PixelNorm& args) {
+  const T *g = static_cast<const T*>(args.x), *y = static_cast<const T*>(args.y);
+  T* gx = static_cast<T*>(args.out);
+  const int64_t pixels = a.n * a.h * a.w;
+  int blocks = 0;
+  if (pixels > 0 && has_vectors<T>(a, args))
+    with_lanes<T>(a.c, [&](auto lanes, auto each) {
+      blocks = blocks_for(pixels, int64_t(kThreads) / lanes * 4);
+      PGVAE_LAUNCH((backward_vectors<T, decltype(lanes)::value, decltype(each)::value>),
+                   dim3(blocks), dim3(kThreads), a.stream, g, y, args.rstd, gx, args.partial,
+                   pixels, int(a.c), args.norm_first, args.slope);
+    });
+  if (blocks > 0) {
+    check_launch("bias_act_pixel_norm_backward");
+    launch_add_partials(args.partial, args.bias_gradient, blocks, a.c, a.stream);
+    return;
+  }
+  if (pixels > 0)
+    PGVAE_LAUNCH(backward_numbers<T>, dim3(blocks_for(pixels, kThreads)), dim3(kThreads), a.stream,
+                 g, y, args.rstd, gx, walk_of(a), args.norm_first, args.slope);
+  check_launch("bias_act_pixel_norm_backward");
+  launch_sum_pixels(a, gx, args.partial, args.bias_gradient);
+}
+
+}  // namespace
+
+void bias_act_pixel_norm(const Activation& a, const PixelNorm& args) {
+  a.number == Number::Float ? run_forward<float>(a, args) : run_forward<bfloat16>(a, args);
+}
+
+void bias_act_pixel_norm_backward(const Activation& a, const PixelNorm& args) {
+  a.number == Number::Float ? run_backward<float>(a, args) : run_backward<bfloat16>(a, args);
+}
+
+}  // namespace pgvae

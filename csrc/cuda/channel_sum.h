@@ -1,0 +1,103 @@
+// Sums over pixels for each channel, in two stages without atomics: blocks leave partial sums
+// [blocks, channels], and one more kernel adds those in a fixed order.
+#pragma once
+
+#include "device.h"
+#include "launch.h"
+
+namespace pgvae {
+
+constexpr int kColumns = 32;  // threads of a block along channels
+constexpr int kRows = kThreads / kColumns;
+
+// partial [count, channels] -> sums [channels]. Grid: ceil(channels / kColumns).
+static __global__ void __launch_bounds__(kThreads)
+    add_partials(const float* __restrict__ partial, float* __restrict__ sums, int count,
+                 int64_t channels) {
+  __shared__ float of_row[kRows][kColumns];
+  const int64_t c = int64_t(blockIdx.x) * kColumns + threadIdx.x;
+  float sum = 0;
+  if (c < channels)
+    for (int i = threadIdx.y; i < count; i += kRows) sum += partial[i * channels + c];
+  of_row[threadIdx.y][threadIdx.x] = sum;
+  __syncthreads();
+  if (threadIdx.y != 0 || c >= channels) return;
+  sum = 0;
+  for (int row = 0; row < kRows; ++row) sum += of_row[row][threadIdx.x];
+  sums[c] = sum;
+}
+
+inline void launch_add_partials(const float* partial, float* sums, int count, int64_t channels,
+                                void* stream) {
+  if (channels == 0) return;
+  PGVAE_LAUNCH(add_partials, dim3(ceil_divide(channels, kColumns)), dim3(kColumns, kRows), stream,
+               partial, sums, count, channels);
+  check_launch("add_partials");
+}
+
+// One block a channel and part of the pixels; any memory format.
+template <class T>
+static __global__ void __launch_bounds__(kThreads)
+    sum_pixels(const T* __restrict__ x, float* __restrict__ partial, int64_t images,
+               int64_t channels, int64_t pixels, bool channels_last) {
+  const int64_t c = blockIdx.x, step = int64_t(gridDim.y) * kThreads;
+  float sum = 0;
+  for (int64_t p = int64_t(blockIdx.y) * kThreads + threadIdx.x; p < images * pixels; p += step)
+    sum += load(channels_last ? x[p * channels + c]
+                              : x[(p / pixels * channels + c) * pixels + p % pixels]);
+  sum = sum_block(sum);
+  if (threadIdx.x == 0) partial[blockIdx.y * channels + c] = sum;
+}
+
+// For layouts without a fast kernel: the sum over pixels of a whole activation.
+template <class T>
+void launch_sum_pixels(const Activation& a, const T* x, float* partial, float* sums) {
+  if (a.c == 0) return;
+  const int64_t pixels = a.n * a.h * a.w;
+  const int parts = int(pixels < 64 * kThreads ? ceil_divide(pixels + 1, kThreads) : 64);
+  PGVAE_LAUNCH(sum_pixels<T>, dim3(a.c, parts), dim3(kThreads), a.stream, x, partial, a.n, a.c,
+               a.h * a.w, a.channels_last);
+  check_launch("sum_pixels");
+  launch_add_partials(partial, sums, parts, a.c, a.stream);
+}
+
+// How a block of kThreads covers channels_last pixels for vectors of V channels: threads along x
+// keep to their vector of channels, so that each sums its own; threads along y and blocks along
+// x share the pixels.
+struct Tiling {
+  int columns, rows;  // of threads
+  int column_blocks, pixel_blocks;
+
+  Tiling(int64_t vectors, int64_t pixels) {
+    columns = 1;
+    while (columns < vectors && columns < kThreads) columns *= 2;
+    rows = kThreads / columns;
+    column_blocks = int(ceil_divide(vectors, columns));
+    const int64_t blocks = ceil_divide(pixels, int64_t(rows) * 4);  // a few pixels a thread
+    const int64_t most = kPartials / column_blocks > 0 ? kPartials / column_blocks : 1;
+    pixel_blocks = int(blocks < 1 ? 1 : blocks < most ? blocks : most);
+  }
+
+  dim3 grid() const { return dim3(pixel_blocks, column_blocks); }
+  dim3 block() const { return dim3(columns, rows); }
+};
+
+// Adds the `own` sums of the threads of a column, row after row, and leaves them in `partial`.
+template <int Size>
+__device__ __forceinline__ void leave_partial(const float (&own)[Size], float* partial,
+                                              int64_t vector, int64_t vectors) {
+  __shared__ float sums[kThreads][Size];
+  const int thread = threadIdx.x + threadIdx.y * blockDim.x;
+#pragma unroll
+  for (int i = 0; i < Size; ++i) sums[thread][i] = own[i];
+  __syncthreads();
+  if (threadIdx.y != 0 || vector >= vectors) return;
+#pragma unroll
+  for (int i = 0; i < Size; ++i) {
+    float sum = 0;
+    for (unsigned row = 0; row < blockDim.y; ++row) sum += sums[threadIdx.x + row * blockDim.x][i];
+    partial[(int64_t(blockIdx.x) * vectors + vector) * Size + i] = sum;
+  }
+}
+
+}  // namespace pgvae

@@ -1,0 +1,125 @@
+// up2_blend: y = old + alpha (new - old), old the pixel above in the image of half the size.
+// Backward: g_old = (1 - alpha) * sum of g over 2x2, g_new = alpha g.
+#include "device.h"
+#include "launch.h"
+
+namespace pgvae {
+namespace {
+
+// In channels_last a pixel has `inner` = c numbers; where contiguous it has one, and channels
+// count as images. h and w are those of the large image; rows of all images count on.
+struct Images {
+  int64_t numbers, w, inner;
+
+  // Of number i of the large image, in the small one.
+  __device__ __forceinline__ int64_t small(int64_t i) const {
+    const int64_t length = w * inner, row = i / length, column = i % length;
+    return row / 2 * (length / 2) + column / inner / 2 * inner + column % inner;
+  }
+};
+
+// 16 bytes of the large image a thread: they lie in one row, as its length is a multiple of them.
+template <class T>
+__global__ void __launch_bounds__(kThreads)
+    forward_vectors(const T* __restrict__ old_images, const T* __restrict__ new_images,
+                    T* __restrict__ y, const float* __restrict__ alpha, Images images) {
+  constexpr int V = Vector<T>::kSize;
+  const float a = __ldg(alpha);
+  const int64_t length = images.w * images.inner, vectors = images.numbers / V;
+  for (int64_t k = int64_t(blockIdx.x) * kThreads + threadIdx.x; k < vectors;
+       k += int64_t(gridDim.x) * kThreads) {
+    const int64_t row = k * V / length;
+    const int column = int(k * V % length), inner = int(images.inner);
+    const T* above = old_images + row / 2 * (length / 2);
+    float v[V];
+    Vector<T>::load(new_images + k * V, v);
+#pragma unroll
+    for (int i = 0; i < V; ++i) {
+      const int at = column + i, pixel = at / inner;
+      const float old = load(above[pixel / 2 * inner + (at - pixel * inner)]);
+      v[i] = old + a * (v[i] - old);
+    }
+    Vector<T>::store(y + k * V, v);
+  }
+}
+
+template <class T>
+__global__ void __launch_bounds__(kThreads)
+    forward_numbers(const T* __restrict__ old_images, const T* __restrict__ new_images,
+                    T* __restrict__ y, const float* __restrict__ alpha, Images images) {
+  const float a = __ldg(alpha);
+  for (int64_t i = int64_t(blockIdx.x) * kThreads + threadIdx.x; i < images.numbers;
+       i += int64_t(gridDim.x) * kThreads) {
+    const float old = load(old_images[images.small(i)]);
+    store(y[i], old + a * (load(new_images[i]) - old));
+  }
+}
+
+// One number of the small image a thread, and the four of the large one below it.
+template <class T>
+__global__ void __launch_bounds__(kThreads)
+    backward(const T* __restrict__ g, T* __restrict__ g_old, T* __restrict__ g_new,
+             const float* __restrict__ alpha, Images images) {
+  const float a = __ldg(alpha);
+  const int64_t length = images.w * images.inner, half = length / 2;
+  for (int64_t i = int64_t(blockIdx.x) * kThreads + threadIdx.x; i < images.numbers / 4;
+       i += int64_t(gridDim.x) * kThreads) {
+    const int64_t row = i / half, column = i % half;
+    const int64_t first = row * 2 * length + column / images.inner * 2 * images.inner +
+                          column % images.inner;
+    float sum = 0;
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+      const int64_t at = first + k / 2 * length + k % 2 * images.inner;
+      const float value = load(g[at]);
+      sum += value;
+      store(g_new[at], a * value);
+    }
+    store(g_old[i], (1 - a) * sum);
+  }
+}
+
+Images images_of(const Activation& a) {
+  return {a.n * a.c * a.h * a.w, a.w, a.channels_last ? a.c : 1};
+}
+
+template <class T>
+void run_forward(const Activation& a, const Up2Blend& args) {
+  const Images images = images_of(a);
+  const T *old = static_cast<const T*>(args.old_images), *fresh = static_cast<const T*>(args.images);
+  T* y = static_cast<T*>(args.out);
+  if (images.numbers == 0) return;
+  constexpr int V = Vector<T>::kSize;
+  const bool vectors = images.w * images.inner % V == 0 && images.w * images.inner < 1 << 30 &&
+                       is_aligned(fresh) && is_aligned(y);
+  const dim3 grid(blocks_for(vectors ? images.numbers / V : images.numbers, kThreads));
+  if (vectors)
+    PGVAE_LAUNCH(forward_vectors<T>, grid, dim3(kThreads), a.stream, old, fresh, y, args.alpha,
+                 images);
+  else
+    PGVAE_LAUNCH(forward_numbers<T>, grid, dim3(kThreads), a.stream, old, fresh, y, args.alpha,
+                 images);
+  check_launch("up2_blend");
+}
+
+template <class T>
+void run_backward(const Activation& a, const Up2Blend& args) {
+  const Images images = images_of(a);
+  if (images.numbers == 0) return;
+  PGVAE_LAUNCH(backward<T>, dim3(blocks_for(images.numbers / 4, kThreads)), dim3(kThreads),
+               a.stream, static_cast<const T*>(args.images), static_cast<T*>(args.old_gradient),
+               static_cast<T*>(args.out), args.alpha, images);
+  check_launch("up2_blend_backward");
+}
+
+}  // namespace
+
+void up2_blend(const Activation& a, const Up2Blend& args) {
+  a.number == Number::Float ? run_forward<float>(a, args) : run_forward<bfloat16>(a, args);
+}
+
+void up2_blend_backward(const Activation& a, const Up2Blend& args) {
+  a.number == Number::Float ? run_backward<float>(a, args) : run_backward<bfloat16>(a, args);
+}
+
+}  // namespace pgvae

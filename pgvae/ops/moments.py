@@ -1,0 +1,40 @@
+"""The moments of a batch of latents, which batches can be merged by."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Count, mean [d] and sum of squared deviations m2 [d] of latents [count, d].
+
+    Moments of parts merge into those of the whole, so that a KL over ranks or micro-batches
+    equals the KL over all their latents at once.
+    """
+
+    count: int
+    mean: Tensor
+    m2: Tensor
+
+    def merge(self, other: "Moments") -> "Moments":
+        """The moments of both batches together (Chan, Golub and LeVeque, 1979, eq. 2.1)."""
+        count = self.count + other.count
+        change = other.mean - self.mean
+        share = other.count / count if count else 0.0
+        return Moments(
+            count,
+            self.mean + change * share,
+            self.m2 + other.m2 + change.square() * (self.count * share),
+        )
+
+    def kl(self) -> Tensor:
+        """KL of N(mean, variance) to N(0, I): scalar, nats, summed over dimensions.
+
+        1/2 sum_d (v + mean^2 - 1 - log v) with the biased variance v = m2 / count (AGE, PIONEER
+        eq. 1). Raises ValueError for fewer than two samples, where it is infinite.
+        """
+        if self.count < 2:
+            raise ValueError(f"moment_kl needs at least 2 samples: got {self.count}")
+        variance = self.m2 / self.count
+        return 0.5 * (variance + self.mean.square() - 1 - variance.log()).sum()

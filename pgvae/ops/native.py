@@ -1,0 +1,61 @@
+"""Finds and loads the compiled kernels of csrc/, and says what there is and why."""
+
+import json
+from pathlib import Path
+
+import torch
+
+from pgvae.ops import registered  # noqa: F401  the libraries implement what it registers
+
+FOLDER = Path(__file__).parent / "lib"
+_LEAST_TORCH = (2, 10)  # whose stable ABI the libraries use
+_DTYPES = {
+    "cpu": (torch.float32, torch.bfloat16, torch.float64),
+    "cuda": (torch.float32, torch.bfloat16),
+}
+
+
+def _load(device: str) -> str:
+    """Load the library for a device; -> "" or why that cannot be."""
+    path = FOLDER / f"libpgvae_{device}.so"
+    if not path.exists():
+        return _why_absent(device)
+    version = tuple(int(part) for part in torch.__version__.split(".")[:2])
+    if version < _LEAST_TORCH:
+        return f"torch {torch.__version__} is older than 2.10"
+    try:
+        torch.ops.load_library(str(path))
+    except OSError as error:
+        return f"{path.name} does not load: {error}"
+    return ""
+
+
+def _why_absent(device: str) -> str:
+    """What the build noted down when it left a library out."""
+    try:
+        notes = json.loads((FOLDER / "build.json").read_text(encoding="utf-8"))
+        return str(notes[device])
+    except (OSError, ValueError, KeyError):
+        return "not built: run `pip install -e .` with a C++ compiler installed"
+
+
+_PROBLEMS = {device: _load(device) for device in _DTYPES}
+
+
+def why_not(x: torch.Tensor) -> str:
+    """Why there is no native kernel for tensors like `x`; "" where there is."""
+    device = x.device.type
+    if device not in _DTYPES:
+        return f"no kernels for {device}"
+    if _PROBLEMS[device]:
+        return _PROBLEMS[device]
+    return "" if x.dtype in _DTYPES[device] else f"no {device} kernel for {x.dtype}"
+
+
+def summary() -> str:
+    """One phrase for both devices: "native on CPU; not on CUDA (nvcc not found)"."""
+    parts = [
+        f"not on {device.upper()} ({problem})" if problem else f"native on {device.upper()}"
+        for device, problem in _PROBLEMS.items()
+    ]
+    return "; ".join(parts)

@@ -1,0 +1,46 @@
+"""bias_act with its gradient, which reads the sign of the output: x is not kept."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pgvae.ops.registered.registry import empty_as, finish, per_channel, register, wide
+
+
+def _forward(x: Tensor, bias: Tensor, slope: float) -> Tensor:
+    return finish(F.leaky_relu(x.to(wide(x)) + per_channel(bias), slope), x)
+
+
+def _backward(g: Tensor, y: Tensor, slope: float) -> tuple[Tensor, Tensor]:
+    gx = g.to(wide(g)) * torch.where(y > 0, 1.0, slope).to(wide(g))
+    return finish(gx, y), gx.sum(dim=(0, 2, 3))
+
+
+def _fake_backward(g: Tensor, y: Tensor, slope: float) -> tuple[Tensor, Tensor]:
+    return empty_as(y, *y.shape), y.new_empty(y.shape[1], dtype=wide(y))
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.slope = inputs[2]
+    ctx.save_for_backward(output)
+
+
+_backward_op = register(
+    "bias_act_backward(Tensor g, Tensor y, float slope) -> (Tensor, Tensor)",
+    _backward,
+    _fake_backward,
+)
+_op = register(
+    "bias_act(Tensor x, Tensor bias, float slope) -> Tensor",
+    _forward,
+    lambda x, bias, slope: empty_as(x, *x.shape),
+    _save,
+    lambda ctx, g: (*_backward_op(g, *ctx.saved_tensors, ctx.slope), None),
+)
+
+
+def bias_act(x: Tensor, bias: Tensor, slope: float = 0.2) -> Tensor:
+    """As `pgvae.ops.reference.bias_act`."""
+    return _op(x, bias.to(wide(x)), slope)

@@ -1,0 +1,103 @@
+"""bias_act_pixel_norm with its gradient: only y and r = 1 / sqrt(mean_C(a^2) + eps) are kept.
+
+With n the normalised value before or after LeakyReLU, q its slope (1 or `slope`), and <., .> the
+mean over channels:
+    norm_act:  y = q n,  gu = r (g q - n <g q, n>)
+    act_norm:  y = n,    gu = r (g - n <g, n>) q
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pgvae.config import Order
+from pgvae.ops.registered.registry import empty_as, finish, per_channel, register, wide
+
+
+def _forward(
+    x: Tensor, bias: Tensor, norm_first: bool, slope: float, eps: float
+) -> tuple[Tensor, Tensor]:
+    a = x.to(wide(x)) + per_channel(bias)
+    a = a if norm_first else F.leaky_relu(a, slope)
+    rstd = torch.rsqrt(a.square().mean(dim=1, keepdim=True) + eps)
+    y = F.leaky_relu(a * rstd, slope) if norm_first else a * rstd
+    return finish(y, x), rstd.contiguous()
+
+
+def _slopes(y: Tensor, slope: float) -> Tensor:
+    return torch.where(y > 0, 1.0, slope).to(wide(y))
+
+
+def _backward(
+    g: Tensor, y: Tensor, rstd: Tensor, norm_first: bool, slope: float
+) -> tuple[Tensor, Tensor]:
+    q, g_wide, n = _slopes(y, slope), g.to(wide(y)), y.to(wide(y))
+    if norm_first:
+        g_wide, n = g_wide * q, n / q
+    gu = rstd * (g_wide - n * (g_wide * n).mean(dim=1, keepdim=True))
+    gu = gu if norm_first else gu * q
+    return finish(gu, y), gu.sum(dim=(0, 2, 3))
+
+
+def _through_rstd(
+    g_rstd: Tensor, y: Tensor, rstd: Tensor, norm_first: bool, slope: float
+) -> tuple[Tensor, Tensor]:
+    """What the gradient of r adds, which is there in second derivatives: dr/da = -r^2 n / C."""
+    q, n = _slopes(y, slope), y.to(wide(y))
+    gu = -(rstd.square()) * g_rstd / y.shape[1] * (n / q if norm_first else n * q)
+    return finish(gu, y), gu.sum(dim=(0, 2, 3))
+
+
+def _fake(
+    x: Tensor, bias: Tensor, norm_first: bool, slope: float, eps: float
+) -> tuple[Tensor, Tensor]:
+    n, _, h, w = x.shape
+    return empty_as(x, *x.shape), x.new_empty((n, 1, h, w), dtype=wide(x))
+
+
+def _fake_backward(
+    g: Tensor, y: Tensor, rstd: Tensor, norm_first: bool, slope: float
+) -> tuple[Tensor, Tensor]:
+    return empty_as(y, *y.shape), y.new_empty(y.shape[1], dtype=wide(y))
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    ctx.settings = inputs[2:4]
+    ctx.save_for_backward(*output)
+    ctx.set_materialize_grads(False)  # r is used by nobody but second derivatives
+
+
+def _gradients(ctx: Any, g: Tensor | None, g_rstd: Tensor | None) -> tuple[Tensor | None, ...]:
+    y, rstd = ctx.saved_tensors
+    gx = gb = None
+    if g is not None:
+        gx, gb = _backward_op(g, y, rstd, *ctx.settings)
+    if g_rstd is not None:
+        more_x, more_b = _through_rstd(g_rstd, y, rstd, *ctx.settings)
+        gx, gb = (more_x, more_b) if gx is None else (gx + more_x, gb + more_b)
+    return gx, gb, None, None, None
+
+
+_backward_op = register(
+    "bias_act_pixel_norm_backward(Tensor g, Tensor y, Tensor rstd, bool norm_first, float slope)"
+    " -> (Tensor, Tensor)",
+    _backward,
+    _fake_backward,
+)
+_op = register(
+    "bias_act_pixel_norm(Tensor x, Tensor bias, bool norm_first, float slope, float eps)"
+    " -> (Tensor, Tensor)",
+    _forward,
+    _fake,
+    _save,
+    _gradients,
+)
+
+
+def bias_act_pixel_norm(
+    x: Tensor, bias: Tensor, order: Order = "norm_act", slope: float = 0.2, eps: float = 1e-8
+) -> Tensor:
+    """As `pgvae.ops.reference.bias_act_pixel_norm`, for slope > 0: y must show the sign."""
+    return _op(x, bias.to(wide(x)), order == "norm_act", slope, eps)[0]

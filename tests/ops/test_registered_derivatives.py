@@ -1,0 +1,236 @@
+"""Derivatives of the registered ops by finite differences, twice; opcheck; torch.compile."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+from cases import SLOPE, laid_out, on_each_device, randn
+from torch import Tensor
+from torch.autograd import gradcheck, gradgradcheck
+
+from pgvae.ops import phases, registered
+
+pgvae = torch.ops.pgvae
+LAYOUTS = ["contiguous", "channels_last"]
+
+
+def far_from_zero(*shape: int, seed: int) -> Tensor:
+    """Numbers of both signs and of at least 0.3, so that steps of 1e-6 meet no kink."""
+    x = randn(*shape, seed=seed)
+    return x + 0.3 * x.sign()
+
+
+def small(shape: tuple[int, ...], layout: str, seed: int) -> Tensor:
+    return laid_out(far_from_zero(*shape, seed=seed), layout)
+
+
+def with_bias(layout: str) -> list[Tensor]:
+    return [small((2, 3, 3, 5), layout, 1), 0.1 * randn(3, seed=2).clamp(-2, 2)]
+
+
+def raw_pixel_norm(norm_first: bool) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Both outputs, y and 1 / sqrt(mean square), which have derivatives of their own."""
+    return lambda x, bias: pgvae.bias_act_pixel_norm(x, bias, norm_first, SLOPE, 1e-8)
+
+
+def blended(layout: str) -> list[Tensor]:
+    alpha = torch.tensor(0.3, dtype=torch.float64)
+    return [small((2, 3, 2, 3), layout, 1), small((2, 3, 4, 6), layout, 2), alpha]
+
+
+def latent(layout: str) -> list[Tensor]:
+    return [laid_out(randn(6, 3, seed=1) + 0.5, "transposed" if layout != "contiguous" else layout)]
+
+
+def three_latents(layout: str) -> list[Tensor]:
+    pair = torch.cat([randn(4, 3, seed=1), randn(4, 3, seed=2)], 1)
+    mu, logvar = pair.chunk(2, dim=1)
+    return [mu, logvar, randn(4, 3, seed=3)]
+
+
+FUNCTIONS: dict[str, tuple[Callable[..., object], Callable[[str], list[Tensor]]]] = {
+    "bias_act": (registered.bias_act, with_bias),
+    "norm_act": (lambda x, b: registered.bias_act_pixel_norm(x, b, "norm_act"), with_bias),
+    "act_norm": (lambda x, b: registered.bias_act_pixel_norm(x, b, "act_norm"), with_bias),
+    "norm_act with rstd": (raw_pixel_norm(True), with_bias),
+    "act_norm with rstd": (raw_pixel_norm(False), with_bias),
+    "bias_act_avg_pool2": (registered.bias_act_avg_pool2, with_bias),
+    "up2_conv3x3": (
+        phases.up2_conv3x3,
+        lambda layout: [small((2, 3, 2, 3), layout, 1), 0.3 * small((2, 3, 3, 3), layout, 2)],
+    ),
+    "interleave2": (
+        pgvae.interleave2,
+        lambda layout: [small((2, 3, 2, 1), layout, seed) for seed in range(4)],
+    ),
+    "deinterleave2": (pgvae.deinterleave2, lambda layout: [small((2, 3, 4, 2), layout, 1)]),
+    "up2_blend": (registered.up2_blend, blended),
+    "moment_kl": (registered.moment_kl, latent),
+    "moment_kl, projected": (lambda z: registered.moment_kl(z, True), latent),
+    "mean_and_m2": (registered.mean_and_m2, latent),
+    "mean_and_m2, projected": (lambda z: registered.mean_and_m2(z, True), latent),
+    "moment_kl and its moments": (lambda z: pgvae.moment_kl(z, True), latent),
+    "gaussian_kl_reparam": (registered.gaussian_kl_reparam, three_latents),
+}
+
+
+@on_each_device
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_derivatives_are_finite_differences(device, layout, name) -> None:
+    function, make = FUNCTIONS[name]
+    inputs = [t.to(device).requires_grad_() for t in make(layout)]
+    assert gradcheck(function, inputs)
+
+
+@on_each_device
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_second_derivatives_are_finite_differences(device, layout, name) -> None:
+    function, make = FUNCTIONS[name]
+    inputs = [t.to(device).requires_grad_() for t in make(layout)]
+    assert gradgradcheck(function, inputs)
+
+
+@on_each_device
+@pytest.mark.parametrize("name", ["bias_act", "norm_act", "act_norm", "bias_act_avg_pool2"])
+def test_second_derivatives_are_exact_in_float64(device, name) -> None:
+    """Against autograd of the equation: finite differences would not see a slope off by 1e-8."""
+    from cases import OPS
+
+    shape = (2, 3, 4, 6)
+    v, w = randn(*shape, seed=4), randn(3, seed=5)
+
+    def second(function: Callable[[Tensor, Tensor], Tensor], where: str) -> list[Tensor]:
+        x, bias = (t.to(where).requires_grad_() for t in (randn(*shape, seed=1), randn(3, seed=2)))
+        y = function(x, bias)
+        g = randn(*y.shape, seed=3).to(where).requires_grad_()
+        gx, gb = torch.autograd.grad(y, [x, bias], g, create_graph=True)
+        total = (gx * v.to(where)).sum() + (gb * w.to(where)).sum()
+        wanted = [g] if name in ("bias_act", "bias_act_avg_pool2") else [g, x, bias]
+        return [t.cpu() for t in torch.autograd.grad(total, wanted)]
+
+    actual, expected = second(OPS[name].run, device), second(OPS[name].truth, "cpu")
+    for a, e in zip(actual, expected, strict=True):
+        assert (a - e).norm() <= 1e-12 * e.norm()
+
+
+# --- opcheck
+
+
+def fresh(*tensors: Tensor) -> tuple[Tensor, ...]:
+    return tuple(t.detach().requires_grad_() for t in tensors)
+
+
+def activation_samples(dtype: torch.dtype, layout: str, count: int, device: str) -> Iterator:
+    """(op, arguments) of every registered op on activations [count, 3, 4, 6]."""
+    wide = torch.promote_types(dtype, torch.float32)
+
+    def image(c: int, h: int, w: int, seed: int) -> Tensor:
+        return laid_out(randn(count, c, h, w, seed=seed).to(device, dtype), layout)
+
+    x, y, odd = image(3, 4, 6, 1), image(3, 4, 6, 2), image(3, 5, 7, 3)
+    quarter = image(3, 2, 3, 4)
+    bias, rstd = randn(3, seed=5).to(device, wide), randn(count, 1, 4, 6).abs().to(device, wide)
+    signs = (quarter.float() * 7).abs().to(torch.uint8) % 16
+    alpha = torch.tensor(0.3, dtype=wide, device=device)
+    yield pgvae.bias_act, (*fresh(x, bias), SLOPE)
+    yield pgvae.bias_act_backward, (*fresh(x, y), SLOPE)
+    for norm_first in (True, False):
+        yield pgvae.bias_act_pixel_norm, (*fresh(x, bias), norm_first, SLOPE, 1e-8)
+        yield pgvae.bias_act_pixel_norm_backward, (*fresh(x, y, rstd), norm_first, SLOPE)
+    yield pgvae.bias_act_avg_pool2, (*fresh(odd, bias), SLOPE)
+    yield pgvae.bias_act_avg_pool2_backward, (*fresh(quarter), signs, 5, 7, SLOPE)
+    yield pgvae.up2_blend, (*fresh(quarter, x), alpha)
+    yield pgvae.up2_blend, fresh(quarter, x, alpha)
+    yield pgvae.up2_blend_backward, fresh(x, alpha)
+    yield pgvae.interleave2, fresh(quarter, quarter + 1, quarter + 2, quarter + 3)
+    yield pgvae.deinterleave2, fresh(x)
+
+
+def latent_samples(dtype: torch.dtype, count: int, device: str) -> Iterator:
+    """(op, arguments) of every registered op on latents [count, 3]."""
+    z, mu, logvar, noise = (randn(count, 3, seed=s).to(device, dtype) for s in range(4))
+    mean, m2 = (randn(3, seed=s).abs().to(device, dtype) for s in (4, 5))
+    gkl = torch.tensor(0.7, dtype=dtype, device=device)
+    for project in (False, True) if count else ():
+        yield pgvae.moment_kl, (*fresh(z), project)
+        yield pgvae.moment_kl_backward, (*fresh(gkl, mean, m2, z, mean, m2), project)
+        yield pgvae.moment_kl_backward, (*fresh(gkl), None, None, *fresh(z, mean, m2), project)
+    yield pgvae.gaussian_kl_reparam, fresh(mu, logvar, noise)
+    of_kl = randn(count).to(device, dtype)
+    yield pgvae.gaussian_kl_reparam_backward, fresh(z, of_kl, mu, logvar, noise)
+
+
+QUICK = ("test_schema", "test_autograd_registration", "test_faketensor")
+
+
+@on_each_device
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("count", [0, 2])
+def test_opcheck_finds_schemas_fakes_and_autograd_right(device, layout, count) -> None:
+    layouts = [layout, "sliced", "transposed"] if layout == "contiguous" else [layout]
+    for dtype in (torch.float32, torch.bfloat16, torch.float64):
+        for each in layouts:
+            for op, arguments in activation_samples(dtype, each, count, device):
+                torch.library.opcheck(op, arguments, test_utils=QUICK)
+        if dtype != torch.bfloat16:
+            for op, arguments in latent_samples(dtype, count, device):
+                torch.library.opcheck(op, arguments, test_utils=QUICK)
+
+
+@on_each_device
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_opcheck_of_activations_agrees_with_aot_dispatch(device, layout) -> None:
+    for op, arguments in activation_samples(torch.float32, layout, 2, device):
+        torch.library.opcheck(op, arguments, test_utils="test_aot_dispatch_dynamic")
+
+
+@on_each_device
+def test_opcheck_of_latents_agrees_with_aot_dispatch(device) -> None:
+    for op, arguments in latent_samples(torch.float32, 4, device):
+        torch.library.opcheck(op, arguments, test_utils="test_aot_dispatch_dynamic")
+
+
+@on_each_device
+def test_an_image_of_one_pixel_gets_the_strides_that_the_fake_kernel_promised(device) -> None:
+    """A slice of one pixel is dense in no format; its copy is in both, and the result in one."""
+    pixel = laid_out(randn(2, 3, 1, 1), "sliced").to(torch.float32)
+    pixel = laid_out(pixel.to(device), "sliced")
+    torch.library.opcheck(pgvae.interleave2, (pixel,) * 4, test_utils="test_faketensor")
+
+
+# --- torch.compile
+
+
+def compiled_equals_eager(name: str, layout: str, backend: str, device: str) -> None:
+    """A function around op `name` gives the same values and gradients when compiled."""
+    op, make = FUNCTIONS[name]
+
+    def function(*inputs: Tensor) -> Tensor:
+        outputs = op(*(1.5 * t for t in inputs))
+        outputs = outputs if isinstance(outputs, tuple | list) else (outputs,)
+        return sum((out * out).sum() for out in outputs)
+
+    torch._dynamo.reset()
+    results = []
+    for run in (function, torch.compile(function, fullgraph=True, backend=backend)):
+        inputs = [t.to(device).requires_grad_() for t in make(layout)]
+        value = run(*inputs)
+        results.append([value, *torch.autograd.grad(value, inputs)])
+    for eager, compiled in zip(*results, strict=True):
+        torch.testing.assert_close(compiled, eager, rtol=1e-10, atol=1e-10)
+
+
+@on_each_device
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_compiled_whole_by_aot_eager_it_gives_the_same(device, name) -> None:
+    compiled_equals_eager(name, "channels_last", "aot_eager", device)
+
+
+@on_each_device
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("name", ["norm_act", "bias_act_avg_pool2", "up2_conv3x3", "moment_kl"])
+def test_compiled_whole_by_inductor_it_gives_the_same(device, name, layout) -> None:
+    compiled_equals_eager(name, layout, "inductor", device)
