@@ -63,7 +63,9 @@ def build(libraries: list[str], torch_root: Path, folder: Path) -> list[Path]:
         [ninja, "-C", str(folder), *targets], capture_output=True, text=True, check=False
     )
     if done.returncode != 0:
-        raise CannotBuildError(f"compiling failed:\n{done.stdout}{done.stderr}")
+        raise CannotBuildError(
+            f"compiling failed: see the output of the build\n{done.stdout}{done.stderr}"
+        )
     return [folder / target for target in targets]
 
 
