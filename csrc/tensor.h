@@ -55,7 +55,12 @@ inline Shape shape_of(const Tensor& x) {
   return {x.size(0), x.size(1), x.size(2), x.size(3), is_channels_last(x)};
 }
 
+inline void check_device(const Tensor& x, const Tensor& like) {
+  STD_TORCH_CHECK(x.device() == like.device(), "all tensors of an op are on one device");
+}
+
 inline void check_shape(const Tensor& gradient, const Tensor& like) {
+  check_device(gradient, like);
   STD_TORCH_CHECK(gradient.dim() == 4, "a gradient has the shape of its output");
   for (int64_t dim = 0; dim < 4; ++dim)
     STD_TORCH_CHECK(gradient.size(dim) == like.size(dim), "a gradient has the shape of its output");
@@ -86,6 +91,7 @@ inline ScalarType wide(const Tensor& x) {
 }
 
 inline void check_bias(const Tensor& bias, const Tensor& x) {
+  check_device(bias, x);
   STD_TORCH_CHECK(
       bias.dim() == 1 && bias.size(0) == x.size(1) && bias.is_contiguous() &&
           bias.scalar_type() == wide(x),
@@ -93,6 +99,7 @@ inline void check_bias(const Tensor& bias, const Tensor& x) {
 }
 
 inline void check_rstd(const Tensor& rstd, const Tensor& y) {
+  check_device(rstd, y);
   STD_TORCH_CHECK(rstd.numel() == y.size(0) * y.size(2) * y.size(3) && rstd.is_contiguous() &&
                       rstd.scalar_type() == wide(y),
                   "rstd is [N, 1, H, W], as the forward made it");
@@ -114,12 +121,14 @@ inline Tensor pooled_gradient(const Tensor& grad, const Tensor& signs, int64_t h
 }
 
 inline void check_alpha(const Tensor& alpha, const Tensor& x) {
+  check_device(alpha, x);
   STD_TORCH_CHECK(alpha.numel() == 1 && alpha.scalar_type() == wide(x),
                   "alpha is one number in float32, or float64 where the images are");
 }
 
 // The images of half the size, laid out as the large ones.
 inline Tensor blend_partner(const Tensor& old_images, const Tensor& images) {
+  check_device(old_images, images);
   STD_TORCH_CHECK(old_images.dim() == 4 && old_images.size(0) == images.size(0) &&
                       old_images.size(1) == images.size(1) &&
                       2 * old_images.size(2) == images.size(2) &&
@@ -139,6 +148,7 @@ inline Tensor latent_rows(const Tensor& z) {
 inline Tensor latents(const Tensor& z) { return in_format(latent_rows(z)); }
 
 inline void check_same_latents(const Tensor& a, const Tensor& b) {
+  check_device(a, b);
   STD_TORCH_CHECK(a.size(0) == b.size(0) && a.size(1) == b.size(1) &&
                       a.scalar_type() == b.scalar_type(),
                   "mu, logvar and noise have one shape and dtype");
@@ -146,6 +156,7 @@ inline void check_same_latents(const Tensor& a, const Tensor& b) {
 
 // The gradient of one number a row.
 inline Tensor row_gradient(const Tensor& g, const Tensor& rows) {
+  check_device(g, rows);
   STD_TORCH_CHECK(g.dim() == 1 && g.size(0) == rows.size(0) &&
                       g.scalar_type() == rows.scalar_type(),
                   "the gradient of kl is [N]");
@@ -153,15 +164,18 @@ inline Tensor row_gradient(const Tensor& g, const Tensor& rows) {
 }
 
 inline void check_moments(const Tensor& mean, const Tensor& m2, const Tensor& z) {
-  for (const Tensor* x : {&mean, &m2})
+  for (const Tensor* x : {&mean, &m2}) {
+    check_device(*x, z);
     STD_TORCH_CHECK(x->dim() == 1 && x->size(0) == z.size(1) && x->is_contiguous() &&
                         x->scalar_type() == z.scalar_type(),
                     "mean and m2 are [d], as the forward made them");
+  }
 }
 
 // A gradient of kl (one number), mean or m2 ([d]), or none.
 inline std::optional<Tensor> moment_gradient(const std::optional<Tensor>& g, const Tensor& z) {
   if (!g) return std::nullopt;
+  check_device(*g, z);
   STD_TORCH_CHECK((g->dim() == 0 || (g->dim() == 1 && g->size(0) == z.size(1))) &&
                       g->scalar_type() == z.scalar_type(),
                   "the gradient of kl is one number, those of mean and m2 are [d]");

@@ -41,6 +41,9 @@ void move(char* const phases[4], char* whole, int64_t images, int64_t h, int64_t
 
 // Images and bytes of a pixel, as `move` counts them.
 std::tuple<int64_t, int64_t> counts(const Shape& s, ScalarType type) {
+  const bool known = type == ScalarType::Double || type == ScalarType::Float ||
+                     type == ScalarType::BFloat16 || type == ScalarType::Half;
+  STD_TORCH_CHECK(known, "activations are floating point numbers");
   const int64_t bytes = type == ScalarType::Double ? 8 : type == ScalarType::Float ? 4 : 2;
   return s.channels_last ? std::tuple(s.n, s.c * bytes) : std::tuple(s.n * s.c, bytes);
 }

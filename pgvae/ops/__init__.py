@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 
 from torch import Tensor
 
-from pgvae.ops import native, phases, reference, registered, winograd
+from pgvae.ops import native, reference, registered, winograd
 from pgvae.ops.moments import Moments
 
 Impl = Literal["auto", "native", "reference"]
@@ -52,7 +52,10 @@ def _public(
         problem = native.why_not(x)
         if impl == "native" and problem:
             raise RuntimeError(f"{truth.__name__} has no native kernel here: {problem}")
-        return ((plain or truth) if problem else compiled)(x, *args, **kwargs)
+        if not problem:
+            return compiled(x, *args, **kwargs)
+        # A loaded library would refuse the dtype also where only a part of `plain` calls it.
+        return (truth if plain is None or native.is_loaded(x) else plain)(x, *args, **kwargs)
 
     return op
 
@@ -61,7 +64,7 @@ bias_act = _public(reference.bias_act, registered.bias_act)
 bias_act_pixel_norm = _public(reference.bias_act_pixel_norm, registered.bias_act_pixel_norm)
 bias_act_avg_pool2 = _public(reference.bias_act_avg_pool2, registered.bias_act_avg_pool2)
 conv3x3 = _public(reference.conv3x3, winograd.conv3x3, winograd.conv3x3)
-up2_conv3x3 = _public(reference.up2_conv3x3, phases.up2_conv3x3, phases.up2_conv3x3)
+up2_conv3x3 = _public(reference.up2_conv3x3, winograd.up2_conv3x3, winograd.up2_conv3x3)
 up2_blend = _public(reference.up2_blend, registered.up2_blend)
 moment_kl = _public(reference.moment_kl, registered.moment_kl)
 gaussian_kl_reparam = _public(reference.gaussian_kl_reparam, registered.gaussian_kl_reparam)
@@ -82,6 +85,7 @@ def status() -> dict[str, str]:
         "bias_act",
         "bias_act_pixel_norm",
         "bias_act_avg_pool2",
+        "conv3x3",
         "up2_conv3x3",
         "up2_blend",
         "moments",

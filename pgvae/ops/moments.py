@@ -19,9 +19,11 @@ class Moments:
 
     def merge(self, other: "Moments") -> "Moments":
         """The moments of both batches together (Chan, Golub and LeVeque, 1979, eq. 2.1)."""
+        if self.count == 0 or other.count == 0:  # nothing has no mean
+            return other if self.count == 0 else self
         count = self.count + other.count
         change = other.mean - self.mean
-        share = other.count / count if count else 0.0
+        share = other.count / count
         return Moments(
             count,
             self.mean + change * share,

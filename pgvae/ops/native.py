@@ -42,6 +42,11 @@ def _why_absent(device: str) -> str:
 _PROBLEMS = {device: _load(device) for device in _DTYPES}
 
 
+def is_loaded(x: torch.Tensor) -> bool:
+    """Whether the library for the device of `x` is there, whatever the dtype."""
+    return not _PROBLEMS.get(x.device.type, "absent")
+
+
 def why_not(x: torch.Tensor) -> str:
     """Why there is no native kernel for tensors like `x`; "" where there is."""
     device = x.device.type

@@ -1,5 +1,7 @@
 """The plain PyTorch truth of each fused op. Activations are [N, C, H, W], any memory format."""
 
+from typing import get_args
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -23,14 +25,23 @@ def bias_act(x: Tensor, bias: Tensor, slope: float = 0.2) -> Tensor:
     return F.leaky_relu(x + _per_channel(bias, x), slope)
 
 
+def check_pixel_norm(order: str, slope: float) -> None:
+    """ValueError for an unknown order, or for a slope that hides the sign of what it scaled."""
+    if order not in get_args(Order):
+        raise ValueError(f"order is {order!r}: choose {' or '.join(get_args(Order))}")
+    if slope <= 0:
+        raise ValueError(f"the slope of LeakyReLU must be positive: got {slope}")
+
+
 def bias_act_pixel_norm(
     x: Tensor, bias: Tensor, order: Order = "norm_act", slope: float = 0.2, eps: float = 1e-8
 ) -> Tensor:
     """Bias, LeakyReLU and pixel norm (PGGAN, section 4.2: y = a / sqrt(mean_C a^2 + eps)).
 
     order: "norm_act" is LeakyReLU(norm(x + b)), as PIONEER; "act_norm" is norm(LeakyReLU(x + b)).
-    x [N, C, H, W], bias [C] -> [N, C, H, W].
+    x [N, C, H, W], bias [C] -> [N, C, H, W]. ValueError for another order or slope <= 0.
     """
+    check_pixel_norm(order, slope)
     x = x + _per_channel(bias, x)
     if order == "act_norm":
         x = F.leaky_relu(x, slope)
@@ -50,7 +61,7 @@ def conv3x3(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def up2_conv3x3(x: Tensor, weight: Tensor) -> Tensor:
-    """Nearest upsampling x2, then `conv3x3`: x [N, I, H, W], weight [O, I, 3, 3] -> [N, O, 2H, 2W]."""
+    """Nearest upsampling x2, then `conv3x3`: x [N, I, H, W] -> [N, O, 2H, 2W]."""
     return conv3x3(F.interpolate(x, scale_factor=2), weight)
 
 

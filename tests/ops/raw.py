@@ -205,7 +205,9 @@ def main(kind: str, library: str) -> None:
         ops = torch.ops.pgvae
     some = cases((3, 8, 40))
     result = {f.__name__: max(f(ops, c) / TOLERANCE[c.dtype] for c in some) for f in ACTIVATION_OPS}
-    result |= {f.__name__: max(f(ops, *s) / TOLERANCE[torch.float32] for s in LATENTS) for f in LATENT_OPS}
+    result |= {
+        f.__name__: max(f(ops, *s) / TOLERANCE[torch.float32] for s in LATENTS) for f in LATENT_OPS
+    }
     print(json.dumps(result))
 
 

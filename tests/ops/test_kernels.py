@@ -1,4 +1,4 @@
-"""The kernels of csrc/ as they are: the CUDA sources on an emulator, broken copies, nvcc's output."""
+"""The kernels of csrc/: CUDA sources on an emulator, broken copies of all, nvcc's output."""
 
 import fcntl
 import importlib.util
@@ -148,7 +148,7 @@ def test_the_emulator_stops_where_a_thread_misses_a_barrier(tmp_path):
         f'#include "{CSRC}/cuda/simt.h"\n'
         "__global__ void k() { if (threadIdx.x < 32) { while (true) __syncthreads(); }\n"
         "  else simt::wait(simt::state().warps[0], simt::state().live); }\n"
-        'int main() { PGVAE_LAUNCH(k, dim3(1), dim3(64), nullptr); }\n'
+        "int main() { PGVAE_LAUNCH(k, dim3(1), dim3(64), nullptr); }\n"
     )
     compiler = shutil.which("g++")
     if compiler is None:
@@ -182,8 +182,11 @@ def nvcc() -> Path:
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_nvcc_compiles_without_spills_and_loads_16_bytes_at_once(nvcc, tmp_path, kernel):
     done = subprocess.run(
-        [nvcc, "-std=c++17", "-O3", "-arch=sm_90", "-cubin", "-Xptxas", "-v", "--keep"]
-        + ["--keep-dir", tmp_path, CSRC / "cuda" / kernel, "-o", tmp_path / "kernel.cubin"],
+        [
+            *(nvcc, "-std=c++17", "-O3", "-arch=sm_90", "-Xptxas", "-v"),
+            *("--keep", "--keep-dir", tmp_path),
+            *("-cubin", CSRC / "cuda" / kernel, "-o", tmp_path / "kernel.cubin"),
+        ],
         capture_output=True,
         text=True,
         check=False,

@@ -2,11 +2,18 @@
 
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pgvae.ops.registered.registry import empty_as, finish, per_channel, register, wide
+from pgvae.ops.registered.registry import (
+    bias_like,
+    empty_as,
+    finish,
+    per_channel,
+    register,
+    sloped,
+    wide,
+)
 
 
 def _forward(x: Tensor, bias: Tensor, slope: float) -> Tensor:
@@ -14,7 +21,7 @@ def _forward(x: Tensor, bias: Tensor, slope: float) -> Tensor:
 
 
 def _backward(g: Tensor, y: Tensor, slope: float) -> tuple[Tensor, Tensor]:
-    gx = g.to(wide(g)) * torch.where(y > 0, 1.0, slope).to(wide(g))
+    gx = sloped(g.to(wide(g)), y, slope)
     return finish(gx, y), gx.sum(dim=(0, 2, 3))
 
 
@@ -43,4 +50,4 @@ _op = register(
 
 def bias_act(x: Tensor, bias: Tensor, slope: float = 0.2) -> Tensor:
     """As `pgvae.ops.reference.bias_act`."""
-    return _op(x, bias.to(wide(x)), slope)
+    return _op(x, bias_like(bias, x), slope)

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pgvae.ops.registered.registry import (
+    bias_like,
     empty_as,
     finish,
     memory_format,
@@ -78,4 +79,4 @@ _op = register(
 
 def bias_act_avg_pool2(x: Tensor, bias: Tensor, slope: float = 0.2) -> Tensor:
     """As `pgvae.ops.reference.bias_act_avg_pool2`."""
-    return _op(x, bias.to(wide(x)), slope)[0]
+    return _op(x, bias_like(bias, x), slope)[0]

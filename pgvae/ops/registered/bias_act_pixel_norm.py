@@ -13,7 +13,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pgvae.config import Order
-from pgvae.ops.registered.registry import empty_as, finish, per_channel, register, wide
+from pgvae.ops import reference
+from pgvae.ops.registered.registry import (
+    bias_like,
+    empty_as,
+    finish,
+    per_channel,
+    register,
+    sloped,
+    wide,
+)
 
 
 def _forward(
@@ -26,18 +35,14 @@ def _forward(
     return finish(y, x), rstd.contiguous()
 
 
-def _slopes(y: Tensor, slope: float) -> Tensor:
-    return torch.where(y > 0, 1.0, slope).to(wide(y))
-
-
 def _backward(
     g: Tensor, y: Tensor, rstd: Tensor, norm_first: bool, slope: float
 ) -> tuple[Tensor, Tensor]:
-    q, g_wide, n = _slopes(y, slope), g.to(wide(y)), y.to(wide(y))
+    g_wide, n = g.to(wide(y)), y.to(wide(y))
     if norm_first:
-        g_wide, n = g_wide * q, n / q
+        g_wide, n = sloped(g_wide, y, slope), sloped(n, y, 1 / slope)
     gu = rstd * (g_wide - n * (g_wide * n).mean(dim=1, keepdim=True))
-    gu = gu if norm_first else gu * q
+    gu = gu if norm_first else sloped(gu, y, slope)
     return finish(gu, y), gu.sum(dim=(0, 2, 3))
 
 
@@ -45,8 +50,8 @@ def _through_rstd(
     g_rstd: Tensor, y: Tensor, rstd: Tensor, norm_first: bool, slope: float
 ) -> tuple[Tensor, Tensor]:
     """What the gradient of r adds, which is there in second derivatives: dr/da = -r^2 n / C."""
-    q, n = _slopes(y, slope), y.to(wide(y))
-    gu = -(rstd.square()) * g_rstd / y.shape[1] * (n / q if norm_first else n * q)
+    n = sloped(y.to(wide(y)), y, 1 / slope if norm_first else slope)
+    gu = -(rstd.square()) * g_rstd / y.shape[1] * n
     return finish(gu, y), gu.sum(dim=(0, 2, 3))
 
 
@@ -99,5 +104,6 @@ _op = register(
 def bias_act_pixel_norm(
     x: Tensor, bias: Tensor, order: Order = "norm_act", slope: float = 0.2, eps: float = 1e-8
 ) -> Tensor:
-    """As `pgvae.ops.reference.bias_act_pixel_norm`, for slope > 0: y must show the sign."""
-    return _op(x, bias.to(wide(x)), order == "norm_act", slope, eps)[0]
+    """As `pgvae.ops.reference.bias_act_pixel_norm`."""
+    reference.check_pixel_norm(order, slope)
+    return _op(x, bias_like(bias, x), order == "norm_act", slope, eps)[0]

@@ -1,8 +1,8 @@
 """moment_kl with its gradient, and the moments it is made of.
 
-    mean = sum_n z / N,  m2 = sum_n (z - mean)^2,  v = m2 / N,
-    kl = 1/2 sum_d (v + mean^2 - 1 - log v),
-    gz = (gkl mean + gmean) / N + (z - mean) (gkl (1 - 1/v) / N + 2 gm2).
+mean = sum_n z / N,  m2 = sum_n (z - mean)^2,  v = m2 / N,
+kl = 1/2 sum_d (v + mean^2 - 1 - log v),
+gz = (gkl mean + gmean) / N + (z - mean) (gkl (1 - 1/v) / N + 2 gm2).
 """
 
 from typing import Any
@@ -32,11 +32,14 @@ def _backward(
     project: bool,
 ) -> Tensor:
     count = len(z)
-    zero = torch.zeros_like(mean)
-    gkl, gmean, gm2 = (zero if g is None else g for g in (gkl, gmean, gm2))
     unit = F.normalize(z, dim=1) if project else z
-    gz = (gkl * mean + gmean) / count
-    gz = gz + (unit - mean) * (gkl * (1 - count / m2) / count + 2 * gm2)
+    gz = torch.zeros_like(z)
+    if gkl is not None:
+        gz = gz + gkl * (mean + (unit - mean) * (1 - count / m2)) / count
+    if gmean is not None:
+        gz = gz + gmean / count
+    if gm2 is not None:
+        gz = gz + (unit - mean) * 2 * gm2
     if not project:
         return gz
     norm = z.norm(dim=1, keepdim=True).clamp_min(1e-12)

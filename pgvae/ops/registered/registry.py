@@ -32,7 +32,9 @@ def register(
     _LIBRARY.impl(name, kernel, "CompositeExplicitAutograd")
     torch.library.register_fake(f"pgvae::{name}", fake, lib=_LIBRARY)
     op = getattr(torch.ops.pgvae, name).default
-    differentiable = _differentiable(op, save or _save_inputs, backward or _backward_through(kernel))
+    differentiable = _differentiable(
+        op, save or _save_inputs, backward or _backward_through(kernel)
+    )
     _LIBRARY.impl(name, differentiable, "Autograd")
     return op
 
@@ -81,6 +83,8 @@ def _backward_through(kernel: Callable[..., Any]) -> Callable[..., Any]:
             for is_tensor, rest in zip(ctx.is_tensor, ctx.rest, strict=True)
         ]
         with torch.enable_grad():
+            # Views: what one saved tensor owes to another must not be followed here.
+            inputs = [t.view_as(t) if isinstance(t, Tensor) else t for t in inputs]
             outputs = kernel(*inputs)
         outputs = outputs if isinstance(outputs, tuple) else (outputs,)
         wanted = [i for i, needed in enumerate(ctx.needs_input_grad) if needed]
@@ -110,15 +114,28 @@ def in_wide(*tensors: Tensor) -> tuple[Tensor, ...]:
     return tuple(t if t.dtype == dtype else t.to(dtype) for t in tensors)
 
 
+def bias_like(bias: Tensor, x: Tensor) -> Tensor:
+    """The bias as the kernels take it: dense, in the wide type of `x`."""
+    return bias.to(wide(x)).contiguous()
+
+
+def sloped(values: Tensor, y: Tensor, slope: float) -> Tensor:
+    """`values`, times the slope where LeakyReLU's output `y` is not positive."""
+    return torch.where(y > 0, values, slope * values)
+
+
 def per_channel(values: Tensor) -> Tensor:
     """[C] as [1, C, 1, 1]."""
     return values.view(1, -1, 1, 1)
 
 
 def memory_format(x: Tensor) -> torch.memory_format:
-    """The format of the kernels' outputs: channels_last where `x` is dense in it."""
-    is_channels_last = x.is_contiguous(memory_format=torch.channels_last)
-    return torch.channels_last if is_channels_last else torch.contiguous_format
+    """The format of the kernels' outputs: channels_last where `x`, or its dense copy, is."""
+    if x.is_contiguous(memory_format=torch.channels_last):
+        return torch.channels_last
+    dense = x.contiguous()
+    is_both = dense.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if is_both and not x.is_contiguous() else torch.contiguous_format
 
 
 def finish(values: Tensor, like: Tensor) -> Tensor:
