@@ -2,26 +2,69 @@
 
     python benchmarks/step.py --resolution 16 --batch 16
 
-prints seconds and CPU-seconds per iteration, and PIONEER's own code's where it was measured
-(2 CPU cores, batch 16, 1 encoder and 2 generator updates).
+prints seconds and CPU-seconds per iteration with the ops that run here and, in turns with them,
+with the reference ops; how far the losses of both part in an iteration from the same state (left
+to themselves they part without bound, as Adam's first steps are the gradients' signs; in float64
+too); and PIONEER's own code's time where it was measured (2 CPU cores, batch 16, 1 encoder and 2
+generator updates).
 """
 
+import copy
+import json
+import os
 import platform
 import resource
 import time
+from pathlib import Path
 
-import click
-import torch
+from pgvae import tuning
 
-from pgvae.allocator import keep_freed_memory
-from pgvae.config import ModelConfig, RunConfig
-from pgvae.objectives import OBJECTIVES, settings_of
-from pgvae.schedule import PRESETS, from_preset
-from pgvae.training.state import TrainState
-from pgvae.training.step import resolve_precision, train_step
-from pgvae.types import Batch
+tuning.shorten_spinning()
+
+import click  # noqa: E402
+import torch  # noqa: E402
+
+from pgvae import ops  # noqa: E402
+from pgvae.config import ModelConfig, RunConfig  # noqa: E402
+from pgvae.objectives import OBJECTIVES, settings_of  # noqa: E402
+from pgvae.schedule import PRESETS, from_preset  # noqa: E402
+from pgvae.training.state import TrainState  # noqa: E402
+from pgvae.training.step import resolve_precision, train_step  # noqa: E402
+from pgvae.types import Batch  # noqa: E402
 
 PIONEER_CPU_SECONDS = {16: 9.4, 32: 40.5, 64: 118.0}
+
+
+class Trainer:
+    """One training state that runs under one implementation of the ops."""
+
+    def __init__(self, impl: str, config: RunConfig, objective, device, precision: str) -> None:
+        self.impl, self.objective, self.precision = impl, objective, precision
+        self.device = device
+        self.state = TrainState.create(config, device, config.model.resolution)
+        self.stage = config.schedule.at(0)
+        self.wall: list[float] = []
+        self.cpu: list[float] = []
+
+    def iterate(self, images: torch.Tensor) -> dict[str, float]:
+        """One iteration, timed; -> its scalars."""
+        wall, cpu = time.perf_counter(), time.process_time()
+        with ops.using(self.impl):
+            scalars = train_step(
+                self.state, self.objective, self.stage, Batch(images), self.precision
+            )
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        self.wall.append(time.perf_counter() - wall)
+        self.cpu.append(time.process_time() - cpu)
+        return {name: float(value) for name, value in scalars.items()}
+
+
+def largest_difference(a: dict[str, float], b: dict[str, float]) -> float:
+    """The largest relative difference of losses that are not tiny; infinite for a NaN."""
+    gap = {name for name in b if name.endswith("_gap")}  # a difference of losses, which cancel
+    parts = [abs(a[name] - b[name]) / max(abs(b[name]), 1e-3) for name in b.keys() - gap]
+    return max(part if part == part else float("inf") for part in parts)
 
 
 @click.command(context_settings={"show_default": True})
@@ -33,52 +76,75 @@ PIONEER_CPU_SECONDS = {16: 9.4, 32: 40.5, 64: 118.0}
 @click.option("--iterations", type=int, default=3, help="Timed ones, after one to warm up.")
 @click.option("--device", default="cpu")
 @click.option("--precision", type=click.Choice(["auto", "fp32", "tf32", "bf16"]), default="auto")
-def main(resolution, batch, fmap_max, latent_dim, objective, iterations, device, precision) -> None:
+@click.option("--reference/--no-reference", default=True, help="Time the reference ops too.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write a record there.")
+def main(
+    resolution, batch, fmap_max, latent_dim, objective, iterations, device, precision, reference,
+    json_file,
+) -> None:  # fmt: skip
     """Time one training iteration on random images."""
-    keep_freed_memory()
+    tuning.keep_freed_memory()
     device = torch.device(device)
     chosen = OBJECTIVES[objective]()
+    model = ModelConfig(
+        resolution=resolution, fmap_max=fmap_max, latent_dim=latent_dim, **chosen.model_settings()
+    )
     config = RunConfig(
         dataset="random",
         dataset_digest="",
-        model=ModelConfig(
-            resolution=resolution,
-            fmap_max=fmap_max,
-            latent_dim=latent_dim,
-            **chosen.model_settings(),
-        ),
+        model=model,
         schedule=from_preset(PRESETS["pioneer"], (resolution,), batch_size=batch),
         objective=settings_of(chosen),
     )
     precision = resolve_precision(precision, device)
-    state = TrainState.create(config, device, resolution)
-    stage = config.schedule.at(0)
-    images = torch.rand(batch, 3, resolution, resolution, device=device) * 2 - 1
-    images = images.contiguous(memory_format=torch.channels_last)
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    names = ["auto", "reference"] if reference else ["auto"]
+    trainers = [Trainer(name, config, chosen, device, precision) for name in names]
+    rng = torch.Generator().manual_seed(0)
+    apart = 0.0
+    for i in range(iterations + 1):  # in turns, so that both meet the same noise of the machine
+        images = torch.rand(batch, 3, resolution, resolution, generator=rng) * 2 - 1
+        images = images.to(device, memory_format=torch.channels_last)
+        if reference:
+            trainers[1].state = copy.deepcopy(trainers[0].state)
+        losses = [trainer.iterate(images) for trainer in trainers]
+        if i > 0:
+            apart = max(apart, largest_difference(losses[0], losses[-1]))
+    report(trainers, resolution, batch, apart, json_file)
 
-    def iterate() -> None:
-        scalars = train_step(state, chosen, stage, Batch(images), precision)
-        if not all(value.isfinite() for value in scalars.values()):
-            raise SystemExit(f"not finite: {scalars}")
 
-    iterate()
-    wall, cpu = time.perf_counter(), time.process_time()
-    for _ in range(iterations):
-        iterate()
-    wall = (time.perf_counter() - wall) / iterations
-    cpu = (time.process_time() - cpu) / iterations
+def report(trainers, resolution, batch, apart, json_file) -> None:
+    """Print the table; write the record."""
+    first = trainers[0]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    if first.device.type == "cuda":
+        peak = torch.cuda.max_memory_allocated(first.device) / 2**30
+    name = torch.cuda.get_device_name() if first.device.type == "cuda" else platform.machine()
     print(
-        f"torch {torch.__version__}, {platform.machine()}, {torch.get_num_threads()} threads, "
-        f"{device}, {precision}, reference ops"
+        f"torch {torch.__version__}, {name}, {torch.get_num_threads()} threads of "
+        f"{os.cpu_count()}, {first.precision}, {ops.native.on(first.device)}, peak {peak:.1f} GiB"
     )
-    print(
-        f"{objective} at {resolution} px, batch {batch}, {fmap_max} maps: {wall:.2f} s, "
-        f"{cpu:.2f} CPU-s per iteration ({batch / wall:.1f} img/s), peak memory {peak:.1f} GiB"
-    )
+    seconds = {}
+    for trainer in trainers:
+        wall, cpu = (sum(t[1:]) / len(t[1:]) for t in (trainer.wall, trainer.cpu))
+        seconds[trainer.impl] = (wall, cpu)
+        print(
+            f"{first.objective.name} at {resolution} px, batch {batch}, {trainer.impl:9} ops: "
+            f"{wall:8.4f} s, {cpu:7.3f} CPU-s per iteration ({batch / wall:.1f} img/s)"
+        )
+    record = {"resolution": resolution, "batch": batch, "device": name, "seconds": seconds}
+    if len(trainers) == 2:
+        ratio = seconds["reference"][0] / seconds["auto"][0]
+        record |= {"ratio": ratio, "losses_apart": apart}
+        print(f"reference / auto: {ratio:.2f}; losses apart by {apart:.1e} at most (relative)")
     known = PIONEER_CPU_SECONDS.get(resolution)
-    if known and (batch, fmap_max, latent_dim, objective) == (16, 512, 512, "pioneer"):
+    model = first.state.config.model
+    full_width = (batch, model.fmap_max, model.latent_dim) == (16, 512, 512)
+    if known and full_width and first.objective.name == "pioneer" and first.device.type == "cpu":
+        cpu = seconds["auto"][1]
         print(f"PIONEER's own code: {known} CPU-s; ratio {known / cpu:.2f}")
+    if json_file is not None:
+        json_file.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -5,10 +5,17 @@ model = pgvae.load("runs/00000-faces-pioneer-64px/snapshot-000600000.safetensors
 images = model.sample(16, seed=0)
 """
 
-from pgvae import data, metrics, objectives, ops, schedule
-from pgvae.inference import Model, load
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pgvae import data, metrics, objectives, ops, schedule
+    from pgvae.inference import Model, load
 
 __version__ = "0.1.0"
+
+_MODULES = ("data", "metrics", "objectives", "ops", "schedule")
+_FROM_INFERENCE = ("Model", "load")
 
 __all__ = [
     "Model",
@@ -20,3 +27,16 @@ __all__ = [
     "ops",
     "schedule",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use: the commands must set up a process before PyTorch is in it."""
+    if name in _MODULES:
+        return importlib.import_module(f"pgvae.{name}")
+    if name in _FROM_INFERENCE:
+        return getattr(importlib.import_module("pgvae.inference"), name)
+    raise AttributeError(f"module 'pgvae' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -3,13 +3,16 @@
 import sys
 from collections.abc import Sequence
 
-import click
+from pgvae import tuning
 
-from pgvae.allocator import keep_freed_memory
-from pgvae.cli.data import data
-from pgvae.cli.generate import generate
-from pgvae.cli.train import train
-from pgvae.errors import PgvaeError, Preempted
+tuning.shorten_spinning()  # before anything imports PyTorch
+
+import click  # noqa: E402
+
+from pgvae.cli.data import data  # noqa: E402
+from pgvae.cli.generate import generate  # noqa: E402
+from pgvae.cli.train import train  # noqa: E402
+from pgvae.errors import PgvaeError, Preempted  # noqa: E402
 
 # What `pgvae` and `pgvae data` alone raise, with the help as its message; click 8.1 prints it.
 _NO_ARGUMENTS = getattr(click.exceptions, "NoArgsIsHelpError", ())
@@ -32,7 +35,7 @@ def main(arguments: Sequence[str] | None = None, command: str | None = None) -> 
     arguments: without the program's name; default those of the process.
     command:   the one subcommand to run, as train.py and generate.py do.
     """
-    keep_freed_memory()
+    tuning.keep_freed_memory()
     chosen = cli.commands[command] if command else cli
     try:
         code = chosen.main(

@@ -57,6 +57,12 @@ def why_not(x: torch.Tensor) -> str:
     return "" if x.dtype in _DTYPES[device] else f"no {device} kernel for {x.dtype}"
 
 
+def on(device: torch.device) -> str:
+    """What runs on a device: "native ops", or "reference ops (why)"."""
+    problem = _PROBLEMS.get(device.type, f"no kernels for {device.type}")
+    return f"reference ops ({problem})" if problem else "native ops"
+
+
 def summary() -> str:
     """One phrase for both devices: "native on CPU; not on CUDA (nvcc not found)"."""
     parts = [

@@ -10,6 +10,14 @@ from torch.nn import functional as F
 
 from pgvae.ops.registered import interleave2
 
+_LEAST_WORK = 2**22  # pixels x weights of a tap: below, four calls cost more than they save
+
+
+def pays_off(x: Tensor, weight: Tensor) -> bool:
+    """Whether `up2_conv3x3` is faster here than upsampling (measured on a CPU)."""
+    pixels = x.shape[0] * x.shape[2] * x.shape[3]
+    return x.device.type != "cpu" or pixels * weight.shape[0] * weight.shape[1] >= _LEAST_WORK
+
 
 def up2_conv3x3(x: Tensor, weight: Tensor) -> Tensor:
     """As `pgvae.ops.reference.up2_conv3x3`, by four 2x2 convolutions of the small tensor."""

@@ -18,14 +18,12 @@ _TAPS3 = torch.tensor(
 _TAPS2 = torch.tensor(
     [[3, 0], [-3, -3], [-1, 1], [1, 2], [0, 6]], dtype=torch.float64
 ) / torch.tensor([6], dtype=torch.float64)
-_EVEN = torch.tensor([[1, 0, 0], [0, 1, 1]], dtype=torch.float64)  # as phases.py folds three taps
-_ODD = torch.tensor([[1, 1, 0], [0, 0, 1]], dtype=torch.float64)
+# How phases.py folds three taps into two, for outputs of even and of odd index.
+_FOLDS = torch.tensor([[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]], dtype=torch.float64)
 # For kernels flattened to columns of 9: [36, 9], and for the four phases [100, 9].
 _WEIGHT = {
     False: torch.kron(_TAPS3, _TAPS3),
-    True: torch.cat(
-        [torch.kron(_TAPS2 @ a, _TAPS2 @ b) for a in (_EVEN, _ODD) for b in (_EVEN, _ODD)]
-    ),
+    True: torch.cat([torch.kron(_TAPS2 @ a, _TAPS2 @ b) for a in _FOLDS for b in _FOLDS]),
 }
 
 # Below, the transforms cost more than they save (measured): of a side of x, and of channels with
@@ -36,16 +34,17 @@ _MIN_CHANNELS, _MIN_CHANNELS_PLAIN = 128, 256
 
 def conv3x3(x: Tensor, weight: Tensor) -> Tensor:
     """As `pgvae.ops.reference.conv3x3`, by Winograd's algorithm where that is faster."""
-    return (
-        tiled(x, weight, up2=False) if pays_off(x, weight, False) else reference.conv3x3(x, weight)
-    )
+    if pays_off(x, weight, up2=False):
+        return tiled(x, weight, up2=False)
+    return reference.conv3x3(x, weight)
 
 
 def up2_conv3x3(x: Tensor, weight: Tensor) -> Tensor:
-    """As `pgvae.ops.reference.up2_conv3x3`, by Winograd's algorithm where that is faster."""
-    return (
-        tiled(x, weight, up2=True) if pays_off(x, weight, True) else phases.up2_conv3x3(x, weight)
-    )
+    """As `pgvae.ops.reference.up2_conv3x3`, by Winograd's algorithm, or phases, or directly."""
+    if pays_off(x, weight, up2=True):
+        return tiled(x, weight, up2=True)
+    use = phases if phases.pays_off(x, weight) else reference
+    return use.up2_conv3x3(x, weight)
 
 
 def pays_off(x: Tensor, weight: Tensor, up2: bool) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
+from pgvae import ops
 from pgvae.config import Precision, RunConfig
 from pgvae.data import Loader, Store
 from pgvae.errors import PgvaeError, Preempted
@@ -78,7 +79,8 @@ def train(
     gallery = Gallery(store, device, config.seed)
     for note in notes:
         log.say(note)
-    log.say(f"{run.path}: at {state.images_seen / 1000:g} kimg, on {device}, {precision}")
+    where = f"on {device}, {precision}, {ops.native.on(device)}"
+    log.say(f"{run.path}: at {state.images_seen / 1000:g} kimg, {where}")
     if state.images_seen == 0:
         gallery.save_reals(run.path / "reals.png", config.model.resolution)
     try:

@@ -40,7 +40,7 @@ def workplace(tmp_path, monkeypatch, run_dir, pictures) -> Path:
     for index in range(5):
         shutil.copy(pictures / f"picture-{index:03d}.png", tmp_path / f"{'abcde'[index]}.png")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PGVAE_MALLOC", "system")
+    monkeypatch.setenv("PGVAE_CPU_TUNING", "0")
     return tmp_path
 
 

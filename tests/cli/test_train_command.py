@@ -29,7 +29,7 @@ def workplace(tmp_path, monkeypatch, data_root) -> Path:
     """A folder to work in, with the prepared set in it, and the allocator left alone."""
     shutil.copytree(data_root / "tiny", tmp_path / "data" / "tiny")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PGVAE_MALLOC", "system")
+    monkeypatch.setenv("PGVAE_CPU_TUNING", "0")
     return tmp_path
 
 
