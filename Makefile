@@ -5,11 +5,15 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO := demo
 
+SOURCES := $(wildcard csrc/*.* csrc/cpu/* csrc/cuda/*)
+
 .PHONY: setup demo test test-slow lint clean
 setup: $(READY)
 
-$(READY): pyproject.toml setup.py $(wildcard requirements/*.txt)
+# torch first, so that the native ops are built with its headers and not with a second copy's.
+$(READY): pyproject.toml setup.py $(wildcard requirements/*.txt) $(SOURCES)
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c requirements/constraints.txt torch
 	$(BIN)/pip install --quiet --disable-pip-version-check -c requirements/constraints.txt -e ".[demo,dev]"
 	touch $@
 
@@ -30,4 +34,4 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 
 clean:
-	rm -rf $(VENV) $(DEMO) build *.egg-info
+	rm -rf $(VENV) $(DEMO) build pgvae/ops/lib *.egg-info

@@ -1,17 +1,26 @@
-"""Builds the native ops with ninja: setup.py calls it, and the tests build the emulator with it.
+"""Builds the native ops with ninja.
+
+    python csrc/build.py           for developers: what can be built, into pgvae/ops/lib
+
+setup.py calls `install`, and the tests build the emulator with `build`. The libraries:
 
     libpgvae_cpu.so       cpu/*.cpp
     libpgvae_cuda.so      cuda/*.cu by nvcc, cuda/ops.cpp
     libpgvae_emulated.so  the same CUDA sources by g++ and cuda/simt.h, run on a CPU
 
-The libraries use torch's stable ABI alone: one build serves every torch from 2.10 on and every
-Python. torch's headers are needed, a GPU or a CUDA torch are not.
+They use torch's stable ABI alone: one build serves every torch from 2.10 on and every Python.
+torch's headers are needed, a GPU or a CUDA torch are not. PGVAE_CUDA=0 leaves the CUDA library
+out, PGVAE_CUDA=1 insists on it; PGVAE_CUDA_ARCH=90 builds for one architecture.
 """
 
+import importlib.util
+import json
 import os
 import platform
 import shutil
 import subprocess
+import sys
+import sysconfig
 from pathlib import Path
 
 CSRC = Path(__file__).resolve().parent
@@ -24,6 +33,47 @@ _COMPILE = (
 
 class CannotBuildError(Exception):
     """Why a library is not built, in a phrase that `pgvae.ops.status()` will show."""
+
+
+def installed_torch() -> Path | None:
+    """The folder of torch: of this process, or of the environment that pip installs into."""
+    spec = importlib.util.find_spec("torch")
+    if spec is not None and spec.origin is not None:
+        return Path(spec.origin).parent
+    path = Path(sysconfig.get_path("purelib")) / "torch"
+    return path if path.is_dir() else None
+
+
+def install(folder: Path) -> None:
+    """Build what can be built and put it into `folder`, with notes on what is missing and why.
+
+    Nothing that is missing raises, but CUDA under PGVAE_CUDA=1.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    notes = {}
+    for library in ("cpu", "cuda"):
+        path = folder / f"libpgvae_{library}.so"
+        try:
+            made = _build_installed(library)
+            path.unlink(missing_ok=True)  # a process may have it open: never written over
+            shutil.copy2(made, path)
+            notes[library] = ""
+        except CannotBuildError as problem:
+            path.unlink(missing_ok=True)
+            if library == "cuda" and os.environ.get("PGVAE_CUDA") == "1":
+                raise SystemExit(f"PGVAE_CUDA=1, but {problem}") from None
+            print(f"pgvae: no native ops for {library}: {problem}", file=sys.stderr)
+            notes[library] = str(problem).splitlines()[0]
+    (folder / "build.json").write_text(json.dumps(notes), encoding="utf-8")
+
+
+def _build_installed(library: str) -> Path:
+    if library == "cuda" and os.environ.get("PGVAE_CUDA") == "0":
+        raise CannotBuildError("left out: PGVAE_CUDA=0")
+    torch_root = installed_torch()
+    if torch_root is None:
+        raise CannotBuildError("torch's headers not found: install torch first")
+    return build([library], torch_root, CSRC.parent / "build" / "native")[0]
 
 
 def cpp_compiler() -> str:
@@ -138,3 +188,7 @@ def _generate_code() -> str:
     flags = [f"-gencode=arch=compute_{a},code=sm_{a}" for a in names[:-1]]
     last = names[-1]
     return " ".join([*flags, f"-gencode='arch=compute_{last},code=[sm_{last},compute_{last}]'"])
+
+
+if __name__ == "__main__":
+    install(CSRC.parent / "pgvae" / "ops" / "lib")

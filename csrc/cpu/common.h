@@ -70,7 +70,7 @@ T* mutable_data(const Tensor& x) {
   return static_cast<T*>(x.mutable_data_ptr());
 }
 
-constexpr int64_t kElementsPerTask = 32768;  // below, a second thread costs more than it brings
+constexpr int64_t kElementsPerTask = 131072;  // below, a second thread costs more than it brings
 
 // Runs f(begin, end) over [0, count) on torch's threads; one item is `elements` numbers.
 template <class F>

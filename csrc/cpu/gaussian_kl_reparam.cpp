@@ -74,7 +74,7 @@ std::tuple<Tensor, Tensor> gaussian_kl_reparam(const Tensor& mean, const Tensor&
   Tensor z = torch::stable::empty_like(noise), kl = empty_1d(mu, count, wide(mu));
   dispatch(mu.scalar_type(), [&](auto type) {
     using A = Wide<decltype(type)>;
-    parallel(count, 4 * d, [&](int64_t begin, int64_t end) {
+    parallel(count, d, [&](int64_t begin, int64_t end) {
       forward(data<A>(mu), data<A>(logvar), data<A>(noise), mutable_data<A>(z),
               mutable_data<A>(kl), begin, end, d, mu.stride(0), logvar.stride(0));
     });
@@ -95,7 +95,7 @@ std::tuple<Tensor, Tensor> gaussian_kl_reparam_backward(const Tensor& grad_z, co
   Tensor gmu = torch::stable::empty_like(noise), glogvar = torch::stable::empty_like(noise);
   dispatch(mu.scalar_type(), [&](auto type) {
     using A = Wide<decltype(type)>;
-    parallel(count, 4 * d, [&](int64_t begin, int64_t end) {
+    parallel(count, d, [&](int64_t begin, int64_t end) {
       backward(data<A>(gz), data<A>(gkl), data<A>(mu), data<A>(logvar), data<A>(noise),
                mutable_data<A>(gmu), mutable_data<A>(glogvar), begin, end, d, mu.stride(0),
                logvar.stride(0));

@@ -79,7 +79,7 @@ std::tuple<Tensor, Tensor, Tensor> moment_kl(const Tensor& input, bool project) 
     using A = Wide<decltype(type)>;
     const std::vector<A> scale = row_scales<A>(z, project);
     A *to_mean = mutable_data<A>(mean), *to_m2 = mutable_data<A>(m2);
-    parallel(d, 2 * count, [&](int64_t begin, int64_t end) {
+    parallel(d, count, [&](int64_t begin, int64_t end) {
       moments(data<A>(z), scale.data(), to_mean, to_m2, begin, end, count, d);
     });
     A sum = 0;
@@ -119,7 +119,7 @@ Tensor moment_kl_backward(std::optional<Tensor> gkl, std::optional<Tensor> gmean
       offset[k] = (g * m[k] + (of_mean ? of_mean[k] : A(0))) / count;
       slope[k] = (of_m2 ? 2 * of_m2[k] : A(0)) + (of_kl ? g * (1 - count / sums[k]) / count : 0);
     }
-    parallel(count, 2 * d, [&](int64_t begin, int64_t end) {
+    parallel(count, d, [&](int64_t begin, int64_t end) {
       gradient(data<A>(z), scale.data(), m, offset.data(), slope.data(), mutable_data<A>(gz),
                begin, end, d, project);
     });

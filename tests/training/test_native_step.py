@@ -49,7 +49,7 @@ def step(impl: str, objective, state, images) -> dict[str, float]:
 @pytest.mark.parametrize("name", ["pioneer", "vae"])
 @pytest.mark.parametrize("fmap_max", [24, pytest.param(128, id="128: Winograd")])
 def test_losses_of_20_iterations_agree_to_1e_5(name, fmap_max) -> None:
-    """Each from one state, at a small rate: Adam's first steps are signs, which rounding can turn."""
+    """Each from one state, at a small rate: Adam begins with signs, which rounding can turn."""
     torch.manual_seed(0)
     objective, state = start(name, fmap_max, lr=1e-6)
     for _ in range(STEPS):
