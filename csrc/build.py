@@ -27,7 +27,7 @@ CSRC = Path(__file__).resolve().parent
 ARCHITECTURES = "80;90;100;120"  # A100, H100, B200, RTX 50; the last also as PTX for what follows
 _COMPILE = (
     "-std=c++20 -fPIC -Wall -Wextra -DTORCH_TARGET_VERSION=0x020a000000000000ULL "
-    f"-ffile-prefix-map={CSRC}=csrc"
+    f"-ffile-prefix-map={CSRC}=csrc -ffile-prefix-map=$headers=torch"
 )
 
 
