@@ -170,11 +170,12 @@ def _cuda_library() -> list[str]:
     return [
         f"nvcc = {nvcc()}",
         "rule nvcc",
-        f"  command = $nvcc -std=c++17 -O3 -Xcompiler -fPIC {_generate_code()} "
+        f"  command = $nvcc -ccbin $cxx -std=c++17 -O3 -Xcompiler -fPIC {_generate_code()} "
         "-MD -MF $out.d -c $in -o $out",
         "  depfile = $out.d",
         "rule link_cuda",  # by nvcc, which knows where its static runtime is
-        "  command = $nvcc -shared -cudart static $in -Xlinker --no-as-needed $libtorch -o $out",
+        "  command = $nvcc -ccbin $cxx -shared -cudart static $in "
+        "-Xlinker --no-as-needed $libtorch -o $out",
         *(f"build {made}: nvcc {kernel}" for kernel, made in zip(kernels, objects, strict=True)),
         f"build cuda/ops.o: cpp {CSRC / 'cuda' / 'ops.cpp'}",
         "  flags = -O2",

@@ -5,13 +5,23 @@
 namespace pgvae {
 namespace {
 
+// The signs of a vector of outputs, one byte each, moved at once.
+template <int Size>
+using Signs = std::conditional_t<Size == 8, uint2, uint32_t>;
+
 // Where the four inputs of an output pixel start, in pixels of the input.
 struct Pooling {
   int64_t outputs, h, w, in_h, in_w;  // outputs: n * h * w, h and w of the output
 
   __device__ __forceinline__ int64_t input(int64_t p) const {
-    const int64_t row = p / w;
-    return (row / h * in_h + row % h * 2) * in_w + p % w * 2;
+    if (outputs < int64_t(1) << 31) return input_of<uint32_t>(p);  // division is dear in 64 bits
+    return input_of<int64_t>(p);
+  }
+
+  template <class Index>
+  __device__ __forceinline__ int64_t input_of(Index p) const {
+    const Index row = p / Index(w), image = row / Index(h);
+    return (image * in_h + (row - image * Index(h)) * 2) * in_w + (p - row * Index(w)) * 2;
   }
 };
 
@@ -35,7 +45,7 @@ __global__ void __launch_bounds__(kThreads)
     Vector<T>::load(from + channels, v[1]);
     Vector<T>::load(from + row, v[2]);
     Vector<T>::load(from + row + channels, v[3]);
-    alignas(8) uint8_t bits[V];
+    uint8_t bits[V];
 #pragma unroll
     for (int i = 0; i < V; ++i) {
       sum[i] = 0;
@@ -49,7 +59,9 @@ __global__ void __launch_bounds__(kThreads)
       sum[i] *= 0.25f;
     }
     Vector<T>::store(y + p * channels + vector * V, sum);
-    memcpy(signs + p * channels + vector * V, bits, V);
+    Signs<V> packed;
+    memcpy(&packed, bits, V);
+    *reinterpret_cast<Signs<V>*>(signs + p * channels + vector * V) = packed;
   }
 }
 
@@ -66,8 +78,10 @@ __global__ void __launch_bounds__(kThreads)
        p += int64_t(gridDim.x) * blockDim.y) {
     float quarter[V], out[V];
     Vector<T>::load(g + p * channels + vector * V, quarter);
-    alignas(8) uint8_t bits[V];
-    memcpy(bits, signs + p * channels + vector * V, V);
+    uint8_t bits[V];
+    const Signs<V> packed =
+        *reinterpret_cast<const Signs<V>*>(signs + p * channels + vector * V);
+    memcpy(bits, &packed, V);
     T* to = gx + pooling.input(p) * channels + vector * V;
 #pragma unroll
     for (int k = 0; k < 4; ++k) {
@@ -120,7 +134,7 @@ __global__ void __launch_bounds__(kThreads)
 template <class T>
 bool has_vectors(const Activation& a, const AvgPool2& args) {
   return a.channels_last && a.c % Vector<T>::kSize == 0 && is_aligned(args.x) &&
-         is_aligned(args.out);
+         is_aligned(args.out) && is_aligned(args.signs);
 }
 
 // In channels_last a pixel has all channels; where contiguous, channels count as images.

@@ -15,20 +15,22 @@ __device__ __forceinline__ float after_norm(float normed, bool norm_first, float
 }
 
 __device__ __forceinline__ float input_gradient(float g, float y, float r, float mean,
-                                                bool norm_first, float slope) {
+                                                bool norm_first, float slope,
+                                                float inverse_slope) {
   const bool positive = y > 0;
-  if (norm_first) return r * ((positive ? g : g * slope) - (positive ? y : y / slope) * mean);
+  if (norm_first)
+    return r * ((positive ? g : g * slope) - (positive ? y : y * inverse_slope) * mean);
   const float normed = r * (g - y * mean);
   return positive ? normed : normed * slope;
 }
 
 // channels_last: `Lanes` lanes of a warp share a pixel, each with `Each` vectors in registers, so
 // that every number is read once. Vectors beyond the channels count as zero.
-template <class T, int Lanes, int Each>
+template <class T, int Lanes, int Each, bool NormFirst>
 __global__ void __launch_bounds__(kThreads)
     forward_vectors(const T* __restrict__ x, const float* __restrict__ bias, T* __restrict__ y,
-                    float* __restrict__ rstd, int64_t pixels, int channels, bool norm_first,
-                    float slope, float eps) {
+                    float* __restrict__ rstd, int64_t pixels, int channels, float slope,
+                    float eps) {
   constexpr int V = Vector<T>::kSize;
   const int lane = threadIdx.x % Lanes;
   float b[Each][V];
@@ -52,7 +54,7 @@ __global__ void __launch_bounds__(kThreads)
       if (mine) Vector<T>::load(x + p * channels + c, v[k]);
 #pragma unroll
       for (int i = 0; i < V; ++i) {
-        v[k][i] = mine ? before_norm(v[k][i] + b[k][i], norm_first, slope) : 0;
+        v[k][i] = mine ? before_norm(v[k][i] + b[k][i], NormFirst, slope) : 0;
         sum += v[k][i] * v[k][i];
       }
     }
@@ -62,7 +64,7 @@ __global__ void __launch_bounds__(kThreads)
     for (int k = 0; k < Each; ++k) {
       const int c = (k * Lanes + lane) * V;
 #pragma unroll
-      for (int i = 0; i < V; ++i) v[k][i] = after_norm(v[k][i] * r, norm_first, slope);
+      for (int i = 0; i < V; ++i) v[k][i] = after_norm(v[k][i] * r, NormFirst, slope);
       if (c < channels) Vector<T>::store(y + p * channels + c, v[k]);
     }
     if (lane == 0) rstd[p] = r;
@@ -70,12 +72,12 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 // As above; each thread keeps the bias gradient of its channels, and the block leaves one sum.
-template <class T, int Lanes, int Each>
+template <class T, int Lanes, int Each, bool NormFirst>
 __global__ void __launch_bounds__(kThreads)
     backward_vectors(const T* __restrict__ g, const T* __restrict__ y,
                      const float* __restrict__ rstd, T* __restrict__ gx,
-                     float* __restrict__ partial, int64_t pixels, int channels, bool norm_first,
-                     float slope) {
+                     float* __restrict__ partial, int64_t pixels, int channels, float slope,
+                     float inverse_slope) {
   constexpr int V = Vector<T>::kSize, kPixels = kThreads / Lanes;
   const int lane = threadIdx.x % Lanes;
   float total[Each][V] = {};
@@ -105,7 +107,8 @@ __global__ void __launch_bounds__(kThreads)
       const int c = (k * Lanes + lane) * V;
 #pragma unroll
       for (int i = 0; i < V; ++i) {
-        of_g[k][i] = input_gradient(of_g[k][i], of_y[k][i], r, mean, norm_first, slope);
+        of_g[k][i] =
+            input_gradient(of_g[k][i], of_y[k][i], r, mean, NormFirst, slope, inverse_slope);
         total[k][i] += of_g[k][i];
       }
       if (c < channels) Vector<T>::store(gx + p * channels + c, of_g[k]);
@@ -173,7 +176,7 @@ template <class T>
 __global__ void __launch_bounds__(kThreads)
     backward_numbers(const T* __restrict__ g, const T* __restrict__ y,
                      const float* __restrict__ rstd, T* __restrict__ gx, Walk walk,
-                     bool norm_first, float slope) {
+                     bool norm_first, float slope, float inverse_slope) {
   for (int64_t p = int64_t(blockIdx.x) * kThreads + threadIdx.x; p < walk.pixels;
        p += int64_t(gridDim.x) * kThreads) {
     const int64_t start = walk.start(p);
@@ -185,7 +188,8 @@ __global__ void __launch_bounds__(kThreads)
     const float r = __ldg(rstd + p), mean = sum / walk.channels;
     for (int64_t c = 0; c < walk.channels; ++c) {
       const int64_t i = start + c * walk.channel_stride;
-      store(gx[i], input_gradient(load(g[i]), load(y[i]), r, mean, norm_first, slope));
+      store(gx[i], input_gradient(load(g[i]), load(y[i]), r, mean, norm_first, slope,
+                                  inverse_slope));
     }
   }
 }
@@ -218,24 +222,24 @@ Walk walk_of(const Activation& a) {
   return {a.n * a.h * a.w, a.h * a.w, a.c, a.channels_last ? 1 : a.h * a.w};
 }
 
-template <class T>
+template <class T, bool NormFirst>
 void run_forward(const Activation& a, const PixelNorm& args) {
   const T* x = static_cast<const T*>(args.x);
   T* y = static_cast<T*>(args.out);
   const int64_t pixels = a.n * a.h * a.w;
   if (pixels == 0) return;
   const bool done = has_vectors<T>(a, args) && with_lanes<T>(a.c, [&](auto lanes, auto each) {
-    PGVAE_LAUNCH((forward_vectors<T, decltype(lanes)::value, decltype(each)::value>),
+    PGVAE_LAUNCH((forward_vectors<T, decltype(lanes)::value, decltype(each)::value, NormFirst>),
                  dim3(blocks_for(pixels, kThreads / lanes)), dim3(kThreads), a.stream, x,
-                 args.bias, y, args.rstd, pixels, int(a.c), args.norm_first, args.slope, args.eps);
+                 args.bias, y, args.rstd, pixels, int(a.c), args.slope, args.eps);
   });
   if (!done)
     PGVAE_LAUNCH(forward_numbers<T>, dim3(blocks_for(pixels, kThreads)), dim3(kThreads), a.stream,
-                 x, args.bias, y, args.rstd, walk_of(a), args.norm_first, args.slope, args.eps);
+                 x, args.bias, y, args.rstd, walk_of(a), NormFirst, args.slope, args.eps);
   check_launch("bias_act_pixel_norm");
 }
 
-template <class T>
+template <class T, bool NormFirst>
 void run_backward(const Activation& a, const PixelNorm& args) {
   const T *g = static_cast<const T*>(args.x), *y = static_cast<const T*>(args.y);
   T* gx = static_cast<T*>(args.out);
@@ -244,9 +248,10 @@ void run_backward(const Activation& a, const PixelNorm& args) {
   if (pixels > 0 && has_vectors<T>(a, args))
     with_lanes<T>(a.c, [&](auto lanes, auto each) {
       blocks = blocks_for(pixels, int64_t(kThreads) / lanes * 4);
-      PGVAE_LAUNCH((backward_vectors<T, decltype(lanes)::value, decltype(each)::value>),
-                   dim3(blocks), dim3(kThreads), a.stream, g, y, args.rstd, gx, args.partial,
-                   pixels, int(a.c), args.norm_first, args.slope);
+      PGVAE_LAUNCH(
+          (backward_vectors<T, decltype(lanes)::value, decltype(each)::value, NormFirst>),
+          dim3(blocks), dim3(kThreads), a.stream, g, y, args.rstd, gx, args.partial, pixels,
+          int(a.c), args.slope, 1 / args.slope);
     });
   if (blocks > 0) {
     check_launch("bias_act_pixel_norm_backward");
@@ -255,7 +260,7 @@ void run_backward(const Activation& a, const PixelNorm& args) {
   }
   if (pixels > 0)
     PGVAE_LAUNCH(backward_numbers<T>, dim3(blocks_for(pixels, kThreads)), dim3(kThreads), a.stream,
-                 g, y, args.rstd, gx, walk_of(a), args.norm_first, args.slope);
+                 g, y, args.rstd, gx, walk_of(a), NormFirst, args.slope, 1 / args.slope);
   check_launch("bias_act_pixel_norm_backward");
   launch_sum_pixels(a, gx, args.partial, args.bias_gradient);
 }
@@ -263,11 +268,19 @@ void run_backward(const Activation& a, const PixelNorm& args) {
 }  // namespace
 
 void bias_act_pixel_norm(const Activation& a, const PixelNorm& args) {
-  a.number == Number::Float ? run_forward<float>(a, args) : run_forward<bfloat16>(a, args);
+  const bool is_float = a.number == Number::Float;
+  if (args.norm_first)
+    is_float ? run_forward<float, true>(a, args) : run_forward<bfloat16, true>(a, args);
+  else
+    is_float ? run_forward<float, false>(a, args) : run_forward<bfloat16, false>(a, args);
 }
 
 void bias_act_pixel_norm_backward(const Activation& a, const PixelNorm& args) {
-  a.number == Number::Float ? run_backward<float>(a, args) : run_backward<bfloat16>(a, args);
+  const bool is_float = a.number == Number::Float;
+  if (args.norm_first)
+    is_float ? run_backward<float, true>(a, args) : run_backward<bfloat16, true>(a, args);
+  else
+    is_float ? run_backward<float, false>(a, args) : run_backward<bfloat16, false>(a, args);
 }
 
 }  // namespace pgvae

@@ -7,17 +7,21 @@
 
 namespace pgvae {
 
+static_assert(kMostBlocks <= kPartials, "every block leaves a partial sum");
+
+// Few blocks add many partial sums, so each has as many threads as there can be.
 constexpr int kColumns = 32;  // threads of a block along channels
-constexpr int kRows = kThreads / kColumns;
+constexpr int kRows = 32;
 
 // partial [count, channels] -> sums [channels]. Grid: ceil(channels / kColumns).
-static __global__ void __launch_bounds__(kThreads)
+static __global__ void __launch_bounds__(kColumns* kRows)
     add_partials(const float* __restrict__ partial, float* __restrict__ sums, int count,
                  int64_t channels) {
   __shared__ float of_row[kRows][kColumns];
   const int64_t c = int64_t(blockIdx.x) * kColumns + threadIdx.x;
   float sum = 0;
   if (c < channels)
+#pragma unroll 8
     for (int i = threadIdx.y; i < count; i += kRows) sum += partial[i * channels + c];
   of_row[threadIdx.y][threadIdx.x] = sum;
   __syncthreads();

@@ -11,8 +11,10 @@
 #endif
 
 #include <cstdint>
+#include <cstring>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 
 namespace pgvae {
 

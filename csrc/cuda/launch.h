@@ -8,9 +8,10 @@ namespace pgvae {
 
 enum class Number { Float, BFloat16 };
 
-// An activation [n, c, h, w]. `partial` is scratch for sums over pixels: kPartials * c floats.
+// `partial` below is scratch for sums over pixels: kPartials * c floats.
 constexpr int kPartials = 1056;
 
+// An activation [n, c, h, w].
 struct Activation {
   int64_t n, c, h, w;
   bool channels_last;

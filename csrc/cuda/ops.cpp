@@ -3,12 +3,8 @@
 #include "launch.h"
 
 #ifndef PGVAE_EMULATED
-#include <torch/csrc/inductor/aoti_torch/c/shim.h>
+#include <dlfcn.h>
 #include <torch/csrc/stable/accelerator.h>
-
-// Weak: a torch without CUDA has no such function, and loads this library all the same.
-extern "C" AOTITorchError aoti_torch_get_current_cuda_stream(int32_t, void**)
-    __attribute__((weak));
 #endif
 
 namespace pgvae {
@@ -20,15 +16,24 @@ struct OnDevice {
   explicit OnDevice(const Tensor&) {}
 };
 #else
+// torch's stream lookup, from the part of it that only a torch with CUDA has: linked to that, this
+// library would not load elsewhere.
+using StreamLookup = AOTITorchError(int32_t, void**);
+StreamLookup* stream_lookup() {
+  static void* const library = dlopen("libtorch_cuda.so", RTLD_NOLOAD | RTLD_LAZY);
+  static void* const function =
+      library ? dlsym(library, "aoti_torch_get_current_cuda_stream") : nullptr;
+  STD_TORCH_CHECK(function, "this torch has no CUDA");
+  return reinterpret_cast<StreamLookup*>(function);
+}
+
 // Makes the device of `x` current, and finds its stream.
 struct OnDevice {
   torch::stable::accelerator::DeviceGuard guard;
   void* stream = nullptr;
 
   explicit OnDevice(const Tensor& x) : guard(x.get_device_index()) {
-    STD_TORCH_CHECK(aoti_torch_get_current_cuda_stream, "this torch has no CUDA");
-    STABLE_TORCH_ERROR_CODE_CHECK(
-        aoti_torch_get_current_cuda_stream(x.get_device_index(), &stream));
+    STABLE_TORCH_ERROR_CODE_CHECK(stream_lookup()(x.get_device_index(), &stream));
   }
 };
 #endif
@@ -41,8 +46,20 @@ Activation activation(const Tensor& like, const Shape& s, const OnDevice& device
           type == ScalarType::Float ? Number::Float : Number::BFloat16, device.stream};
 }
 
-float* floats(const Tensor& x) { return static_cast<float*>(x.mutable_data_ptr()); }
-const float* const_floats(const Tensor& x) { return static_cast<const float*>(x.const_data_ptr()); }
+const float* const_floats(const Tensor& x) {
+  STD_TORCH_CHECK(x.scalar_type() == ScalarType::Float, "float32 or bfloat16 is needed");
+  return static_cast<const float*>(x.const_data_ptr());
+}
+// For ops that only move bytes: any number of two or four.
+Activation bytes(const Tensor& like, const Shape& s, const OnDevice& device) {
+  const ScalarType type = like.scalar_type();
+  const bool two = type == ScalarType::BFloat16 || type == ScalarType::Half;
+  STD_TORCH_CHECK(two || type == ScalarType::Float, "float32 or bfloat16 is needed");
+  return {s.n, s.c, s.h, s.w, s.channels_last, two ? Number::BFloat16 : Number::Float,
+          device.stream};
+}
+
+float* floats(const Tensor& x) { return const_cast<float*>(const_floats(x)); }
 
 Tensor partials(const Tensor& like, int64_t channels) {
   return empty_1d(like, kPartials * channels, ScalarType::Float);
@@ -165,7 +182,7 @@ Tensor interleave2_op(const Tensor& p0, const Tensor& p1, const Tensor& p2, cons
   Tensor whole = empty_as(first, {s.n, s.c, 2 * s.h, 2 * s.w, s.channels_last});
   const void* from[4];
   for (int k = 0; k < 4; ++k) from[k] = phases[k].const_data_ptr();
-  interleave2(activation(first, s, device), from, whole.mutable_data_ptr());
+  interleave2(bytes(first, s, device), from, whole.mutable_data_ptr());
   return whole;
 }
 
@@ -176,7 +193,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> deinterleave2_op(const Tensor& input)
   Tensor phases[4] = {empty_as(x, half), empty_as(x, half), empty_as(x, half), empty_as(x, half)};
   void* to[4];
   for (int k = 0; k < 4; ++k) to[k] = phases[k].mutable_data_ptr();
-  deinterleave2(activation(x, half, device), x.const_data_ptr(), to);
+  deinterleave2(bytes(x, half, device), x.const_data_ptr(), to);
   return {phases[0], phases[1], phases[2], phases[3]};
 }
 

@@ -20,7 +20,6 @@
 
 #define __global__
 #define __device__
-#define __host__
 #define __forceinline__ inline
 #define __restrict__
 #define __launch_bounds__(...)

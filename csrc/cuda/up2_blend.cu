@@ -55,22 +55,21 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-// One number of the small image a thread, and the four of the large one below it.
-template <class T>
+// One number of the small image a thread, and the four of the large one below it. Index: 32 bits
+// where they suffice, as division is dear in 64.
+template <class T, class Index>
 __global__ void __launch_bounds__(kThreads)
     backward(const T* __restrict__ g, T* __restrict__ g_old, T* __restrict__ g_new,
-             const float* __restrict__ alpha, Images images) {
+             const float* __restrict__ alpha, Index numbers, Index half, Index inner) {
   const float a = __ldg(alpha);
-  const int64_t length = images.w * images.inner, half = length / 2;
-  for (int64_t i = int64_t(blockIdx.x) * kThreads + threadIdx.x; i < images.numbers / 4;
-       i += int64_t(gridDim.x) * kThreads) {
-    const int64_t row = i / half, column = i % half;
-    const int64_t first = row * 2 * length + column / images.inner * 2 * images.inner +
-                          column % images.inner;
+  for (Index i = Index(blockIdx.x) * kThreads + threadIdx.x; i < numbers;
+       i += Index(gridDim.x) * kThreads) {
+    const Index row = i / half, column = i - row * half, pixel = column / inner;
+    const Index first = (row * 2 * half + pixel * inner) * 2 + (column - pixel * inner);
     float sum = 0;
 #pragma unroll
     for (int k = 0; k < 4; ++k) {
-      const int64_t at = first + k / 2 * length + k % 2 * images.inner;
+      const Index at = first + k / 2 * 2 * half + k % 2 * inner;
       const float value = load(g[at]);
       sum += value;
       store(g_new[at], a * value);
@@ -106,9 +105,17 @@ template <class T>
 void run_backward(const Activation& a, const Up2Blend& args) {
   const Images images = images_of(a);
   if (images.numbers == 0) return;
-  PGVAE_LAUNCH(backward<T>, dim3(blocks_for(images.numbers / 4, kThreads)), dim3(kThreads),
-               a.stream, static_cast<const T*>(args.images), static_cast<T*>(args.old_gradient),
-               static_cast<T*>(args.out), args.alpha, images);
+  const T* g = static_cast<const T*>(args.images);
+  T *g_old = static_cast<T*>(args.old_gradient), *g_new = static_cast<T*>(args.out);
+  const dim3 grid(blocks_for(images.numbers / 4, kThreads));
+  const int64_t half = images.w * images.inner / 2;
+  if (images.numbers < int64_t(1) << 31)
+    PGVAE_LAUNCH((backward<T, uint32_t>), grid, dim3(kThreads), a.stream, g, g_old, g_new,
+                 args.alpha, uint32_t(images.numbers / 4), uint32_t(half),
+                 uint32_t(images.inner));
+  else
+    PGVAE_LAUNCH((backward<T, int64_t>), grid, dim3(kThreads), a.stream, g, g_old, g_new,
+                 args.alpha, images.numbers / 4, half, images.inner);
   check_launch("up2_blend_backward");
 }
 

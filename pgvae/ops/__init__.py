@@ -1,12 +1,14 @@
 """Public fused operations, each with `impl="auto" | "native" | "reference"`.
 
 "auto" takes the fastest implementation for its inputs; "native" demands the compiled kernels and
-raises RuntimeError, saying why, where there are none; "reference" is the plain PyTorch truth of
+raises RuntimeError, saying why, where they are missing (the two convolutions use them where they
+help, and PyTorch's own convolution in narrow layers); "reference" is the plain PyTorch truth of
 `pgvae.ops.reference`. `using("reference")` sets what "auto" means for a block of code.
 """
 
 import contextlib
 import functools
+import inspect
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, get_args
 
@@ -43,19 +45,22 @@ def _public(
 ) -> Callable[..., Any]:
     """The op that runs `compiled`, else `plain` (by default `truth`), as `impl` asks."""
 
+    first = next(iter(inspect.signature(truth).parameters))
+
     @functools.wraps(truth)
-    def op(x: Tensor, *args: Any, impl: Impl = "auto", **kwargs: Any) -> Any:
+    def op(*args: Any, impl: Impl = "auto", **kwargs: Any) -> Any:
         _check(impl)
         impl = _preferred if impl == "auto" else impl
         if impl == "reference":
-            return truth(x, *args, **kwargs)
+            return truth(*args, **kwargs)
+        x = args[0] if args else kwargs[first]
         problem = native.why_not(x)
         if impl == "native" and problem:
             raise RuntimeError(f"{truth.__name__} has no native kernel here: {problem}")
         if not problem:
-            return compiled(x, *args, **kwargs)
+            return compiled(*args, **kwargs)
         # A loaded library would refuse the dtype also where only a part of `plain` calls it.
-        return (truth if plain is None or native.is_loaded(x) else plain)(x, *args, **kwargs)
+        return (truth if plain is None or native.is_loaded(x) else plain)(*args, **kwargs)
 
     return op
 
@@ -85,11 +90,11 @@ def status() -> dict[str, str]:
         "bias_act",
         "bias_act_pixel_norm",
         "bias_act_avg_pool2",
-        "conv3x3",
         "up2_conv3x3",
         "up2_blend",
         "moments",
         "moment_kl",
         "gaussian_kl_reparam",
     )
-    return dict.fromkeys(names, native.summary())
+    convolution = f"{native.summary('cpu')}, in wide layers; PyTorch's own on CUDA"
+    return dict.fromkeys(names, native.summary()) | {"conv3x3": convolution}

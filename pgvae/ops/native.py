@@ -23,6 +23,8 @@ def _load(device: str) -> str:
     version = tuple(int(part) for part in torch.__version__.split(".")[:2])
     if version < _LEAST_TORCH:
         return f"torch {torch.__version__} is older than 2.10"
+    if device == "cuda" and torch.version.cuda is None:
+        return f"torch {torch.__version__} has no CUDA"
     try:
         torch.ops.load_library(str(path))
     except OSError as error:
@@ -63,10 +65,11 @@ def on(device: torch.device) -> str:
     return f"reference ops ({problem})" if problem else "native ops"
 
 
-def summary() -> str:
-    """One phrase for both devices: "native on CPU; not on CUDA (nvcc not found)"."""
+def summary(*devices: str) -> str:
+    """A phrase for some devices, or all: "native on CPU; not on CUDA (nvcc not found)"."""
     parts = [
         f"not on {device.upper()} ({problem})" if problem else f"native on {device.upper()}"
         for device, problem in _PROBLEMS.items()
+        if device in (devices or _PROBLEMS)
     ]
     return "; ".join(parts)

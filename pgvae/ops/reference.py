@@ -20,17 +20,23 @@ def _per_channel(bias: Tensor, x: Tensor) -> Tensor:
     return bias.to(x.dtype).view(1, -1, 1, 1)
 
 
+def check_slope(slope: float) -> None:
+    """ValueError for a slope of LeakyReLU that hides the sign of what it scaled."""
+    if slope <= 0:
+        raise ValueError(f"the slope of LeakyReLU must be positive: got {slope}")
+
+
 def bias_act(x: Tensor, bias: Tensor, slope: float = 0.2) -> Tensor:
-    """LeakyReLU(x + bias): x [N, C, H, W], bias [C] -> [N, C, H, W]."""
+    """LeakyReLU(x + bias): x [N, C, H, W], bias [C] -> [N, C, H, W]; ValueError for slope <= 0."""
+    check_slope(slope)
     return F.leaky_relu(x + _per_channel(bias, x), slope)
 
 
 def check_pixel_norm(order: str, slope: float) -> None:
-    """ValueError for an unknown order, or for a slope that hides the sign of what it scaled."""
+    """ValueError for an unknown order, or as `check_slope`."""
     if order not in get_args(Order):
         raise ValueError(f"order is {order!r}: choose {' or '.join(get_args(Order))}")
-    if slope <= 0:
-        raise ValueError(f"the slope of LeakyReLU must be positive: got {slope}")
+    check_slope(slope)
 
 
 def bias_act_pixel_norm(
@@ -50,8 +56,18 @@ def bias_act_pixel_norm(
     return F.leaky_relu(x, slope) if order == "norm_act" else x
 
 
+def check_poolable(x: Tensor) -> None:
+    """ValueError for images without 2x2 pixels."""
+    if min(x.shape[2:]) < 2:
+        raise ValueError(f"a 2x2 mean needs 2x2 pixels: got {tuple(x.shape[2:])}")
+
+
 def bias_act_avg_pool2(x: Tensor, bias: Tensor, slope: float = 0.2) -> Tensor:
-    """2x2 mean of LeakyReLU(x + bias): [N, C, H, W] -> [N, C, H/2, W/2]."""
+    """2x2 mean of LeakyReLU(x + bias): [N, C, H, W] -> [N, C, H/2, W/2].
+
+    An odd last row or column is left out. ValueError for slope <= 0 or a side of one pixel.
+    """
+    check_poolable(x)
     return F.avg_pool2d(bias_act(x, bias, slope), 2)
 
 

@@ -84,7 +84,7 @@ BROKEN_OPS = {
     },
     "emulated": {
         "cuda/bias_act.cu": ("v[i] *= out[i] > 0 ? 1", "v[i] *= out[i] > 0 ? 2"),
-        "cuda/bias_act_pixel_norm.cu": ("y / slope) * mean", "y) * mean"),
+        "cuda/bias_act_pixel_norm.cu": ("y * inverse_slope) * mean", "y) * mean"),
         "cuda/bias_act_avg_pool2.cu": ("bits[i] >> k & 1", "bits[i] >> (3 - k) & 1"),
         "cuda/interleave2.cu": ("row % 2 * 2 + column % 2", "column % 2 * 2 + row % 2"),
         "cuda/up2_blend.cu": ("v[i] = old + a", "v[i] = old - a"),

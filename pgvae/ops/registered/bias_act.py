@@ -5,6 +5,7 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional as F
 
+from pgvae.ops import reference
 from pgvae.ops.registered.registry import (
     bias_like,
     empty_as,
@@ -50,4 +51,5 @@ _op = register(
 
 def bias_act(x: Tensor, bias: Tensor, slope: float = 0.2) -> Tensor:
     """As `pgvae.ops.reference.bias_act`."""
+    reference.check_slope(slope)
     return _op(x, bias_like(bias, x), slope)

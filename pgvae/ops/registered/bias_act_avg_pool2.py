@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pgvae.ops import reference
 from pgvae.ops.registered.registry import (
     bias_like,
     empty_as,
@@ -79,4 +80,6 @@ _op = register(
 
 def bias_act_avg_pool2(x: Tensor, bias: Tensor, slope: float = 0.2) -> Tensor:
     """As `pgvae.ops.reference.bias_act_avg_pool2`."""
+    reference.check_slope(slope)
+    reference.check_poolable(x)
     return _op(x, bias_like(bias, x), slope)[0]
