@@ -50,6 +50,8 @@ const float* const_floats(const Tensor& x) {
   STD_TORCH_CHECK(x.scalar_type() == ScalarType::Float, "float32 or bfloat16 is needed");
   return static_cast<const float*>(x.const_data_ptr());
 }
+float* floats(const Tensor& x) { return const_cast<float*>(const_floats(x)); }
+
 // For ops that only move bytes: any number of two or four.
 Activation bytes(const Tensor& like, const Shape& s, const OnDevice& device) {
   const ScalarType type = like.scalar_type();
@@ -58,8 +60,6 @@ Activation bytes(const Tensor& like, const Shape& s, const OnDevice& device) {
   return {s.n, s.c, s.h, s.w, s.channels_last, two ? Number::BFloat16 : Number::Float,
           device.stream};
 }
-
-float* floats(const Tensor& x) { return const_cast<float*>(const_floats(x)); }
 
 Tensor partials(const Tensor& like, int64_t channels) {
   return empty_1d(like, kPartials * channels, ScalarType::Float);
