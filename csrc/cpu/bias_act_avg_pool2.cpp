@@ -45,24 +45,48 @@ PGVAE_INLINE Wide<T> backward_at(T g, uint8_t signs, T* top, T* bottom, int64_t 
   return (g0 + g1) + (g2 + g3);
 }
 
+// One output row in channels_last; Channels: known to the compiler, or 0. Short loops want it.
+template <class T, int64_t Channels>
+PGVAE_INLINE void forward_row(const T* top, const T* bottom, const Wide<T>* bias, T* y,
+                              uint8_t* signs, int64_t pixels, int64_t count, Wide<T> slope) {
+  const int64_t channels = Channels ? Channels : count;
+  for (int64_t j = 0; j < pixels; ++j)
+#pragma omp simd
+    for (int64_t c = 0; c < channels; ++c)
+      forward_at(top + 2 * j * channels + c, bottom + 2 * j * channels + c, channels, bias[c],
+                 y[j * channels + c], signs[j * channels + c], slope);
+}
+
+template <class T, int64_t Channels>
+PGVAE_INLINE void backward_row(const T* g, const uint8_t* signs, T* top, T* bottom, Wide<T>* gb,
+                               int64_t pixels, int64_t count, Wide<T> slope) {
+  const int64_t channels = Channels ? Channels : count;
+  for (int64_t j = 0; j < pixels; ++j)
+#pragma omp simd
+    for (int64_t c = 0; c < channels; ++c)
+      gb[c] += backward_at(g[j * channels + c], signs[j * channels + c],
+                           top + 2 * j * channels + c, bottom + 2 * j * channels + c, channels,
+                           slope);
+}
+
 // Output rows [begin, end). The vector loop runs over channels, or over a row of one channel.
 template <class T, bool ChannelsLast>
 PGVAE_CLONES void forward(const T* x, const Wide<T>* bias, T* y, uint8_t* signs, int64_t begin,
                           int64_t end, Blocks blocks, int64_t channels, Wide<T> slope) {
   for (int64_t row = begin; row < end; ++row) {
-    const int64_t to = blocks.output(row), step = blocks.channels;
-    const T *top = x + blocks.top(row), *bottom = top + blocks.width * step;
-    if (ChannelsLast) {
-      for (int64_t j = 0; j < blocks.pixels; ++j, top += 2 * step, bottom += 2 * step)
-#pragma omp simd
-        for (int64_t c = 0; c < channels; ++c)
-          forward_at(top + c, bottom + c, channels, bias[c], y[to + j * channels + c],
-                     signs[to + j * channels + c], slope);
-    } else {
+    const int64_t to = blocks.output(row);
+    const T *top = x + blocks.top(row), *bottom = top + blocks.width * blocks.channels;
+    if (!ChannelsLast) {
       const Wide<T> b = bias[row / blocks.rows % channels];
 #pragma omp simd
       for (int64_t j = 0; j < blocks.pixels; ++j)
         forward_at(top + 2 * j, bottom + 2 * j, 1, b, y[to + j], signs[to + j], slope);
+    } else if (channels == 16) {
+      forward_row<T, 16>(top, bottom, bias, y + to, signs + to, blocks.pixels, 16, slope);
+    } else if (channels == 32) {
+      forward_row<T, 32>(top, bottom, bias, y + to, signs + to, blocks.pixels, 32, slope);
+    } else {
+      forward_row<T, 0>(top, bottom, bias, y + to, signs + to, blocks.pixels, channels, slope);
     }
   }
 }
@@ -71,20 +95,20 @@ template <class T, bool ChannelsLast>
 PGVAE_CLONES void backward(const T* g, const uint8_t* signs, T* gx, Wide<T>* gb, int64_t begin,
                            int64_t end, Blocks blocks, int64_t channels, Wide<T> slope) {
   for (int64_t row = begin; row < end; ++row) {
-    const int64_t from = blocks.output(row), step = blocks.channels;
-    T *top = gx + blocks.top(row), *bottom = top + blocks.width * step;
-    if (ChannelsLast) {
-      for (int64_t j = 0; j < blocks.pixels; ++j, top += 2 * step, bottom += 2 * step)
-#pragma omp simd
-        for (int64_t c = 0; c < channels; ++c)
-          gb[c] += backward_at(g[from + j * channels + c], signs[from + j * channels + c], top + c,
-                               bottom + c, channels, slope);
-    } else {
+    const int64_t from = blocks.output(row), pixels = blocks.pixels;
+    T *top = gx + blocks.top(row), *bottom = top + blocks.width * blocks.channels;
+    if (!ChannelsLast) {
       Wide<T> sum = 0;
 #pragma omp simd reduction(+ : sum)
-      for (int64_t j = 0; j < blocks.pixels; ++j)
+      for (int64_t j = 0; j < pixels; ++j)
         sum += backward_at(g[from + j], signs[from + j], top + 2 * j, bottom + 2 * j, 1, slope);
       gb[row / blocks.rows % channels] += sum;
+    } else if (channels == 16) {
+      backward_row<T, 16>(g + from, signs + from, top, bottom, gb, pixels, 16, slope);
+    } else if (channels == 32) {
+      backward_row<T, 32>(g + from, signs + from, top, bottom, gb, pixels, 32, slope);
+    } else {
+      backward_row<T, 0>(g + from, signs + from, top, bottom, gb, pixels, channels, slope);
     }
   }
 }

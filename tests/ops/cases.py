@@ -245,7 +245,7 @@ OPS = {
     "norm_act": Op(_pixel_norm("norm_act"), norm_act, _with_bias, _any_size),
     "act_norm": Op(_pixel_norm("act_norm"), act_norm, _with_bias, _any_size),
     "bias_act_avg_pool2": Op(registered.bias_act_avg_pool2, avg_pool2, _with_bias, IMAGE_SHAPES),
-    "up2_conv3x3": Op(phases.up2_conv3x3, up2_conv3x3, partial(images, kind="weight"), _any_size),
+    "up2_conv3x3": Op(phases.by_phases, up2_conv3x3, partial(images, kind="weight"), _any_size),
     "up2_blend": Op(registered.up2_blend, up2_blend, partial(images, kind="pair"), _any_size),
     "moment_kl": Op(registered.moment_kl, moment_kl, _z, [*LATENT_SHAPES, (7, 1)], True),
     "moment_kl_projected": Op(

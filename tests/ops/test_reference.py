@@ -9,6 +9,7 @@ from torch.autograd import gradcheck, gradgradcheck
 from torch.nn import functional as F
 
 from pgvae import ops
+from pgvae.ops import phases
 
 SLOPE, EPS = 0.2, 1e-8
 SHAPES = [(2, 3, 5, 7), (1, 6, 4, 4), (3, 1, 1, 3)]
@@ -460,3 +461,22 @@ def test_gaussian_kl_of_an_empty_batch_is_empty() -> None:
     z, kl = ops.gaussian_kl_reparam(empty, empty, empty)
     assert z.shape == (0, 3)
     assert kl.shape == (0,)
+
+
+@pytest.mark.parametrize("way", [phases.by_phases, phases.transposed], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_both_ways_of_up2_conv3x3_are_upsampling_and_then_a_convolution(way, shape) -> None:
+    x, weight = randn(*shape, seed=1), randn(5, shape[1], 3, 3, seed=2)
+    expected = conv3x3_by_taps(up2_by_index(x.numpy()), weight.numpy())
+    assert_equal(way(x, weight), expected)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert way(x.bfloat16(), weight.float()).dtype == torch.bfloat16
+
+
+def test_up2_conv3x3_takes_phases_for_many_weights_alone(monkeypatch) -> None:
+    taken = []
+    for name in ("by_phases", "transposed"):
+        monkeypatch.setattr(phases, name, lambda x, w, name=name: taken.append(name))
+    phases.up2_conv3x3(torch.zeros(1, 512, 4, 4), torch.zeros(256, 512, 3, 3))
+    phases.up2_conv3x3(torch.zeros(1, 256, 4, 4), torch.zeros(256, 256, 3, 3))
+    assert taken == ["by_phases", "transposed"]

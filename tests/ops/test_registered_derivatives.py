@@ -56,7 +56,7 @@ FUNCTIONS: dict[str, tuple[Callable[..., object], Callable[[str], list[Tensor]]]
     "act_norm with rstd": (raw_pixel_norm(False), with_bias),
     "bias_act_avg_pool2": (registered.bias_act_avg_pool2, with_bias),
     "up2_conv3x3": (
-        phases.up2_conv3x3,
+        phases.by_phases,
         lambda layout: [small((2, 3, 2, 3), layout, 1), 0.3 * small((2, 3, 3, 3), layout, 2)],
     ),
     "interleave2": (
