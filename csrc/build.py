@@ -173,8 +173,10 @@ def _cuda_library() -> list[str]:
         f"  command = $nvcc -ccbin $cxx -std=c++17 -O3 -Xcompiler -fPIC {_generate_code()} "
         "-MD -MF $out.d -c $in -o $out",
         "  depfile = $out.d",
-        "rule link_cuda",  # by nvcc, which knows where its static runtime is
-        "  command = $nvcc -ccbin $cxx -shared -cudart static $in "
+        # By nvcc, which knows where its static runtime is. A device link would be for calls between
+        # files, and writes its command line with all paths into the library.
+        "rule link_cuda",
+        "  command = $nvcc -ccbin $cxx -shared -nodlink -cudart static $in "
         "-Xlinker --no-as-needed $libtorch -o $out",
         *(f"build {made}: nvcc {kernel}" for kernel, made in zip(kernels, objects, strict=True)),
         f"build cuda/ops.o: cpp {CSRC / 'cuda' / 'ops.cpp'}",
