@@ -2,7 +2,8 @@
 # Everything that only a GPU can show: build, the cuda tests, compute-sanitizer, the ops, the step.
 # Each table is printed as it is ready, and all of them once more at the end; one log and a few
 # records go to $OUT (default: benchmarks/results/gpu). Needs nvcc, a CUDA build of torch, ninja and
-# pytest with xdist; nothing needs to be installed. Takes under eight minutes on an H100.
+# pytest with xdist; nothing needs to be installed. Limits of the steps add up to nine minutes. Not
+# run on a GPU yet.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
@@ -29,21 +30,21 @@ export PGVAE_CUDA=1 PGVAE_CUDA_ARCH=${PGVAE_CUDA_ARCH:-$capability}
 fast=(python3 -m pytest -q -p no:cacheprovider -W default)
 check=(compute-sanitizer --error-exitcode 9 --print-limit 5)
 few=(tests/ops/test_registered_memory.py -m cuda -k "two_runs and not up2_conv3x3")
-step build 100 "error|no native" python3 csrc/build.py
-step status 30 "native" python3 -c "import pgvae; print(pgvae.ops.status())"
-step tests 130 "^(FAILED|ERROR)|passed|failed" "${fast[@]}" tests -m "cuda and not slow" -n 8
+step build 90 "error|no native" python3 csrc/build.py
+step status 20 "native" python3 -c "import pgvae; print(pgvae.ops.status())"
+step tests 120 "^(FAILED|ERROR)|passed|failed" "${fast[@]}" tests -m "cuda and not slow" -n 8
 # Without torch's cache each tensor is an allocation of its own, and reading past it is seen.
 export PYTORCH_NO_CUDA_MEMORY_CACHING=1
-step memcheck 60 "ERROR SUMMARY|Error|passed|failed" "${check[@]}" --tool memcheck "${fast[@]}" "${few[@]}"
-step racecheck 60 "RACECHECK|Error|passed|failed" "${check[@]}" --tool racecheck "${fast[@]}" "${few[@]}"
+step memcheck 40 "ERROR SUMMARY|Error|passed|failed" "${check[@]}" --tool memcheck "${fast[@]}" "${few[@]}"
+step racecheck 40 "RACECHECK|Error|passed|failed" "${check[@]}" --tool racecheck "${fast[@]}" "${few[@]}"
 unset PYTORCH_NO_CUDA_MEMORY_CACHING
 for shape in "4 128" "64 32" "256 8" "1024 4"; do
     read -r resolution batch <<< "$shape"
-    step "step at $resolution px" 30 "iteration|ratio|auto:" python3 benchmarks/step.py --device cuda \
+    step "step at $resolution px" 20 "iteration|ratio|auto:" python3 benchmarks/step.py --device cuda \
         --precision bf16 --resolution "$resolution" --batch "$batch" --iterations 10 \
         --json "$OUT/step-$resolution.json"
 done
-step ops 170 "\|" python3 benchmarks/ops.py --device cuda --rounds 3 --json "$OUT/ops.json"
+step ops 140 "\|" python3 benchmarks/ops.py --device cuda --rounds 3 --json "$OUT/ops.json"
 
 echo; echo "##### all tables"; cat "$tables"
 if ((${#failed[@]})); then echo "FAILED: ${failed[*]}"; exit 1; fi

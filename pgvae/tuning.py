@@ -17,9 +17,9 @@ def is_on() -> bool:
 
 
 def shorten_spinning() -> bool:
-    """Let OpenMP's idle threads sleep after some 10 us; -> whether that was done.
+    """Let OpenMP's idle threads sleep early; -> whether that was done.
 
-    GNU's OpenMP lets them spin for a millisecond, which slows two runs on the same cores down
+    GNU's OpenMP lets them spin 300 times longer, which slows two runs on the same cores down
     several times; not spinning at all costs a run that is alone a third. Only before PyTorch is
     imported, and never against OMP_WAIT_POLICY or GOMP_SPINCOUNT.
     """

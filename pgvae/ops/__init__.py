@@ -44,7 +44,6 @@ def _public(
     plain: Callable[..., Any] | None = None,
 ) -> Callable[..., Any]:
     """The op that runs `compiled`, else `plain` (by default `truth`), as `impl` asks."""
-
     first = next(iter(inspect.signature(truth).parameters))
 
     @functools.wraps(truth)
