@@ -35,12 +35,13 @@ class Age(Objective):
         Phase("generator", trains=("generator",), repeats=2),
     )
     grows: ClassVar[bool] = False
+    min_batch: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         require_weight("lambda_x", self.lambda_x)
         require_weight("lambda_z", self.lambda_z)
 
-    def model_settings(self) -> dict[str, Any]:
+    def model_settings(self, attributes: int = 0) -> dict[str, Any]:
         return {"head": "sphere", "encoder_norm": "equalized"}
 
     def losses(self, phase: str, nets: Nets, batch: Batch, context: Context) -> dict[str, Tensor]:
@@ -58,13 +59,18 @@ class Age(Objective):
         error = terms.mean_abs_error(x, nets.generator(z_real, alpha))
         kl_real, kl_fake = terms.moment_kl(z_real), terms.moment_kl(z_fake)
         context.report(l1=error, kl_gap=kl_fake - kl_real)
-        weight = self.lambda_x * context.weight("lambda_x") * codes.shape[1]
-        return {"kl_real": kl_real, "kl_fake": -kl_fake, "rec_x": weight * error}
+        rec_x = self.lambda_x * codes.shape[1] * error
+        return {**self._game(kl_real, kl_fake, codes.shape[1], context), "rec_x": rec_x}
+
+    def _game(
+        self, kl_real: Tensor, kl_fake: Tensor, latent_dim: int, context: Context
+    ) -> dict[str, Tensor]:
+        """The encoder's side of the game, as named scalars."""
+        return {"kl_real": kl_real, "kl_fake": -kl_fake}
 
     def _generator_losses(self, nets: Nets, batch: Batch, context: Context) -> dict[str, Tensor]:
         z = draw_prior(nets, len(batch.images), context)
         z_fake = nets.encoder(nets.generator(z, context.alpha), context.alpha).mean
         distance = terms.cosine_distance(z, z_fake)
         context.report(cosine_distance=distance)
-        weight = self.lambda_z * context.weight("lambda_z")
-        return {"kl_fake": terms.moment_kl(z_fake), "rec_z": weight * distance}
+        return {"kl_fake": terms.moment_kl(z_fake), "rec_z": self.lambda_z * distance}

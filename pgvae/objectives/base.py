@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
+from pgvae import ops
 from pgvae.objectives import terms
 from pgvae.types import Batch, Nets
 
@@ -24,46 +25,72 @@ class Phase:
 class Context:
     """What an objective may use beside the networks and the batch.
 
-    alpha:   fade of the stage, for both networks.
-    weights: factors on the objective's own weights, by name; absent means 1.
-    rng:     source of all randomness, on the networks' device.
-    replay:  swaps some of a batch of fakes for earlier ones (the image pool).
+    alpha:    fade of the stage, for both networks.
+    rng:      source of all randomness, on the networks' device.
+    replay:   swaps some of a batch of fakes for earlier ones (the image pool).
+    progress: share of the run that is done, 0 to 1, pre-training left out.
     """
 
     alpha: float
-    weights: Mapping[str, float]
     rng: torch.Generator
-    replay: Callable[[Tensor], Tensor]
+    replay: Callable[[Tensor], Tensor] = lambda fakes: fakes
+    progress: float = 0.0
     reported: dict[str, Tensor] = field(default_factory=dict)
 
     def report(self, **values: Tensor) -> None:
         """Log scalars that are not part of the loss."""
         self.reported.update({name: value.detach() for name, value in values.items()})
 
-    def weight(self, name: str) -> float:
-        """The stage's factor on weight `name`."""
-        return self.weights.get(name, 1.0)
+
+@dataclass(frozen=True)
+class Preset:
+    """A paper's hyperparameters for one final resolution; the user's options go before them.
+
+    settings: of the objective.
+    model:    of `ModelConfig`: architecture, latent_dim, fmap_base.
+    """
+
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    model: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Objective:
-    """Base class; subclasses are frozen dataclasses of their weights.
+    """Base class; subclasses are frozen dataclasses of their settings.
 
-    name:     what `--objective` and the log call it.
-    phases:   the updates of one iteration, in order.
-    model:    `ModelConfig` settings it needs, such as the encoder's head.
-    pool:     whether fakes are replayed from the image pool.
-    grows:    whether it grows by default.
-    grown_weights: `Stage.weights` after growth.
+    name:         what `--objective` and the log call it.
+    phases:       the updates of one iteration, in order.
+    pretraining:  the one update of an iteration while it is pre-trained; None where it cannot be.
+    schedule:     the preset of `pgvae.schedule.PRESETS` that is its own.
+    pool:         whether fakes are replayed from the image pool.
+    grows:        whether it grows by default.
+    betas:        Adam's.
+    min_batch:    fewest images it is defined for.
+    needs_labels: whether it learns from labels.
     """
 
     name: ClassVar[str]
     phases: ClassVar[tuple[Phase, ...]]
+    pretraining: ClassVar[Phase | None] = None
+    schedule: ClassVar[str] = "pioneer"
     pool: ClassVar[bool] = False
     grows: ClassVar[bool] = True
     betas: ClassVar[tuple[float, float]] = (0.0, 0.99)
-    grown_weights: ClassVar[Mapping[str, float]] = {}
+    min_batch: ClassVar[int] = 1
+    needs_labels: ClassVar[bool] = False
 
-    def model_settings(self) -> dict[str, Any]:
+    @classmethod
+    def preset(cls, resolution: int) -> Preset:
+        """The paper's hyperparameters for a final resolution, or the nearest it gives."""
+        return Preset()
+
+    def stage_settings(self, resolution: int, *, faded: bool, grown: bool) -> Mapping[str, Any]:
+        """Settings that differ from its own while one resolution trains.
+
+        faded: after that stage's fade. grown: after the last stage's fade.
+        """
+        return {}
+
+    def model_settings(self, attributes: int = 0) -> dict[str, Any]:
         """What the networks must be for this objective, as `ModelConfig` settings."""
         raise NotImplementedError
 
@@ -72,7 +99,46 @@ class Objective:
         raise NotImplementedError
 
 
+class Encoded(NamedTuple):
+    """Posteriors of a batch: mean, log variance and a sample [N, d], and KL to the prior [N]."""
+
+    mu: Tensor
+    logvar: Tensor
+    z: Tensor
+    kl: Tensor
+
+    def detach(self) -> "Encoded":
+        """The same without a gradient."""
+        return Encoded(*(part.detach() for part in self))
+
+    def split(self) -> tuple["Encoded", "Encoded"]:
+        """The two halves of the batch."""
+        first, second = zip(*(part.chunk(2) for part in self), strict=True)
+        return Encoded(*first), Encoded(*second)
+
+
 def draw_prior(nets: Nets, count: int, context: Context) -> Tensor:
     """`count` latents [count, d] from the prior of the networks' head."""
     config = nets.generator.config
     return terms.sample_prior(config.head, count, config.latent_dim, context.rng)
+
+
+def draw_posterior(nets: Nets, images: Tensor, context: Context) -> Encoded:
+    """Encode images [N, C, R, R] to Gaussian posteriors and draw a latent from each."""
+    mu, logvar = nets.encoder(images, context.alpha)
+    noise = torch.randn(mu.shape, generator=context.rng, device=mu.device)
+    return Encoded(mu, logvar, *ops.gaussian_kl_reparam(mu, logvar, noise))
+
+
+def full_size(nets: Nets, images: Tensor) -> float:
+    """Pixels of the final resolution over those of `images`.
+
+    A sum over pixels times this keeps its weight against the latent terms as a network grows.
+    """
+    return (nets.generator.config.resolution / images.shape[-1]) ** 2
+
+
+def nearest_of(table: Mapping[int, Any], resolution: int) -> tuple[int, Any]:
+    """The entry of a paper's table whose resolution is nearest in octaves, the lower of two."""
+    key = min(table, key=lambda known: (abs(known.bit_length() - resolution.bit_length()), known))
+    return key, table[key]

@@ -9,12 +9,14 @@ from pgvae.objectives.age import Age
 
 @dataclass(frozen=True)
 class Pioneer(Age):
-    """AGE's losses under PIONEER's stabilisers; lambda_x is 1.5 times higher after growth."""
+    """AGE's losses under PIONEER's stabilisers; lambda_x is 15 after growth."""
 
     name: ClassVar[str] = "pioneer"
     pool: ClassVar[bool] = True
     grows: ClassVar[bool] = True
-    grown_weights: ClassVar[Mapping[str, float]] = {"lambda_x": 1.5}
 
-    def model_settings(self) -> dict[str, Any]:
+    def stage_settings(self, resolution: int, *, faded: bool, grown: bool) -> Mapping[str, Any]:
+        return {"lambda_x": 15.0} if grown else {}
+
+    def model_settings(self, attributes: int = 0) -> dict[str, Any]:
         return {"head": "sphere", "encoder_norm": "spectral"}

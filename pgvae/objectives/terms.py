@@ -1,8 +1,9 @@
-"""Terms that objectives share: priors, divergences, reconstruction errors.
+"""Terms that objectives share: priors, divergences, distances, reconstruction errors.
 
 Whether a term is a sum or a mean is part of its name or docstring: it decides its weight.
 """
 
+import math
 from typing import Literal
 
 import torch
@@ -13,6 +14,9 @@ from pgvae import ops
 from pgvae.config import Head
 
 Reconstruction = Literal["mse", "l1", "bce"]
+DistanceForm = Literal["marginal", "tempered", "cauchy_schwarz"]
+
+_LEAST_VARIANCE = 1e-4  # of a posterior, in the AS distance
 
 
 def sample_prior(head: Head, count: int, latent_dim: int, rng: torch.Generator) -> Tensor:
@@ -49,10 +53,10 @@ def cosine_distance(a: Tensor, b: Tensor) -> Tensor:
 
 
 def pixel_sum(kind: Reconstruction, x: Tensor, x_r: Tensor) -> Tensor:
-    """Reconstruction error summed over C, H, W and averaged over the batch: a scalar.
+    """Reconstruction error summed over C, H, W: [N, C, H, W] twice -> [N].
 
     mse: (x - x_r)^2. l1: |x - x_r|. bce: binary cross entropy of both taken to [0, 1], in nats;
-    x_r must then lie within [-1, 1], as a tanh output does. x, x_r: [N, C, H, W].
+    x_r must then lie within [-1, 1], as a tanh output does.
     """
     if kind == "mse":
         error = (x - x_r).square()
@@ -62,4 +66,111 @@ def pixel_sum(kind: Reconstruction, x: Tensor, x_r: Tensor) -> Tensor:
         target, guess = ((t.float() + 1) / 2 for t in (x, x_r))
         with torch.autocast(x.device.type, enabled=False):  # CUDA's refuses this loss
             error = F.binary_cross_entropy(guess, target.clamp(0, 1), reduction="none")
-    return error.sum(dim=(1, 2, 3)).mean()
+    return error.sum(dim=(1, 2, 3))
+
+
+def unit_pixel_sum(kind: Reconstruction, x: Tensor, x_r: Tensor) -> Tensor:
+    """`pixel_sum` of images taken from [-1, 1] to [0, 1]: [N, C, H, W] twice -> [N].
+
+    The scale on which IntroVAE's and Soft-IntroVAE's weights are stated: a quarter of the squared
+    error, half of the absolute one.
+    """
+    return {"mse": 0.25, "l1": 0.5, "bce": 1.0}[kind] * pixel_sum(kind, x, x_r)
+
+
+def known_bce(logits: Tensor, targets: Tensor) -> Tensor:
+    """Binary cross entropy over the targets that are known (not NaN): [N, K] twice -> scalar.
+
+    Their mean, in nats; 0 where none is known.
+    """
+    known = targets.isfinite()
+    wide = torch.promote_types(logits.dtype, torch.float32)
+    errors = F.binary_cross_entropy_with_logits(
+        logits.to(wide), targets.nan_to_num().to(wide), reduction="none"
+    )
+    return (errors * known).sum() / known.sum().clamp(min=1)
+
+
+def known_accuracy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Share of the known targets (not NaN) that the logit's sign agrees with: [N, K] -> scalar."""
+    known = targets.isfinite()
+    right = ((logits > 0) == (targets > 0.5)) & known
+    return right.sum() / known.sum().clamp(min=1)
+
+
+def as_distance(
+    mu_r: Tensor,
+    logvar_r: Tensor,
+    mu_g: Tensor,
+    logvar_g: Tensor,
+    form: DistanceForm = "marginal",
+    *,
+    unbiased: bool = True,
+) -> Tensor:
+    """Adversarial similarity distance of two sets of Gaussian posteriors (AS-IntroVAE, eq. 7-8).
+
+    [N, d], [N, d], [M, d], [M, d] -> scalar: E k(r, r') + E k(g, g') - 2 E k(r, g), where k(i, j)
+    is the integral of the product of both densities, N(mu_i - mu_j; 0, v) with v = s_i^2 + s_j^2.
+    Over d dimensions that product underflows, so:
+
+    marginal:       the mean over dimensions of exp(-(mu_i - mu_j)^2 / 2v) / sqrt(v), one
+                    dimension's kernel without its constant.
+    tempered:       k^(1/d), the geometric mean over dimensions.
+    cauchy_schwarz: log E k(r, r') + log E k(g, g') - 2 log E k(r, g), over d, in logarithms.
+
+    unbiased: leave pairs of an image with itself out (a U-statistic), so that two sets from one
+    distribution have distance 0 on average, whatever N; else 0 for the same set twice, and >= 0.
+    Variances below 1e-4 count as 1e-4: a kernel grows without bound as they vanish, and an encoder
+    that drives the distance up would follow. Computed in float32 or better; needs memory for
+    N M d numbers. ValueError for fewer than two images on a side.
+    """
+    if min(len(mu_r), len(mu_g)) < 2:
+        raise ValueError(
+            f"the AS distance needs two or more images on each side: got {len(mu_r)}, {len(mu_g)}"
+        )
+    real, fake = (_gaussians(*side) for side in ((mu_r, logvar_r), (mu_g, logvar_g)))
+    pairs = ((real, real), (fake, fake), (real, fake))
+    if form == "cauchy_schwarz":
+        within_r, within_g, across = (
+            _log_mean(_log_kernel(a, b).sum(dim=2), unbiased and a is b) for a, b in pairs
+        )
+        return (within_r + within_g - 2 * across) / mu_r.shape[1]
+    within_r, within_g, across = (
+        _pair_mean(_kernel(a, b, form), unbiased and a is b) for a, b in pairs
+    )
+    return within_r + within_g - 2 * across
+
+
+_Gaussians = tuple[Tensor, Tensor]  # means and variances, [N, d] each
+
+
+def _gaussians(mu: Tensor, logvar: Tensor) -> _Gaussians:
+    wide = torch.promote_types(mu.dtype, torch.float32)
+    return mu.to(wide), logvar.to(wide).exp().clamp(min=_LEAST_VARIANCE)
+
+
+def _log_kernel(a: _Gaussians, b: _Gaussians) -> Tensor:
+    """-((mu_i - mu_j)^2 / v + log v) / 2 by dimension: [N, M, d]; log 2 pi is left out."""
+    variance = a[1][:, None] + b[1][None]
+    return -0.5 * ((a[0][:, None] - b[0][None]).square() / variance + variance.log())
+
+
+def _kernel(a: _Gaussians, b: _Gaussians, form: DistanceForm) -> Tensor:
+    logs = _log_kernel(a, b)
+    return logs.exp().mean(dim=2) if form == "marginal" else logs.mean(dim=2).exp()
+
+
+def _pair_mean(kernel: Tensor, off_diagonal: bool) -> Tensor:
+    """Mean over pairs [N, M], without the diagonal if asked."""
+    if not off_diagonal:
+        return kernel.mean()
+    n = len(kernel)
+    return (kernel.sum() - kernel.diagonal().sum()) / (n * (n - 1))
+
+
+def _log_mean(logs: Tensor, off_diagonal: bool) -> Tensor:
+    """log of the mean of exp over pairs [N, M], without the diagonal if asked."""
+    if off_diagonal:
+        n = len(logs)
+        logs = logs[~torch.eye(n, dtype=torch.bool, device=logs.device)]
+    return logs.flatten().logsumexp(dim=0) - math.log(logs.numel())

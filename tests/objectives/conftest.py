@@ -1,10 +1,10 @@
 """What the tests of objectives share: small networks, and a look at what passes between them."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import pytest
 import torch
+from float64_world import World, make_world
 from torch import Tensor
 
 from pgvae.config import ModelConfig
@@ -25,6 +25,7 @@ class Game:
     encoded: list[Tensor] = field(default_factory=list)
     alphas: list[float] = field(default_factory=list)
     replayed: list[Tensor] = field(default_factory=list)
+    reported: dict[str, Tensor] = field(default_factory=dict)
 
     def losses(
         self,
@@ -32,7 +33,7 @@ class Game:
         phase: str,
         *,
         alpha: float = 1.0,
-        weights: Mapping[str, float] | None = None,
+        progress: float = 0.0,
         seed: int = 0,
         replay=lambda fakes: fakes,
     ) -> dict[str, Tensor]:
@@ -43,7 +44,8 @@ class Game:
         for record in (self.decoded, self.encoded, self.alphas, self.replayed):
             record.clear()
         rng = torch.Generator().manual_seed(seed)
-        context = Context(alpha=alpha, weights=weights or {}, rng=rng, replay=recorded_replay)
+        context = Context(alpha=alpha, rng=rng, replay=recorded_replay, progress=progress)
+        self.reported = context.reported
         return objective.losses(phase, self.nets, self.batch, context)
 
     def record(self) -> "Game":
@@ -76,16 +78,44 @@ class Game:
 
 @pytest.fixture
 def game():
-    """Build a `Game` for an objective: game(objective, count=8, resolution=8, ...)."""
+    """Build a `Game` for an objective: game(objective, count=8, resolution=8, labels=...)."""
 
     def build(
-        objective: Objective, count: int = 8, resolution: int = 8, fading: bool = False, **settings
+        objective: Objective,
+        count: int = 8,
+        resolution: int = 8,
+        fading: bool = False,
+        labels: Tensor | None = None,
+        **settings,
     ) -> Game:
-        shape = {"resolution": 16, "latent_dim": LATENT_DIM, "fmap_base": 32, "fmap_max": 12}
-        config = ModelConfig(**{**shape, **objective.model_settings(), **settings})
-        nets = build_nets(config, resolution, fading=fading, seed=1)
         rng = torch.Generator().manual_seed(2)
         images = torch.rand(count, 3, resolution, resolution, generator=rng) * 2 - 1
-        return Game(nets, Batch(images)).record()
+        if labels is None:
+            labels = torch.randint(0, 2, (count, 2), generator=rng).float()
+        shape = {"resolution": 16, "latent_dim": LATENT_DIM, "fmap_base": 32, "fmap_max": 12}
+        wanted = objective.model_settings(labels.shape[1])
+        nets = build_nets(
+            ModelConfig(**{**shape, **wanted, **settings}), resolution, fading=fading, seed=1
+        )
+        return Game(nets, Batch(images, labels)).record()
 
     return build
+
+
+@pytest.fixture
+def world():
+    """Build a float64 `World` for an objective: world(objective, count=5, resolution=8, ...)."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+
+    def build(
+        objective: Objective,
+        count: int = 5,
+        resolution: int = 8,
+        labels: Tensor | None = None,
+        seed: int = 3,
+    ) -> World:
+        return make_world(objective, count=count, resolution=resolution, labels=labels, seed=seed)
+
+    yield build
+    torch.set_default_dtype(before)

@@ -208,7 +208,7 @@ def test_age_neither_grows_nor_replays_nor_normalises_spectrally() -> None:
     age = OBJECTIVES["age"]()
     assert not age.grows
     assert not age.pool
-    assert age.grown_weights == {}
+    assert age.stage_settings(64, faded=True, grown=True) == {}
     assert age.model_settings()["encoder_norm"] != "spectral"
     assert age.model_settings()["head"] == "sphere"
 

@@ -76,6 +76,47 @@ def test_gaussian_kl_is_zero_at_the_prior() -> None:
     assert terms.gaussian_kl(torch.zeros(2, 3), torch.zeros(2, 3)).tolist() == [0.0, 0.0]
 
 
+def test_gaussian_kl_is_the_expected_difference_of_log_densities() -> None:
+    """By Monte Carlo: E_q[log q(z) - log p(z)], within five standard errors."""
+    mu, logvar = randn(1, 3, seed=1), randn(1, 3, seed=2)
+    std = (logvar / 2).exp()
+    z = mu + std * randn(200_000, 3, seed=3)
+    normal = torch.distributions.Normal
+    differences = (normal(mu, std).log_prob(z) - normal(0.0, 1.0).log_prob(z)).sum(1)
+    error = differences.std().item() / math.sqrt(len(z))
+    kl = terms.gaussian_kl(mu, logvar).item()
+    assert 5 * error < 0.05 * kl
+    assert kl == pytest.approx(differences.mean().item(), abs=5 * error)
+
+
+def slopes(function, x: torch.Tensor) -> torch.Tensor:
+    """The gradient of a scalar function by central differences."""
+    result = torch.zeros_like(x)
+    for index in np.ndindex(*x.shape):
+        step = torch.zeros_like(x)
+        step[index] = 1e-5
+        result[index] = (function(x + step) - function(x - step)) / 2e-5
+    return result
+
+
+def test_the_gradient_of_gaussian_kl_is_that_of_finite_differences() -> None:
+    mu, logvar = randn(3, 4, seed=1).requires_grad_(), randn(3, 4, seed=2).requires_grad_()
+    weights = randn(3, seed=3)  # of samples that count differently
+    (weights * terms.gaussian_kl(mu, logvar)).sum().backward()
+    of_mu, of_logvar = mu.detach(), logvar.detach()
+    expected = slopes(lambda m: (weights * terms.gaussian_kl(m, of_logvar)).sum(), of_mu)
+    torch.testing.assert_close(mu.grad, expected, rtol=1e-6, atol=1e-8)
+    expected = slopes(lambda v: (weights * terms.gaussian_kl(of_mu, v)).sum(), of_logvar)
+    torch.testing.assert_close(logvar.grad, expected, rtol=1e-6, atol=1e-8)
+
+
+def test_the_gradient_of_moment_kl_is_that_of_finite_differences() -> None:
+    z = randn(4, 3, seed=1).requires_grad_()
+    terms.moment_kl(z).backward()
+    expected = slopes(terms.moment_kl, z.detach())
+    torch.testing.assert_close(z.grad, expected, rtol=1e-6, atol=1e-8)
+
+
 def test_moment_kl_sums_the_divergence_of_each_dimension() -> None:
     z = randn(7, 5, seed=1)
     mean, var = z.mean(0), z.var(0, correction=0)
@@ -133,18 +174,94 @@ def pixels(kind: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("kind", ["mse", "l1", "bce"])
-def test_pixel_sum_is_a_sum_over_pixels_and_a_mean_over_the_batch(kind: str) -> None:
+def test_pixel_sum_is_a_sum_over_the_pixels_of_each_image(kind: str) -> None:
     x, y = (torch.tanh(randn(3, 2, 4, 5, seed=seed)).float() for seed in (1, 2))
-    expected = pixels(kind, x.double().numpy(), y.double().numpy()).sum() / 3
-    assert terms.pixel_sum(kind, x, y).item() == pytest.approx(expected, rel=2e-6)
+    expected = pixels(kind, x.double().numpy(), y.double().numpy()).sum(axis=(1, 2, 3))
+    actual = terms.pixel_sum(kind, x, y)
+    assert actual.shape == (3,)
+    np.testing.assert_allclose(actual.numpy(), expected, rtol=2e-6)
+
+
+@pytest.mark.parametrize(("kind", "factor"), [("mse", 1 / 4), ("l1", 1 / 2), ("bce", 1.0)])
+def test_unit_pixel_sum_is_of_images_taken_to_0_and_1(kind: str, factor: float) -> None:
+    """bce is of such images already."""
+    x, y = (torch.tanh(randn(3, 2, 4, 5, seed=seed)).float() for seed in (1, 2))
+    p, q = ((image.double().numpy() + 1) / 2 for image in (x, y))
+    values = {
+        "mse": (p - q) ** 2,
+        "l1": np.abs(p - q),
+        "bce": -p * np.log(q) - (1 - p) * np.log(1 - q),
+    }[kind]
+    actual = terms.unit_pixel_sum(kind, x, y)
+    assert actual.shape == (3,)
+    np.testing.assert_allclose(actual.numpy(), values.sum(axis=(1, 2, 3)), rtol=2e-6)
+    torch.testing.assert_close(actual, factor * terms.pixel_sum(kind, x, y))
 
 
 def test_cross_entropy_of_saturated_pixels_is_finite() -> None:
     """A tanh output reaches -1 and 1 exactly in float32."""
     x = torch.tensor([-1.0, 1.0, -1.0, 1.0]).view(1, 1, 2, 2)
     x_r = torch.tensor([-1.0, 1.0, 1.0, -1.0]).view(1, 1, 2, 2).requires_grad_()
-    loss = terms.pixel_sum("bce", x, x_r)
+    (loss,) = terms.pixel_sum("bce", x, x_r)
     loss.backward()
     assert loss.isfinite()
     assert loss > 1
     assert x_r.grad.isfinite().all()
+
+
+# --- labels, of which some are not known
+
+LOGITS = [[0.3, -2.0, 4.0], [-1.0, 0.7, 0.2]]
+TARGETS = [[1.0, math.nan, 0.0], [math.nan, 1.0, 0.0]]
+
+
+def known_bce_of(logits, targets) -> float:
+    """-log of the probability of every known target, on average."""
+    known = [
+        (s, y) for s, y in zip(np.ravel(logits), np.ravel(targets), strict=True) if not np.isnan(y)
+    ]
+    probabilities = [1 / (1 + math.exp(-s if y == 1 else s)) for s, y in known]
+    return float(-np.mean(np.log(probabilities)))
+
+
+def test_known_bce_is_a_mean_over_the_labels_that_are_known() -> None:
+    actual = terms.known_bce(torch.tensor(LOGITS), torch.tensor(TARGETS))
+    assert actual.shape == ()
+    assert actual.item() == pytest.approx(known_bce_of(LOGITS, TARGETS), rel=1e-6)
+    targets = torch.tensor(TARGETS).nan_to_num(1.0)
+    expected = F.binary_cross_entropy_with_logits(torch.tensor(LOGITS), targets)
+    torch.testing.assert_close(terms.known_bce(torch.tensor(LOGITS), targets), expected)
+
+
+def test_an_unknown_label_has_no_gradient() -> None:
+    logits = torch.tensor(LOGITS, requires_grad=True)
+    terms.known_bce(logits, torch.tensor(TARGETS)).backward()
+    targets = np.array(TARGETS)
+    expected = (1 / (1 + np.exp(-np.array(LOGITS))) - np.nan_to_num(targets)) / 4
+    expected[np.isnan(targets)] = 0
+    np.testing.assert_allclose(logits.grad.numpy(), expected, rtol=1e-5)
+
+
+def test_without_a_known_label_the_loss_and_its_gradient_are_zero() -> None:
+    logits = torch.tensor(LOGITS, requires_grad=True)
+    loss = terms.known_bce(logits, torch.full((2, 3), math.nan))
+    assert loss.item() == 0.0
+    (loss + 0 * logits.sum()).backward()
+    assert not logits.grad.any()
+
+
+def test_known_bce_of_confident_logits_is_finite() -> None:
+    logits = torch.tensor([[200.0, -200.0]], requires_grad=True)
+    loss = terms.known_bce(logits, torch.tensor([[0.0, 1.0]]))
+    loss.backward()
+    assert loss.item() == pytest.approx(200.0)
+    assert logits.grad.tolist() == [[0.5, -0.5]]
+
+
+def test_known_accuracy_is_the_share_of_known_labels_on_the_right_side_of_0() -> None:
+    """Of 0.3 for 1, 4.0 for 0, 0.7 for 1 and 0.2 for 0, two are right."""
+    accuracy = terms.known_accuracy(torch.tensor(LOGITS), torch.tensor(TARGETS))
+    assert accuracy.item() == 0.5
+    right = torch.where(torch.tensor(TARGETS) == 1, 2.0, -2.0)
+    assert terms.known_accuracy(right, torch.tensor(TARGETS)).item() == 1.0
+    assert terms.known_accuracy(-right, torch.tensor(TARGETS)).item() == 0.0

@@ -116,13 +116,18 @@ def test_without_weight_the_kl_has_no_gradient(game) -> None:
     assert g.losses(objective, "both").get("kl", torch.zeros(())).item() == 0.0
 
 
-def test_the_stage_scales_beta(game) -> None:
-    objective = Vae(beta_kl=2.0)
-    g = game(objective)
-    one = g.losses(objective, "both")
-    half = g.losses(objective, "both", weights={"beta_kl": 0.5})
+def test_beta_scales_the_kl_alone(game) -> None:
+    g = game(Vae())
+    one, half = (g.losses(Vae(beta_kl=beta), "both") for beta in (2.0, 1.0))
     assert half["kl"].item() == pytest.approx(0.5 * one["kl"].item(), rel=1e-6)
     assert half["rec"].item() == one["rec"].item()
+
+
+def test_the_kl_is_reported_without_its_weight(game) -> None:
+    objective = Vae(beta_kl=0.25)
+    g = game(objective)
+    *_, kl, _ = losses_and_expected(g, objective)
+    assert g.reported["kl_real"].item() == pytest.approx(kl, rel=1e-4)
 
 
 def test_the_encoder_has_a_gaussian_head_and_bce_a_tanh_output() -> None:

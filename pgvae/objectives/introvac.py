@@ -1,0 +1,92 @@
+"""IntroVAC (Maggipinto et al., 2020), eq. 3-7 and algorithm 1."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pgvae.config import require_weight
+from pgvae.objectives import terms
+from pgvae.objectives.base import Context, Phase, draw_posterior, draw_prior
+from pgvae.objectives.vac import Vac
+from pgvae.types import Batch, Nets
+
+
+@dataclass(frozen=True)
+class IntroVac(Vac):
+    """VAC whose classifier has one logit more, "fake", for a game over the images it makes.
+
+    encoder and C: b_ae |x - x_r| + b_cl BCE(C(z_r), [y, 0]) + b_reg KL / d
+                   + b_ec (BCE(fake(E(sg x_r)), 1) + BCE(fake(E(sg x_f)), 1))
+    generator:     b_ae |x - x_r| + b_g (BCE(C(E(x_r)), [y, 0]) + BCE(fake(E(x_f)), 0))
+
+    E(x_r) and E(x_f) stand for the posterior's mean. The generator's x_r is decoded from latents
+    that carry no gradient, drawn from the encoder as it then is.
+
+    b_ec, b_g: weights of the game in the encoder and in the generator.
+    """
+
+    b_ec: float = 0.01
+    b_g: float = 5.0
+
+    name: ClassVar[str] = "introvac"
+    phases: ClassVar[tuple[Phase, ...]] = (
+        Phase("encoder", trains=("encoder",)),
+        Phase("generator", trains=("generator",)),
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("b_ec", "b_g"):
+            require_weight(name, getattr(self, name))
+
+    def model_settings(self, attributes: int = 0) -> dict[str, Any]:
+        return super().model_settings(attributes + 1)
+
+    def losses(self, phase: str, nets: Nets, batch: Batch, context: Context) -> dict[str, Tensor]:
+        if phase == "encoder":
+            return self._encoder_losses(nets, batch, context)
+        return self._generator_losses(nets, batch, context)
+
+    def _encoder_losses(self, nets: Nets, batch: Batch, context: Context) -> dict[str, Tensor]:
+        x = batch.images
+        real = draw_posterior(nets, x, context)
+        x_r = nets.generator(real.z, context.alpha)
+        with torch.no_grad():
+            x_f = nets.generator(draw_prior(nets, len(x), context), context.alpha)
+        fake = self._fake_logits(nets, torch.cat([x_r.detach(), x_f]), context)
+        context.report(fakes_found=(fake > 0).float().mean())
+        return {
+            "rec": self._rec(x, x_r, context),
+            "class": self.b_cl * self._classification(nets, real, batch.labels, context),
+            "kl": self._kl(real, context),
+            # Twice the mean over both halves is the sum of their means.
+            "fake": 2 * self.b_ec * _bce(fake, 1.0),
+        }
+
+    def _generator_losses(self, nets: Nets, batch: Batch, context: Context) -> dict[str, Tensor]:
+        x = batch.images
+        with torch.no_grad():
+            z = draw_posterior(nets, x, context).z
+        latents = torch.cat([z, draw_prior(nets, len(x), context)])
+        x_r, x_f = nets.generator(latents, context.alpha).chunk(2)
+        means = nets.encoder(torch.cat([x_r, x_f]), context.alpha).mean
+        of_r, of_f = nets.encoder.classify(means).chunk(2)
+        return {
+            "rec": self._rec(x, x_r, context),
+            "class_rec": self.b_g * terms.known_bce(of_r, self._targets(batch.labels)),
+            "fake": self.b_g * _bce(of_f[:, -1], 0.0),
+        }
+
+    def _fake_logits(self, nets: Nets, images: Tensor, context: Context) -> Tensor:
+        return nets.encoder.classify(nets.encoder(images, context.alpha).mean)[:, -1]
+
+    def _targets(self, labels: Tensor) -> Tensor:
+        return F.pad(labels, (0, 1))  # the last logit says fake: 0
+
+
+def _bce(logits: Tensor, target: float) -> Tensor:
+    """Mean binary cross entropy against one target for all."""
+    return terms.known_bce(logits, torch.full_like(logits, target))

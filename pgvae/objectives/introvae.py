@@ -1,0 +1,146 @@
+"""IntroVAE (Huang et al., 2018), eq. 11 and 12 and algorithm 1."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from pgvae.config import require_choice, require_weight
+from pgvae.objectives import terms
+from pgvae.objectives.base import (
+    Context,
+    Encoded,
+    Objective,
+    Phase,
+    Preset,
+    draw_posterior,
+    draw_prior,
+    full_size,
+    nearest_of,
+)
+from pgvae.types import Batch, Nets
+
+Hinge = Literal["sample", "batch"]
+
+# Final resolution: margin, alpha, beta, latent_dim (section 4.1 and appendix D).
+_PAPER = {
+    128: (110.0, 0.25, 0.5, 256),
+    256: (120.0, 0.25, 0.05, 512),
+    1024: (90.0, 0.25, 0.0025, 512),
+}
+
+
+@dataclass(frozen=True)
+class IntroVae(Objective):
+    """Encoder and generator play over the KL of reconstructed and generated images.
+
+    encoder:   KL(E(x)) + alpha sum_{s in r, f} [margin - KL(E(sg x_s))]_+ + beta rec  (eq. 11)
+    generator: alpha sum_{s in r, f} KL(E(x_s)) + beta rec                             (eq. 12)
+
+    KL: nats, summed over dimensions. rec: squared error of images in [0, 1], summed over the
+    pixels of the final resolution (the published code's; the paper halves it). Both are means
+    over the batch. x_r = G(z), z drawn from E(x); the generator's phase draws it again, from the
+    encoder as it then is, with no gradient to it.
+
+    margin: KL in nats up to which the encoder drives images that are not real from the prior.
+    alpha:  weight of the game; 0 is a VAE.
+    beta:   weight of rec.
+    hinge:  [.]_+ of each image's KL ("sample", the paper) or of the batch's mean ("batch", the
+            published code).
+    """
+
+    margin: float = 110.0
+    alpha: float = 0.25
+    beta: float = 0.5
+    hinge: Hinge = "sample"
+
+    name: ClassVar[str] = "introvae"
+    phases: ClassVar[tuple[Phase, ...]] = (
+        Phase("encoder", trains=("encoder",)),
+        Phase("generator", trains=("generator",)),
+    )
+    pretraining: ClassVar[Phase] = Phase("pretrain", trains=("encoder", "generator"))
+    schedule: ClassVar[str] = "introvae"
+    grows: ClassVar[bool] = False
+    betas: ClassVar[tuple[float, float]] = (0.9, 0.999)
+
+    def __post_init__(self) -> None:
+        for name in ("margin", "alpha", "beta"):
+            require_weight(name, getattr(self, name))
+        require_choice("hinge", self.hinge, get_args(Hinge))
+
+    @classmethod
+    def preset(cls, resolution: int) -> Preset:
+        """The paper's; beta is scaled to the pixels of a resolution that it does not give."""
+        known, (margin, alpha, beta, latent_dim) = nearest_of(_PAPER, resolution)
+        beta *= (known / resolution) ** 2
+        return Preset(
+            {"margin": margin, "alpha": alpha, "beta": beta}, residual(latent_dim, resolution)
+        )
+
+    def model_settings(self, attributes: int = 0) -> dict[str, Any]:
+        return {"head": "gaussian", "encoder_norm": "none", "generator_norm": "none"}
+
+    def losses(self, phase: str, nets: Nets, batch: Batch, context: Context) -> dict[str, Tensor]:
+        losses = {
+            "pretrain": self._pretraining_losses,
+            "encoder": self._encoder_losses,
+            "generator": self._generator_losses,
+        }
+        return losses[phase](nets, batch.images, context)
+
+    def _rec(self, nets: Nets, x: Tensor, x_r: Tensor, context: Context) -> Tensor:
+        context.report(l1=terms.mean_abs_error(x, x_r))
+        return self.beta * full_size(nets, x) * terms.unit_pixel_sum("mse", x, x_r).mean()
+
+    def _pretraining_losses(self, nets: Nets, x: Tensor, context: Context) -> dict[str, Tensor]:
+        real = draw_posterior(nets, x, context)
+        x_r = nets.generator(real.z, context.alpha)
+        context.report(kl_real=real.kl.mean())
+        return {"rec": self._rec(nets, x, x_r, context), "kl": real.kl.mean()}
+
+    def _encoder_losses(self, nets: Nets, x: Tensor, context: Context) -> dict[str, Tensor]:
+        real = draw_posterior(nets, x, context)
+        x_r = nets.generator(real.z, context.alpha)
+        with torch.no_grad():
+            x_f = nets.generator(draw_prior(nets, len(x), context), context.alpha)
+        both = draw_posterior(nets, torch.cat([x_r.detach(), x_f]), context)
+        reconstructed, fake = both.split()
+        report_kl(context, real, reconstructed, fake)
+        context.report(saturated=(both.kl >= self.margin).float().mean())
+        return {
+            "rec": self._rec(nets, x, x_r, context),
+            "kl": real.kl.mean(),
+            "hinge_rec": self.alpha * self._below_margin(reconstructed.kl),
+            "hinge_fake": self.alpha * self._below_margin(fake.kl),
+        }
+
+    def _below_margin(self, kl: Tensor) -> Tensor:
+        kl = kl.mean() if self.hinge == "batch" else kl
+        return (self.margin - kl).clamp(min=0).mean()
+
+    def _generator_losses(self, nets: Nets, x: Tensor, context: Context) -> dict[str, Tensor]:
+        with torch.no_grad():
+            z = draw_posterior(nets, x, context).z
+        latents = torch.cat([z, draw_prior(nets, len(x), context)])
+        x_r, x_f = nets.generator(latents, context.alpha).chunk(2)
+        reconstructed, fake = draw_posterior(nets, torch.cat([x_r, x_f]), context).split()
+        return {
+            "rec": self._rec(nets, x, x_r, context),
+            "kl_rec": self.alpha * reconstructed.kl.mean(),
+            "kl_fake": self.alpha * fake.kl.mean(),
+        }
+
+
+def residual(latent_dim: int, resolution: int) -> dict[str, Any]:
+    """Table 3's networks: 32 feature maps at the final resolution (16 at 1024 px), 512 at most."""
+    return {"arch": "residual", "latent_dim": latent_dim, "fmap_base": min(16 * resolution, 8192)}
+
+
+def report_kl(context: Context, real: Encoded, reconstructed: Encoded, fake: Encoded) -> None:
+    """Log the KL of real, reconstructed and generated images, and how far fakes are above reals."""
+    kl_real, kl_fake = real.kl.mean(), fake.kl.mean()
+    context.report(
+        kl_real=kl_real, kl_rec=reconstructed.kl.mean(), kl_fake=kl_fake, kl_gap=kl_fake - kl_real
+    )

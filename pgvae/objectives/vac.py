@@ -1,0 +1,84 @@
+"""VAC, the variational classifier of IntroVAC's paper (Maggipinto et al., 2020), eq. 4 and 5."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from pgvae.config import require_weight
+from pgvae.objectives import terms
+from pgvae.objectives.base import Context, Encoded, Objective, Phase, Preset, draw_posterior
+from pgvae.objectives.introvae import residual
+from pgvae.types import Batch, Nets
+
+
+@dataclass(frozen=True)
+class Vac(Objective):
+    """A VAE with a linear classifier C of the attributes on its latents; one joint phase.
+
+    b_ae |x - x_r| + b_cl BCE(C(z_r), y) + b_reg KL / d
+
+    |.| is the mean over batch and pixels, BCE the mean over the labels that are known, KL / d the
+    mean over dimensions (the published code's; the paper writes the sum). z_r is drawn from E(x).
+
+    b_ae, b_cl, b_reg: weights.
+    """
+
+    b_ae: float = 100.0
+    b_cl: float = 10.0
+    b_reg: float = 3.0
+
+    name: ClassVar[str] = "vac"
+    phases: ClassVar[tuple[Phase, ...]] = (Phase("both", trains=("encoder", "generator")),)
+    schedule: ClassVar[str] = "introvac"
+    grows: ClassVar[bool] = False
+    betas: ClassVar[tuple[float, float]] = (0.9, 0.999)
+    needs_labels: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        for name in ("b_ae", "b_cl", "b_reg"):
+            require_weight(name, getattr(self, name))
+
+    @classmethod
+    def preset(cls, resolution: int) -> Preset:
+        """The paper's networks; its weights, of means, hold at any resolution."""
+        return Preset(model=residual(256, resolution))
+
+    def model_settings(self, attributes: int = 0) -> dict[str, Any]:
+        return {
+            "head": "gaussian",
+            "encoder_norm": "none",
+            "generator_norm": "none",
+            "classes": attributes,
+        }
+
+    def losses(self, phase: str, nets: Nets, batch: Batch, context: Context) -> dict[str, Tensor]:
+        real = draw_posterior(nets, batch.images, context)
+        return {
+            "rec": self._rec(batch.images, nets.generator(real.z, context.alpha), context),
+            "class": self.b_cl * self._classification(nets, real, batch.labels, context),
+            "kl": self._kl(real, context),
+        }
+
+    def _rec(self, x: Tensor, x_r: Tensor, context: Context) -> Tensor:
+        error = terms.mean_abs_error(x, x_r)
+        context.report(l1=error)
+        return self.b_ae * error
+
+    def _kl(self, real: Encoded, context: Context) -> Tensor:
+        context.report(kl_real=real.kl.mean())
+        return self.b_reg * real.kl.mean() / real.mu.shape[1]
+
+    def _classification(
+        self, nets: Nets, real: Encoded, labels: Tensor, context: Context
+    ) -> Tensor:
+        """BCE of C(z_r); also logs the accuracy of C on the posteriors' means."""
+        with torch.no_grad():
+            guesses = nets.encoder.classify(real.mu)[:, : labels.shape[1]]
+        context.report(accuracy=terms.known_accuracy(guesses, labels))
+        return terms.known_bce(nets.encoder.classify(real.z), self._targets(labels))
+
+    def _targets(self, labels: Tensor) -> Tensor:
+        """What C should say of real images."""
+        return labels

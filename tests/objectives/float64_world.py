@@ -1,0 +1,214 @@
+"""Small smooth networks in float64, and a record of the noise that an objective draws.
+
+A loss can then be recomputed from its equation to nine digits, with its gradient: `World.prior`
+and `World.latents_of` give the latents that the objective decoded, found by content, so that
+a reference need not know in which order, or in how many calls, the code draws and decodes.
+"""
+
+from dataclasses import dataclass, field
+from unittest.mock import patch
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pgvae.config import ModelConfig
+from pgvae.objectives import Context, Objective
+from pgvae.types import Batch, Nets, Posterior
+
+FINAL, D = 8, 3
+
+
+def weights(rng: torch.Generator, inputs: int, outputs: int, gain: float = 1.0) -> nn.Parameter:
+    values = torch.randn(inputs, outputs, generator=rng, dtype=torch.float64)
+    return nn.Parameter(gain * values / inputs**0.5)
+
+
+class SmoothEncoder(nn.Module):
+    """Images to a posterior through one layer of tanh; `alpha` scales what it sees."""
+
+    def __init__(self, config: ModelConfig, resolution: int, rng: torch.Generator) -> None:
+        super().__init__()
+        self.config, self.resolution = config, resolution
+        outputs = config.latent_dim * (1 if config.head == "sphere" else 2)
+        self.first = weights(rng, config.channels * resolution**2, 16, gain=2.0)
+        self.second = weights(rng, 16, outputs, gain=2.0)
+        if config.classes:
+            self.classifier = weights(rng, config.latent_dim, config.classes)
+
+    def forward(self, images: Tensor, alpha: float = 1.0) -> Posterior:
+        codes = torch.tanh(alpha * images.flatten(1) @ self.first) @ self.second
+        if self.config.head == "sphere":
+            return Posterior(F.normalize(codes, dim=1))
+        mean, logvar = codes.chunk(2, dim=1)
+        return Posterior(mean, logvar - 0.5)
+
+    def classify(self, latents: Tensor) -> Tensor:
+        return latents @ self.classifier
+
+
+class SmoothGenerator(nn.Module):
+    """Latents to images within (-1, 1); `alpha` scales the latents."""
+
+    def __init__(self, config: ModelConfig, resolution: int, rng: torch.Generator) -> None:
+        super().__init__()
+        self.config, self.resolution = config, resolution
+        self.first = weights(rng, config.latent_dim, 16)
+        self.second = weights(rng, 16, config.channels * resolution**2)
+
+    def forward(self, latents: Tensor, alpha: float = 1.0) -> Tensor:
+        pixels = torch.tanh(torch.tanh(alpha * latents @ self.first) @ self.second)
+        return pixels.view(len(latents), self.config.channels, self.resolution, self.resolution)
+
+
+@dataclass
+class World:
+    """Networks, a batch, and what one call of `losses` drew, decoded, replayed and reported."""
+
+    nets: Nets
+    batch: Batch
+    alpha: float = 0.7
+    listening: bool = False
+    drawn: list[Tensor] = field(default_factory=list)
+    decoded: list[Tensor] = field(default_factory=list)
+    reported: dict[str, Tensor] = field(default_factory=dict)
+
+    def losses(
+        self,
+        objective: Objective,
+        phase: str,
+        *,
+        progress: float = 0.0,
+        seed: int = 0,
+        replay=lambda fakes: fakes,
+    ) -> dict[str, Tensor]:
+        self.drawn.clear()
+        self.decoded.clear()
+        rng = torch.Generator().manual_seed(seed)
+        context = Context(alpha=self.alpha, rng=rng, replay=replay, progress=progress)
+        draw, self.listening = torch.randn, True
+
+        def recorded(*args, **kwargs) -> Tensor:
+            self.drawn.append(draw(*args, **kwargs))
+            return self.drawn[-1]
+
+        with patch.object(torch, "randn", recorded):
+            losses = objective.losses(phase, self.nets, self.batch, context)
+        self.listening, self.reported = False, context.reported
+        return losses
+
+    def total(self, objective: Objective, phase: str, **options) -> Tensor:
+        """What the phase minimises."""
+        return torch.stack(list(self.losses(objective, phase, **options).values())).sum()
+
+    def encode(self, images: Tensor) -> Posterior:
+        return self.nets.encoder(images, self.alpha)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        return self.nets.generator(latents, self.alpha)
+
+    def prior(self) -> Tensor:
+        """The latents [N, d] that were drawn from the prior and decoded."""
+        decoded = torch.cat(self.decoded).detach()
+        noise = torch.cat(self.drawn)
+        noise = noise if self.nets.encoder.config.head == "gaussian" else F.normalize(noise, dim=1)
+        used = noise[gap(noise, decoded) < 1e-9]
+        assert len(used) == len(self.batch.images), f"{len(used)} prior latents were decoded"
+        return used
+
+    def latents_of(self, images: Tensor) -> Tensor:
+        """The samples [N, d] of the images' posteriors that were decoded, with their gradient."""
+        mu, logvar = self.encode(images)
+        decoded, noise = torch.cat(self.decoded).detach(), torch.cat(self.drawn)
+        std = (logvar / 2).exp()
+        samples = mu[:, None] + std[:, None] * noise  # [N, draws, d]
+        used = gap(samples.detach(), decoded) < 1e-9
+        assert used.sum(dim=1).eq(1).all(), f"samples decoded per posterior: {used.sum(dim=1)}"
+        return mu + std * noise[used.double().argmax(dim=1)]
+
+    def step(self, net: str, loss: Tensor, size: float = 1e-3) -> None:
+        """One step of gradient descent of length `size` on `loss`."""
+        parameters = list(getattr(self.nets, net).parameters())
+        grads = torch.autograd.grad(loss, parameters, materialize_grads=True)
+        length = torch.cat([g.flatten() for g in grads]).norm()
+        assert length > 0
+        with torch.no_grad():
+            for parameter, grad in zip(parameters, grads, strict=True):
+                parameter -= size / length * grad
+
+
+def gap(latents: Tensor, others: Tensor) -> Tensor:
+    """The distance of each latent [..., d] to the nearest of others [M, d]."""
+    return (latents.unsqueeze(-2) - others).abs().amax(dim=-1).amin(dim=-1)
+
+
+def kl_of(posterior: Posterior) -> Tensor:
+    """KL to N(0, I) of each posterior: [N]."""
+    mu, logvar = posterior
+    return -0.5 * (1 + logvar - mu**2 - logvar.exp()).sum(dim=1)
+
+
+def unit_errors(rec: str, x: Tensor, x_r: Tensor) -> Tensor:
+    """Errors [N] of images taken to [0, 1], summed over the pixels of the final resolution."""
+    p, q = (x + 1) / 2, (x_r + 1) / 2
+    pixels = {
+        "mse": lambda: (p - q) ** 2,
+        "l1": lambda: (p - q).abs(),
+        "bce": lambda: -p * q.log() - (1 - p) * (1 - q).log(),
+    }[rec]()
+    return pixels.sum(dim=(1, 2, 3)) * (FINAL / x.shape[-1]) ** 2
+
+
+def bce(logits: Tensor, targets: Tensor) -> Tensor:
+    """Mean cross entropy of the targets that are not NaN, one logit after the other."""
+    known = [
+        -(y * F.logsigmoid(s) + (1 - y) * F.logsigmoid(-s))
+        for s, y in zip(logits.flatten(), targets.flatten(), strict=True)
+        if y == y
+    ]
+    return sum(known) / len(known)
+
+
+def assert_same_with_gradients(
+    actual: Tensor, expected: Tensor, *nets: nn.Module, rtol: float = 1e-9
+) -> None:
+    """Both scalars agree, and their gradients in every parameter of the networks."""
+    torch.testing.assert_close(actual, expected, rtol=rtol, atol=rtol, check_dtype=False)
+    parameters = [parameter for net in nets for parameter in net.parameters()]
+    one, other = (
+        torch.autograd.grad(loss, parameters, materialize_grads=True) for loss in (actual, expected)
+    )
+    assert any(grad.any() for grad in other)
+    for a, b in zip(one, other, strict=True):
+        torch.testing.assert_close(a, b, rtol=10 * rtol, atol=rtol)
+
+
+def has_gradient(loss: Tensor, net: nn.Module) -> bool:
+    """Whether any parameter of the network changes the loss."""
+    if not loss.requires_grad:
+        return False
+    grads = torch.autograd.grad(
+        loss, list(net.parameters()), retain_graph=True, materialize_grads=True
+    )
+    return any(bool(grad.any()) for grad in grads)
+
+
+def make_world(
+    objective: Objective, *, count: int, resolution: int, labels: Tensor | None, seed: int
+) -> World:
+    """A world at `resolution` of a run whose final one is FINAL px."""
+    rng = torch.Generator().manual_seed(seed)
+    wanted = objective.model_settings(0 if labels is None else labels.shape[1])
+    shape = {key: wanted[key] for key in ("head", "classes") if key in wanted}
+    config = ModelConfig(resolution=FINAL, latent_dim=D, **shape)
+    encoder = SmoothEncoder(config, resolution, rng)
+    generator = SmoothGenerator(config, resolution, rng)
+    images = torch.rand(count, 3, resolution, resolution, generator=rng, dtype=torch.float64)
+    world = World(Nets(encoder, generator, generator), Batch(images * 2 - 1, labels))
+
+    def listen(_, args) -> None:
+        if world.listening:
+            world.decoded.append(args[0])
+
+    generator.register_forward_pre_hook(listen)
+    return world
