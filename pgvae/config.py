@@ -19,7 +19,9 @@ T = TypeVar("T")
 MIN_RESOLUTION, MAX_RESOLUTION = 4, 1024
 
 Head = Literal["sphere", "gaussian"]
-EncoderNorm = Literal["spectral", "equalized"]
+Arch = Literal["pggan", "residual"]
+EncoderNorm = Literal["spectral", "equalized", "none", "batch"]
+GeneratorNorm = Literal["pixel", "spectral", "none", "batch"]
 Order = Literal["norm_act", "act_norm"]
 Output = Literal["linear", "tanh"]
 Precision = Literal["auto", "fp32", "tf32", "bf16"]
@@ -84,6 +86,7 @@ def _has_default(field_: dataclasses.Field) -> bool:
 class ModelConfig:
     """The shape of encoder and generator.
 
+    arch:         "pggan" (PIONEER's) or "residual" (IntroVAE's, IntroVAC's).
     resolution:   final pixels per side, a power of two.
     channels:     image channels, 3 (RGB) or 1 (grey).
     latent_dim:   d, length of the latent vector.
@@ -92,12 +95,15 @@ class ModelConfig:
                   "act_norm" as PGGAN.
     head:         what the encoder gives: a point on the unit "sphere", or mean and log
                   variance of a "gaussian".
-    encoder_norm: "spectral" normalisation of the encoder's weights (PIONEER), or the
-                  "equalized" learning rate (PGGAN).
+    encoder_norm: "spectral" normalisation of the encoder's weights (PIONEER), the "equalized"
+                  learning rate (PGGAN), "none", or "batch" norm (residual only).
+    generator_norm: "pixel" norm and equalized learning rate (PGGAN, PIONEER), "spectral" (Balanced
+                  PIONEER), "none", or "batch" norm (residual only).
     output:       "linear" RGB as PIONEER, or "tanh".
+    classes:      logits of the linear classifier on the latents; 0 for none.
     """
 
-    arch: str = "pggan"
+    arch: Arch = "pggan"
     resolution: int = 64
     channels: int = 3
     latent_dim: int = 512
@@ -106,15 +112,23 @@ class ModelConfig:
     order: Order = "norm_act"
     head: Head = "sphere"
     encoder_norm: EncoderNorm = "spectral"
+    generator_norm: GeneratorNorm = "pixel"
     output: Output = "linear"
+    classes: int = 0
 
     def __post_init__(self) -> None:
         check_resolution(self.resolution)
-        require_choice("arch", self.arch, ("pggan",))
+        require_choice("arch", self.arch, get_args(Arch))
         require_choice("order", self.order, get_args(Order))
         require_choice("head", self.head, get_args(Head))
         require_choice("encoder_norm", self.encoder_norm, get_args(EncoderNorm))
+        require_choice("generator_norm", self.generator_norm, get_args(GeneratorNorm))
         require_choice("output", self.output, get_args(Output))
+        require(
+            self.arch == "residual" or "batch" not in (self.encoder_norm, self.generator_norm),
+            "batch norm is for arch residual: choose another norm",
+        )
+        require(self.classes >= 0, f"classes is {self.classes}: use 0 or more")
         require(self.channels in (1, 3), f"channels is {self.channels}: use 1 or 3")
         require(self.latent_dim >= 2, f"latent_dim is {self.latent_dim}: use 2 or more")
         require(self.fmap_max >= 1, f"fmap_max is {self.fmap_max}: use 1 or more")
@@ -123,6 +137,33 @@ class ModelConfig:
     def fmaps(self, resolution: int) -> int:
         """Feature maps of the generator's block (and the encoder's from_rgb) at a resolution."""
         return max(1, min(2 * self.fmap_base // resolution, self.fmap_max))
+
+
+@dataclass(frozen=True)
+class LabelConfig:
+    """Which labels of a set a run sees, and what they say.
+
+    attributes: label columns, in the order of the classifier's logits.
+    no_below, yes_above: a value below the first says no, one above the second yes; between them
+                (or on both) it is unknown, and left out of every loss. For probabilities.
+    balance:    attributes whose yes and no are drawn equally often.
+    """
+
+    attributes: tuple[str, ...] = ()
+    no_below: float = 0.5
+    yes_above: float = 0.5
+    balance: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        require(
+            self.no_below <= self.yes_above,
+            f"label thresholds are {self.no_below}, {self.yes_above}: give the lower one first",
+        )
+        for name in self.balance:
+            require(
+                name in self.attributes,
+                f"balance: no attribute {name!r}: {nearest(name, list(self.attributes))}",
+            )
 
 
 @dataclass(frozen=True)
@@ -141,6 +182,7 @@ class RunConfig:
     model: ModelConfig
     schedule: Schedule
     objective: Mapping[str, Any]
+    labels: LabelConfig = LabelConfig()
     betas: tuple[float, float] = (0.0, 0.99)
     seed: int = 0
     mirror: bool = False
@@ -171,6 +213,6 @@ class RunConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "RunConfig":
         """The inverse of `to_dict`."""
-        parts = {"model": ModelConfig, "schedule": Schedule}
+        parts = {"model": ModelConfig, "schedule": Schedule, "labels": LabelConfig}
         nested = {n: from_dict(part, values[n], n) for n, part in parts.items() if n in values}
         return from_dict(cls, {**values, **nested}, "run")

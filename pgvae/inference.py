@@ -25,7 +25,7 @@ class Model:
     resolution: pixels per side of its images (the stage of the snapshot).
     latent_dim: d, length of a latent vector.
     config:     the `ModelConfig` of the fully grown networks.
-    attributes: names of the labels that the training data had.
+    attributes: names of the labels that it was trained with.
     mean_image: [C, R, R] in [-1, 1], mean of the training images.
     """
 
@@ -55,6 +55,24 @@ class Model:
             raise ValueError(f"images must be [N, {want}]: got {list(images.shape)}")
         images = images.to(self.device, torch.float32, memory_format=torch.channels_last)
         return self._batched(lambda x: self.encoder(x, self.alpha).mean, images)
+
+    @property
+    def classifies(self) -> bool:
+        """Whether it was trained with a classifier of its attributes (vac, introvac)."""
+        return self.config.classes > 0
+
+    @torch.no_grad()
+    def classify(self, images: Tensor) -> Tensor:
+        """Logits of each attribute, yes above 0: [N, C, R, R] in [-1, 1] -> [N, K].
+
+        In the order of `attributes`. ValueError for a model without a classifier.
+        """
+        if not self.classifies:
+            name = self.objective["name"]
+            raise ValueError(
+                f"a model of objective {name} has no classifier: train vac or introvac"
+            )
+        return self.encoder.classify(self.encode(images))[:, : len(self.attributes)]
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from pgvae.errors import InputError
 
@@ -20,14 +21,18 @@ class Stage:
     alpha:      share of the newest layers, 0 (just added) to 1 (faded in).
     batch_size: images per encoder update.
     lr:         learning rate of all optimisers.
-    weights:    factors on the objective's weights, by name; absent means 1.
+    settings:   those of the objective's settings that are others now, by name.
+    progress:   share of the run that is done, 0 to 1, pre-training left out.
+    pretraining: whether the objective is still pre-trained (as a VAE).
     """
 
     resolution: int
     alpha: float
     batch_size: int
     lr: float
-    weights: Mapping[str, float] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    progress: float = 0.0
+    pretraining: bool = False
 
 
 @dataclass(frozen=True)
@@ -35,10 +40,14 @@ class Schedule:
     """A pure function from images seen to `Stage`.
 
     resolutions:    pixels per side of each stage, each twice the one before.
-    batch_sizes:    one for each stage, 2 or more.
+    batch_sizes:    one for each stage.
     learning_rates: one for each stage.
     first_kimg, fade_kimg, stable_kimg, total_kimg: thousands of images, see the module.
-    grown_weights:  `Stage.weights` once the last resolution has faded in after growth.
+    settings:       `Stage.settings` of each phase: the first stage, then fade and stable phase
+                    of every later one (2 n - 1 in all); empty where they never change.
+    pretrain_kimg:  thousands of images of pre-training, at the start.
+    milestones_kimg: after each of these thousands of images the learning rate is multiplied by
+                    `milestone_factor`.
     """
 
     resolutions: tuple[int, ...]
@@ -48,7 +57,10 @@ class Schedule:
     fade_kimg: float
     stable_kimg: float
     total_kimg: float
-    grown_weights: Mapping[str, float] = field(default_factory=dict)
+    settings: tuple[Mapping[str, Any], ...] = ()
+    pretrain_kimg: float = 0.0
+    milestones_kimg: tuple[float, ...] = ()
+    milestone_factor: float = 0.5
 
     def __post_init__(self) -> None:
         n = len(self.resolutions)
@@ -59,17 +71,23 @@ class Schedule:
             )
         if len(self.batch_sizes) != n or len(self.learning_rates) != n:
             raise InputError("schedule: give one batch size and one learning rate per resolution")
-        for name in ("first_kimg", "fade_kimg", "stable_kimg", "total_kimg"):
+        if len(self.settings) not in (0, 2 * n - 1):
+            raise InputError("schedule: give the settings of every fade and stable phase, or none")
+        for name in ("first_kimg", "fade_kimg", "stable_kimg", "total_kimg", "pretrain_kimg"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise InputError(f"{name} is {value}: use a finite number, 0 or more")
+        if not all(math.isfinite(kimg) and kimg > 0 for kimg in self.milestones_kimg):
+            raise InputError(f"milestones {self.milestones_kimg}: use finite, positive numbers")
+        if not 0 < self.milestone_factor <= 1:
+            raise InputError(
+                f"milestone_factor is {self.milestone_factor}: use a number above 0, 1 at most"
+            )
         if self.total_kimg <= 0:
             raise InputError(f"total_kimg is {self.total_kimg}: use a positive number")
         for batch in self.batch_sizes:
-            if batch < 2:
-                raise InputError(
-                    f"batch size is {batch}: use 2 or more (the KL of one image is infinite)"
-                )
+            if batch < 1:
+                raise InputError(f"batch size is {batch}: use 1 or more")
         for lr in self.learning_rates:
             if not (math.isfinite(lr) and lr > 0):
                 raise InputError(f"learning rate is {lr}: use a finite, positive number")
@@ -91,13 +109,18 @@ class Schedule:
         fade_images = self.fade_kimg * 1000
         fading = index > 0 and fade_images > 0
         alpha = min(1.0, (images_seen - self.start_of(index)) / fade_images) if fading else 1.0
-        grown = last > 0 and index == last and alpha == 1.0
+        phase = max(0, 2 * index - (alpha < 1))
+        passed = sum(images_seen >= round(1000 * kimg) for kimg in self.milestones_kimg)
+        pretrain_images = round(self.pretrain_kimg * 1000)
+        after = max(0, images_seen - pretrain_images)
         return Stage(
             resolution=self.resolutions[index],
             alpha=alpha,
             batch_size=self.batch_sizes[index],
-            lr=self.learning_rates[index],
-            weights=dict(self.grown_weights) if grown else {},
+            lr=self.learning_rates[index] * self.milestone_factor**passed,
+            settings=dict(self.settings[phase]) if self.settings else {},
+            progress=min(1.0, after / max(1, self.total_images - pretrain_images)),
+            pretraining=images_seen < pretrain_images,
         )
 
 
@@ -107,15 +130,26 @@ class Preset:
 
     kimg_per_stage: thousands of images of a fade and the stable phase after it.
     first_share:    length of the first stage, which has no fade, as a share of that.
+    pretrain_share: pre-training, as a share of the run.
+    milestones:     of the learning rate, as shares of the run; each halves it.
     """
 
     kimg_per_stage: float
     first_share: float
     batch_sizes: Mapping[int, int]
     learning_rates: Mapping[int, float]
+    pretrain_share: float = 0.0
+    milestones: tuple[float, ...] = ()
 
 
 _RESOLUTIONS = (4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+
+def _of_all(*values: float) -> dict[int, Any]:
+    """One value for each resolution; a single one for all."""
+    every = values * len(_RESOLUTIONS) if len(values) == 1 else values
+    return dict(zip(_RESOLUTIONS, every, strict=True))
+
 
 PRESETS: Mapping[str, Preset] = {
     # PIONEER: 2.4 M images a stage, alpha linear over the first half; its batch of 1 at
@@ -123,15 +157,40 @@ PRESETS: Mapping[str, Preset] = {
     "pioneer": Preset(
         kimg_per_stage=2400,
         first_share=1.0,
-        batch_sizes=dict(zip(_RESOLUTIONS, (128, 128, 128, 64, 32, 16, 8, 4, 2), strict=True)),
-        learning_rates=dict.fromkeys(_RESOLUTIONS, 1e-3),
+        batch_sizes=_of_all(128, 128, 128, 64, 32, 16, 8, 4, 2),
+        learning_rates=_of_all(1e-3),
+    ),
+    # Balanced PIONEER: the same stages, half the rate up to 32 px, larger batches above.
+    "balanced_pioneer": Preset(
+        kimg_per_stage=2400,
+        first_share=1.0,
+        batch_sizes=_of_all(128, 128, 128, 64, 32, 32, 32, 4, 2),
+        learning_rates=_of_all(5e-4, 5e-4, 5e-4, 5e-4, 1e-3, 1e-3, 1e-3, 1e-3, 1e-3),
     ),
     # PGGAN: 600 thousand images of fade and 600 of stable training, one-GPU batches.
     "pggan": Preset(
         kimg_per_stage=1200,
         first_share=0.5,
-        batch_sizes=dict(zip(_RESOLUTIONS, (128, 128, 128, 64, 32, 16, 8, 4, 4), strict=True)),
-        learning_rates={**dict.fromkeys(_RESOLUTIONS, 1e-3), 1024: 1.5e-3},
+        batch_sizes=_of_all(128, 128, 128, 64, 32, 16, 8, 4, 4),
+        learning_rates=_of_all(*[1e-3] * 8, 1.5e-3),
+    ),
+    # IntroVAE's batches and rate; 200 epochs of CelebA-HQ's 29,000, the first as a VAE. The paper
+    # does not give the length.
+    "introvae": Preset(
+        kimg_per_stage=5800,
+        first_share=1.0,
+        batch_sizes=_of_all(64, 64, 64, 64, 64, 64, 32, 12, 8),
+        learning_rates=_of_all(2e-4),
+        pretrain_share=1 / 200,
+    ),
+    # IntroVAC: 150 epochs, the rate halved after 60, 90 and 120; of 30,000 images, as its parts
+    # of CelebA are about that large when balanced.
+    "introvac": Preset(
+        kimg_per_stage=4500,
+        first_share=1.0,
+        batch_sizes=_of_all(64, 64, 64, 64, 64, 64, 32, 12, 8),
+        learning_rates=_of_all(2e-4),
+        milestones=(0.4, 0.6, 0.8),
     ),
 }
 
@@ -144,7 +203,9 @@ def from_preset(
     total_kimg: float | None = None,
     batch_size: int | None = None,
     lr: float | None = None,
-    grown_weights: Mapping[str, float] | None = None,
+    pretrain_kimg: float | None = None,
+    milestones_kimg: tuple[float, ...] | None = None,
+    settings: tuple[Mapping[str, Any], ...] = (),
 ) -> Schedule:
     """The schedule of `preset` over `resolutions`, with what the user asked for put in place.
 
@@ -153,6 +214,11 @@ def from_preset(
     per_stage = preset.kimg_per_stage if kimg_per_stage is None else kimg_per_stage
     first = per_stage * preset.first_share
     every = first + per_stage * (len(resolutions) - 1)
+    total = every if total_kimg is None else total_kimg
+    if pretrain_kimg is None:
+        pretrain_kimg = round(preset.pretrain_share * total, 6)
+    if milestones_kimg is None:
+        milestones_kimg = tuple(round(share * total, 6) for share in preset.milestones)
     return Schedule(
         resolutions=resolutions,
         batch_sizes=tuple(
@@ -162,6 +228,8 @@ def from_preset(
         first_kimg=first,
         fade_kimg=per_stage / 2,
         stable_kimg=per_stage / 2,
-        total_kimg=every if total_kimg is None else total_kimg,
-        grown_weights=dict(grown_weights or {}),
+        total_kimg=total,
+        settings=settings,
+        pretrain_kimg=pretrain_kimg,
+        milestones_kimg=milestones_kimg,
     )

@@ -11,7 +11,7 @@ class Batch:
     """One batch of real images.
 
     images: [N, C, R, R] in [-1, 1], float32, channels_last, already faded for the stage.
-    labels: [N, K] float32, one column an attribute; None without labels.
+    labels: [N, K] float32, one column an attribute: 1 yes, 0 no, NaN unknown; None without labels.
     """
 
     images: Tensor

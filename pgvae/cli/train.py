@@ -2,11 +2,11 @@
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
-from pgvae.config import check_resolution, nearest, require
+from pgvae.config import Arch, EncoderNorm, GeneratorNorm, check_resolution
 from pgvae.data import open_dataset
 from pgvae.inference import pick_device
 from pgvae.objectives import OBJECTIVES
@@ -17,7 +17,7 @@ from pgvae.training.plan import describe
 from pgvae.training.rundir import RunDirectory, find_run, require_writable
 from pgvae.training.setup import build_config, parse_settings
 
-_MODEL = ("latent_dim", "fmap_base", "fmap_max")
+_MODEL = ("arch", "encoder_norm", "generator_norm", "latent_dim", "fmap_base", "fmap_max")
 
 
 class _Finite(click.ParamType):
@@ -44,6 +44,21 @@ class _Resolution(click.ParamType):
         return check_resolution(click.INT.convert(value, param, ctx), param.name.replace("_", " "))
 
 
+class _List(click.ParamType):
+    """Words with commas between them, each converted by `item`."""
+
+    name = "list"
+
+    def __init__(self, item: click.ParamType = click.STRING, count: int | None = None) -> None:
+        self._item, self._count = item, count
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[Any, ...]:
+        words = [word.strip() for word in value.split(",") if word.strip()]
+        if not words or self._count not in (None, len(words)):
+            self.fail(f"{value!r} is not {self._count or 'one or more'} values with commas")
+        return tuple(self._item.convert(word, param, ctx) for word in words)
+
+
 _POSITIVE, _RESOLUTION = _Finite(), _Resolution()
 
 
@@ -66,13 +81,13 @@ _POSITIVE, _RESOLUTION = _Finite(), _Resolution()
     "settings",
     multiple=True,
     metavar="NAME=VALUE",
-    help="A setting of the objective, such as beta_kl=0.5; may be repeated.",
+    help="A setting of the objective, such as beta_kl=0.5, or of one stage, such as "
+    "margin@64=0.02; may be repeated.",
 )
 @click.option(
     "--schedule",
     type=click.Choice([*PRESETS]),
-    default="pioneer",
-    help="Preset of stage lengths, batch sizes and learning rates.",
+    help="Preset of stage lengths, batch sizes and learning rates.  [default: the objective's]",
 )
 @click.option(
     "--resolution",
@@ -86,14 +101,30 @@ _POSITIVE, _RESOLUTION = _Finite(), _Resolution()
     metavar="R",
     help="Pixels per side of the first stage.  [default: 4]",
 )
-@click.option("--latent-dim", type=click.IntRange(min=2), default=512)
+@click.option(
+    "--arch",
+    type=click.Choice(get_args(Arch)),
+    help="Networks: PIONEER's or IntroVAE's.  [default: the objective's]",
+)
+@click.option(
+    "--encoder-norm",
+    type=click.Choice(get_args(EncoderNorm)),
+    help="[default: the objective's; batch is for arch residual]",
+)
+@click.option(
+    "--generator-norm",
+    type=click.Choice(get_args(GeneratorNorm)),
+    help="[default: the objective's; batch is for arch residual]",
+)
+@click.option(
+    "--latent-dim", type=click.IntRange(min=2), help="[default: the objective's, often 512]"
+)
 @click.option(
     "--fmap-base",
     type=click.IntRange(min=1),
-    default=8192,
-    help="Feature maps at R px: min(2 * base / R, max).",
+    help="Feature maps at R px: min(2 * base / R, max).  [default: the objective's, often 8192]",
 )
-@click.option("--fmap-max", type=click.IntRange(min=1), default=512)
+@click.option("--fmap-max", type=click.IntRange(min=1), help="[default: 512]")
 @click.option(
     "--kimg-per-stage",
     type=_POSITIVE,
@@ -108,12 +139,44 @@ _POSITIVE, _RESOLUTION = _Finite(), _Resolution()
 )
 @click.option(
     "--batch",
-    type=click.IntRange(min=2),
+    type=click.IntRange(min=1),
     metavar="N",
-    help="Batch size of every stage, 2 or more.  [default: the schedule's]",
+    help="Batch size of every stage.  [default: the schedule's]",
 )
 @click.option(
     "--lr", type=_POSITIVE, help="Learning rate of every stage.  [default: the schedule's]"
+)
+@click.option(
+    "--lr-milestones",
+    type=_List(_POSITIVE),
+    metavar="K,K,...",
+    help="Thousands of images after each of which the rate is halved.  [default: the schedule's]",
+)
+@click.option(
+    "--pretrain-kimg",
+    type=click.FloatRange(min=0),
+    metavar="K",
+    help="Thousands of images of pre-training as a VAE (introvae's family).  "
+    "[default: the schedule's]",
+)
+@click.option(
+    "--attributes",
+    type=_List(),
+    metavar="NAME,...",
+    help="Labels that vac and introvac learn.  [default: all of the data's]",
+)
+@click.option(
+    "--label-thresholds",
+    type=_List(click.FLOAT, 2),
+    default="0.5,0.5",
+    metavar="LOW,HIGH",
+    help="A label below LOW says no, above HIGH yes; between them it is unknown and not learned.",
+)
+@click.option(
+    "--balance",
+    type=_List(),
+    metavar="NAME,...",
+    help="Draw images so that these labels are yes as often as no, for rare ones.",
 )
 @click.option("--mirror/--no-mirror", default=False, help="Flip images left to right at random.")
 @click.option("--seed", type=click.IntRange(min=0), default=0)
@@ -188,15 +251,10 @@ def train(
 
     Example: python train.py --dataset photos/ --grow --resolution 64 --mirror
     """
-    known = ", ".join(OBJECTIVES)
-    require(
-        objective in OBJECTIVES,
-        f"unknown objective {objective!r}: {nearest(objective, [*OBJECTIVES])} (known: {known})",
-    )
+    chosen_settings = parse_settings(objective, settings)
     chosen_device = pick_device(device)
     if device == "auto" and chosen_device.type == "cpu":
         click.echo("no CUDA device found: training on the CPU")
-    chosen_settings = parse_settings(objective, settings)
     require_writable(outdir)
     initial = load_snapshot(init_from) if init_from else None
     store = open_dataset(dataset, data_root, resolution=options["resolution"], say=click.echo)
@@ -205,6 +263,11 @@ def train(
         objective=objective,
         settings=chosen_settings,
         model={name: options.pop(name) for name in _MODEL},
+        labels={
+            "attributes": options.pop("attributes"),
+            "balance": options.pop("balance"),
+            **dict(zip(("no_below", "yes_above"), options.pop("label_thresholds"), strict=True)),
+        },
         initial=initial,
         init_from=init_from.name if init_from else None,
         **options,

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pgvae.config import require
+from pgvae.config import LabelConfig, require
+from pgvae.data.labels import balanced_weights
 from pgvae.data.store import Store
 from pgvae.errors import CorruptFileError
 from pgvae.types import Batch
@@ -35,6 +36,8 @@ class Loader:
     thousand of them raise CorruptFileError.
 
     mirror:  whether to flip images left to right with probability 1/2.
+    labels:  which labels batches carry; all by default. With `balance`, an epoch is drawn with
+             replacement, so that yes and no of those attributes are equally often seen.
     workers: threads that decode (only resolutions that are not stored raw).
     """
 
@@ -45,6 +48,7 @@ class Loader:
         split: str = "train",
         seed: int = 0,
         mirror: bool = False,
+        labels: LabelConfig | None = None,
         workers: int = 0,
         device: torch.device | str = "cpu",
     ) -> None:
@@ -54,6 +58,12 @@ class Loader:
             len(self._indices) > 0,
             f"{store.name} has no images in its split {split!r}: prepare it with another split",
         )
+        labels = LabelConfig(store.attributes) if labels is None else labels
+        self._labels = store.said(labels)
+        self._weights = None
+        if labels.balance:
+            columns = [labels.attributes.index(name) for name in labels.balance]
+            self._weights = balanced_weights(self._labels[self._indices][:, columns])
         self._damaged: set[int] = set()
         self._seed, self._mirror, self._workers = seed, mirror, workers
         self._device = torch.device(device)
@@ -66,7 +76,8 @@ class Loader:
     ) -> Batch:
         """Images images_seen .. images_seen + batch_size - 1 of the run, faded by `alpha`.
 
-        -> [N, C, R, R] float32 in [-1, 1], channels_last, on the device; labels [N, K] or None.
+        -> [N, C, R, R] float32 in [-1, 1], channels_last, on the device; labels [N, K] (1 yes,
+        0 no, NaN unknown) or None.
         """
         wanted = (images_seen, batch_size, resolution)
         if self._next is not None and self._next[0] == wanted:
@@ -110,7 +121,7 @@ class Loader:
             pixels = self._store.get_many(indices, resolution, self._workers)
         if self._mirror:
             pixels[flip] = pixels[flip][..., ::-1]
-        tensors = torch.from_numpy(pixels), torch.from_numpy(self._store.labels[indices])
+        tensors = torch.from_numpy(pixels), torch.from_numpy(self._labels[indices])
         if self._device.type == "cuda":
             return tensors[0].pin_memory(), tensors[1].pin_memory()
         return tensors
@@ -134,7 +145,10 @@ class Loader:
         """Order of the images in an epoch, and which of its places are flipped."""
         if epoch not in self._epochs:
             rng = np.random.default_rng([self._seed, epoch])
-            order = rng.permutation(self._indices)
+            if self._weights is None:
+                order = rng.permutation(self._indices)
+            else:
+                order = rng.choice(self._indices, len(self._indices), p=self._weights)
             flips = rng.random(len(order)) < 0.5
             kept = {e: v for e, v in self._epochs.items() if e >= epoch - 1}
             self._epochs = {**kept, epoch: (order, flips)}

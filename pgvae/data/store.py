@@ -14,9 +14,10 @@ from typing import Any
 import lmdb
 import numpy as np
 
-from pgvae.config import require, require_choice
+from pgvae.config import LabelConfig, nearest, require, require_choice
 from pgvae.data.environments import environment_at
 from pgvae.data.images import decode_pixels
+from pgvae.data.labels import decide
 from pgvae.errors import CorruptFileError, InputError
 from pgvae.files import sha256_of
 
@@ -102,6 +103,16 @@ class Store:
             return np.arange(len(self))
         require_choice("split", name, SPLITS)
         return np.flatnonzero(self._split == SPLITS.index(name))
+
+    def said(self, labels: LabelConfig) -> np.ndarray:
+        """What the labels of all images say: float32 [N, K], 1 yes, 0 no, NaN unknown."""
+        for name in labels.attributes:
+            require(
+                name in self.attributes,
+                f"{self.name} has no label {name!r}: {nearest(name, list(self.attributes))}",
+            )
+        columns = [self.attributes.index(name) for name in labels.attributes]
+        return decide(self.labels[:, columns], labels.no_below, labels.yes_above)
 
     def names(self) -> list[str]:
         """The source's file names, by index."""

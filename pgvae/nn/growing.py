@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from pgvae.config import ModelConfig, resolutions_between
+from pgvae.nn.layers import SpectralWeight
 
 
 @contextlib.contextmanager
@@ -68,6 +69,12 @@ class GrowingNet(nn.Module):
         """Drop the RGB layer of the previous resolution, once alpha is 1."""
         if self.fading:
             del self.rgb[str(self.resolution // 2)]
+
+    def power_iteration(self) -> None:
+        """One power iteration of every spectral norm: once per training step, never in use."""
+        for module in self.modules():
+            if isinstance(module, SpectralWeight):
+                module.iterate()
 
     def _add_stage(self) -> None:
         self.resolution *= 2

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pgvae.config import ModelConfig
+
 
 def matrix_of(weight: Tensor) -> Tensor:
     """A convolution weight [O, I, H, W] as [O, H * W * I]: no copy in channels_last."""
@@ -19,10 +21,10 @@ class EqualizedWeight(nn.Module):
     Adam moves every layer at the same relative speed. Calling it gives the weight [O, I, K, K].
     """
 
-    def __init__(self, inputs: int, outputs: int, kernel: int) -> None:
+    def __init__(self, inputs: int, outputs: int, kernel: int, gain: float = math.sqrt(2)) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel, kernel))
-        self.scale = math.sqrt(2 / (inputs * kernel**2))
+        self.scale = gain / math.sqrt(inputs * kernel**2)
 
     def forward(self) -> Tensor:
         return self.weight * self.scale
@@ -58,20 +60,54 @@ class SpectralWeight(nn.Module):
             return self.weight / torch.dot(self.u, matrix_of(self.weight) @ self.v)
 
 
+class PlainWeight(nn.Module):
+    """Convolution weight from N(0, gain^2 / fan_in), as He et al. (2015) start theirs."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, gain: float) -> None:
+        super().__init__()
+        std = gain / math.sqrt(inputs * kernel**2)
+        self.weight = nn.Parameter(std * torch.randn(outputs, inputs, kernel, kernel))
+
+    def forward(self) -> Tensor:
+        return self.weight
+
+
+def weight_of(
+    norm: str, inputs: int, outputs: int, kernel: int, gain: float = math.sqrt(2)
+) -> nn.Module:
+    """The weight [O, I, K, K] that goes with a network's norm; calling it gives the weight.
+
+    "spectral" has no gain; the equalized learning rate goes with "equalized" and "pixel".
+    """
+    if norm == "spectral":
+        return SpectralWeight(inputs, outputs, kernel)
+    if norm in ("equalized", "pixel"):
+        return EqualizedWeight(inputs, outputs, kernel, gain)
+    return PlainWeight(inputs, outputs, kernel, gain)
+
+
 class LatentTo4x4(nn.Module):
     """The generator's first layer: a 4x4 convolution with padding 3 on the 1x1 latent.
 
-    On one pixel that is a matrix product, [N, d] -> [N, C, 4, 4], with an equalized weight
-    [d, C, 4, 4] indexed by output pixel (a convolution's kernel, transposed and flipped).
-    He's constant counts `fan_in` inputs: d for N(0, I) latents; PIONEER counts the whole kernel,
-    16 d, for its unit vectors.
+    On one pixel that is a matrix product, [N, d] -> [N, C, 4, 4]. Under pixel norm its weight is
+    [d, C, 4, 4], indexed by output pixel (a convolution's kernel, transposed and flipped), with an
+    equalized learning rate; He's constant counts d inputs for N(0, I) latents, and PIONEER the
+    whole kernel, 16 d, for its unit vectors. Else it is `weight_of` the norm, [C, d, 4, 4],
+    scaled from the 16 d inputs of a convolution to the d that there are.
     """
 
-    def __init__(self, latent_dim: int, outputs: int, fan_in: int) -> None:
+    def __init__(self, config: ModelConfig, outputs: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(latent_dim, outputs, 4, 4))
-        self.scale = math.sqrt(2 / fan_in)
+        d = config.latent_dim
+        self.kernel: nn.Module | None = None
+        if config.generator_norm == "pixel":
+            self.weight = nn.Parameter(torch.randn(d, outputs, 4, 4))
+            self.scale = math.sqrt(2 / (16 * d if config.head == "sphere" else d))
+        else:
+            self.kernel = weight_of(config.generator_norm, d, outputs, 4, gain=4 * math.sqrt(2))
+            self.scale = 1.0
 
     def forward(self, latents: Tensor) -> Tensor:
-        pixels = (latents * self.scale) @ matrix_of(self.weight)  # [N, 4 * 4 * C]
+        weight = self.weight if self.kernel is None else self.kernel().transpose(0, 1)
+        pixels = (latents * self.scale) @ matrix_of(weight)  # [N, 4 * 4 * C]
         return pixels.view(len(latents), 4, 4, -1).permute(0, 3, 1, 2)

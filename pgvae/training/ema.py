@@ -11,8 +11,10 @@ def half_life_decay(batch_size: int, half_life: float) -> float:
 
 @torch.no_grad()
 def update_ema(ema: nn.Module, net: nn.Module, decay: float) -> None:
-    """ema <- decay * ema + (1 - decay) * net, over all parameters."""
+    """ema <- decay * ema + (1 - decay) * net, over all parameters; buffers are copied."""
     torch._foreach_lerp_(list(ema.parameters()), list(net.parameters()), 1 - decay)
+    for mine, theirs in zip(ema.buffers(), net.buffers(), strict=True):
+        mine.copy_(theirs)
 
 
 @torch.no_grad()

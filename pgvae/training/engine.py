@@ -22,6 +22,7 @@ from pgvae.training.log import RunLog
 from pgvae.training.rundir import RunDirectory
 from pgvae.training.state import TrainState
 from pgvae.training.step import resolve_precision, train_step
+from pgvae.training.watch import Watch
 
 CHECKPOINT_SECONDS = 600.0
 
@@ -75,8 +76,15 @@ def train(
     notes: list[str] = []  # what there is to say before there is a log
     state = load_newest(run.path, config, device, notes.append) or _first(config, device, initial)
     log = RunLog(run.path, state.images_seen, config.schedule.total_images)
-    loader = Loader(store, seed=config.seed, mirror=config.mirror, workers=workers, device=device)
-    gallery = Gallery(store, device, config.seed)
+    loader = Loader(
+        store,
+        seed=config.seed,
+        mirror=config.mirror,
+        labels=config.labels,
+        workers=workers,
+        device=device,
+    )
+    gallery = Gallery(store, config.labels, device, config.seed)
     for note in notes:
         log.say(note)
     where = f"on {device}, {precision}, {ops.native.on(device)}"
@@ -115,6 +123,7 @@ def _loop(
     start = saved = before = state.images_seen
     saved_time = time.monotonic()
     stage = schedule.at(start)
+    watch = Watch(state.config.model.head)
 
     while True:
         now = state.images_seen
@@ -127,7 +136,9 @@ def _loop(
 
         # Say how it goes, look at it, save it.
         if now > start and (done or stop.requested or _crossed(before, now, tick_images)):
-            log.tick(now, stage, skipped_steps=state.skipped_steps)
+            means = log.tick(now, stage, skipped_steps=state.skipped_steps)
+            for warning in watch.warnings(means):
+                log.say(warning)
         if now > saved and due:
             _show(state, stage, gallery, run, log)
         if now > saved and (due or late or stop.requested):
@@ -164,7 +175,7 @@ def _show(
         alpha=stage.alpha,
         images_seen=state.images_seen,
         objective=dict(state.config.objective),
-        attributes=gallery.attributes,
+        attributes=state.config.labels.attributes,
         dataset=state.config.dataset,
         mean_image=gallery.mean_image(stage.resolution),
     )
@@ -172,11 +183,12 @@ def _show(
     save_snapshot(path, snapshot)
     figures = gallery.look(snapshot, run.path, log)
     log.stats(state.images_seen, figures)
-    psnr, gain, _ = figures.values()
+    psnr, gain = figures[f"{gallery.split}/psnr"], figures[f"{gallery.split}/psnr_gain"]
     what = "unseen" if gallery.split == "val" else "training (there are no unseen)"
     log.say(
         f"{path.name}: {what} images reconstructed at {stage.resolution} px with PSNR "
         f"{psnr:.2f} dB, {gain:+.2f} dB against the mean training image"
+        + "".join(f", {k.split('/', 1)[1]} {v:.1%}" for k, v in figures.items() if "accuracy" in k)
     )
 
 

@@ -7,9 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pgvae.config import LabelConfig
 from pgvae.data import Store, fade_images
 from pgvae.inference import Model
 from pgvae.metrics import psnr, rmse
+from pgvae.objectives.terms import known_accuracy
 from pgvae.pictures import grid_of, interleave, to_picture
 from pgvae.snapshot import Snapshot
 from pgvae.training.log import RunLog
@@ -23,6 +25,7 @@ class _View:
     """Images of one resolution, kept for as long as the stage lasts."""
 
     unseen: Tensor  # [N, C, R, R] in [-1, 1]
+    labels: Tensor  # [N, K], 1 yes, 0 no, NaN unknown
     mean: Tensor  # [C, R, R] in [-1, 1], of training images
 
 
@@ -33,10 +36,10 @@ class Gallery:
     `split` says so. PSNR is compared with that of the mean training image, the best constant.
     """
 
-    def __init__(self, store: Store, device: torch.device, seed: int) -> None:
+    def __init__(self, store: Store, labels: LabelConfig, device: torch.device, seed: int) -> None:
         self._store, self._device, self._seed = store, device, seed
+        self._labels, self._attributes = store.said(labels), labels.attributes
         self.split = "val" if len(store.split("val")) else "train"
-        self.attributes = store.attributes
         self._views: dict[int, _View] = {}
 
     def mean_image(self, resolution: int) -> Tensor:
@@ -49,7 +52,10 @@ class Gallery:
         to_picture(grid_of(self._images(indices, resolution))).save(path)
 
     def look(self, snapshot: Snapshot, run_dir: Path, log: RunLog) -> dict[str, float]:
-        """Write both grids; -> psnr, psnr_gain (dB) and rmse (8-bit levels) on unseen images."""
+        """Write both grids; -> psnr, psnr_gain (dB), rmse (8 bits), accuracy on unseen images.
+
+        Accuracy is the classifier's, of each attribute, where there is one.
+        """
         model = Model(snapshot, self._device)
         resolution, count = model.resolution, _grid_size(model.resolution)
         view = self._view(resolution)
@@ -71,6 +77,16 @@ class Gallery:
             f"{self.split}/psnr": figure.item(),
             f"{self.split}/psnr_gain": (figure - baseline).item(),
             f"{self.split}/rmse": rmse(unseen, again).mean().item(),
+            **self._accuracy(model, unseen, view.labels),
+        }
+
+    def _accuracy(self, model: Model, unseen: Tensor, labels: Tensor) -> dict[str, float]:
+        if not model.classifies:
+            return {}
+        logits = model.classify(unseen)
+        return {
+            f"{self.split}/accuracy {name}": known_accuracy(logits[:, k], labels[:, k]).item()
+            for k, name in enumerate(self._attributes)
         }
 
     def _view(self, resolution: int) -> _View:
@@ -79,6 +95,7 @@ class Gallery:
             self._views = {
                 resolution: _View(
                     unseen=self._images(unseen, resolution),
+                    labels=torch.from_numpy(self._labels[unseen]).to(self._device),
                     mean=self._mean(resolution).to(self._device),
                 )
             }

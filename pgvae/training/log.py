@@ -53,8 +53,8 @@ class RunLog:
         self._bar.set_postfix_str(f"{stage.resolution}px alpha {stage.alpha:.2f}", refresh=False)
         self._bar.update(images_seen - self._bar.n)
 
-    def tick(self, images_seen: int, stage: Stage, **more: float) -> None:
-        """Write the means of the scalars since the last tick, in one read."""
+    def tick(self, images_seen: int, stage: Stage, **more: float) -> dict[str, float]:
+        """Write the means of the scalars since the last tick, in one read; -> the means."""
         now, (then, before) = time.monotonic(), self._since
         self._since = (now, images_seen)
         names = list(self._sums)
@@ -69,6 +69,7 @@ class RunLog:
             f"{images_seen / 1000:9.1f} kimg  {stage.resolution:4d}px  alpha {stage.alpha:.2f}  "
             f"{speed:6.0f} img/s  {shown}"
         )
+        return means
 
     def restart_clock(self, images_seen: int) -> None:
         """Leave the time since the last tick (spent on grids and files) out of img/s."""

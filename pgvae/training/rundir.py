@@ -13,7 +13,12 @@ from pgvae.files import atomic_path, remove
 
 _CONFIG, _STATUS, _LOCK = "config.json", "status.json", ".lock"
 # What may change between the first command and the one that goes on.
-_FREE = ("snapshot_kimg", "schedule.total_kimg")
+_FREE = (
+    "snapshot_kimg",
+    "schedule.total_kimg",
+    "schedule.pretrain_kimg",  # these two are shares of the total
+    "schedule.milestones_kimg",
+)
 
 
 class RunDirectory:

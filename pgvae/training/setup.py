@@ -2,9 +2,10 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from pgvae.config import (
+    LabelConfig,
     ModelConfig,
     RunConfig,
     check_resolution,
@@ -15,25 +16,35 @@ from pgvae.config import (
 )
 from pgvae.data import Store
 from pgvae.errors import InputError
-from pgvae.objectives import OBJECTIVES, Objective, settings_of
+from pgvae.objectives import Objective, objective_class, settings_of
 from pgvae.schedule import PRESETS, from_preset
 from pgvae.snapshot import Snapshot
 
 _MAX_SNAPSHOT_KIMG = 500.0
 
 
+class Settings(NamedTuple):
+    """What `--set` said: settings of the objective, and those of one resolution's stage."""
+
+    everywhere: dict[str, Any]
+    at: dict[int, dict[str, Any]]
+
+
 def build_config(
     store: Store,
     *,
     objective: str,
-    settings: Mapping[str, Any],
-    schedule: str,
+    settings: Settings,
+    schedule: str | None,
     resolution: int | None,
     start_resolution: int | None,
     grow: bool | None,
     model: Mapping[str, Any],
+    labels: Mapping[str, Any],
     kimg_per_stage: float | None,
     total_kimg: float | None,
+    pretrain_kimg: float | None,
+    lr_milestones: tuple[float, ...] | None,
     batch: int | None,
     lr: float | None,
     snapshot_kimg: float | None,
@@ -42,31 +53,54 @@ def build_config(
 ) -> RunConfig:
     """The `RunConfig` for a data set and a user's options; None means the preset's value.
 
-    settings: of the objective. model: of `ModelConfig`. run: of `RunConfig`, as they are.
+    model: of `ModelConfig`. labels: of `LabelConfig`. run: of `RunConfig`, as they are.
     Raises InputError for whatever cannot be.
     """
-    chosen = _objective(objective, settings)
+    kind = objective_class(objective)
     final = check_resolution(resolution or store.resolutions[-1])
     require(
         final in store.resolutions,
         f"resolution {final} is above the data's {store.resolutions[-1]}: use "
         f"{store.resolutions[-1]}, or prepare {store.name} again at {final}",
     )
+    preset = kind.preset(final)
+    chosen = from_dict(kind, {**preset.settings, **settings.everywhere}, f"{objective} objective")
+    label_config = _labels(store, kind, {k: v for k, v in labels.items() if v is not None})
     grows = chosen.grows if grow is None else grow
-    first = _first_resolution(final, start_resolution, grows, initial)
+    resolutions = resolutions_between(
+        _first_resolution(final, start_resolution, grows, initial), final
+    )
     model_config = ModelConfig(
-        resolution=final, channels=store.channels, **chosen.model_settings(), **model
+        **{
+            "resolution": final,
+            "channels": store.channels,
+            **chosen.model_settings(len(label_config.attributes)),
+            **preset.model,
+            **{name: value for name, value in model.items() if value is not None},
+        }
     )
     if initial is not None:
         _check_initial(initial, model_config)
+    require(
+        chosen.pretraining is not None or not pretrain_kimg,
+        f"--pretrain-kimg {pretrain_kimg}: {objective} is not pre-trained; leave it out",
+    )
     plan = from_preset(
-        PRESETS[schedule],
-        resolutions_between(first, final),
+        PRESETS[schedule or chosen.schedule],
+        resolutions,
         kimg_per_stage=kimg_per_stage,
         total_kimg=total_kimg,
         batch_size=batch,
         lr=lr,
-        grown_weights=chosen.grown_weights,
+        pretrain_kimg=pretrain_kimg if chosen.pretraining else 0.0,
+        milestones_kimg=lr_milestones,
+        settings=_phase_settings(chosen, settings, resolutions),
+    )
+    least = min(plan.batch_sizes)
+    require(
+        least >= chosen.min_batch,
+        f"batch size {least} is too small for {objective}, whose statistics are over the batch: "
+        f"use {chosen.min_batch} or more",
     )
     if snapshot_kimg is None:
         snapshot_kimg = min(_MAX_SNAPSHOT_KIMG, plan.total_kimg / 4)
@@ -76,35 +110,71 @@ def build_config(
         model=model_config,
         schedule=plan,
         objective=settings_of(chosen),
+        labels=label_config,
         betas=chosen.betas,
         snapshot_kimg=snapshot_kimg,
         **run,
     )
 
 
-def parse_settings(objective: str, texts: tuple[str, ...]) -> dict[str, Any]:
-    """("beta_kl=0.5",) -> {"beta_kl": 0.5}, typed by the objective's own fields."""
-    require(
-        objective in OBJECTIVES,
-        f"unknown objective {objective!r}: {nearest(objective, list(OBJECTIVES))}",
-    )
-    types = {f.name: type(f.default) for f in dataclasses.fields(OBJECTIVES[objective])}
-    values: dict[str, Any] = {}
+def parse_settings(objective: str, texts: tuple[str, ...]) -> Settings:
+    """("beta_kl=0.5", "margin@64=0.1") -> settings, typed by the objective's own fields."""
+    kind = objective_class(objective)
+    types = {f.name: type(f.default) for f in dataclasses.fields(kind)}
+    found = Settings({}, {})
     for text in texts:
-        name, equals, value = text.partition("=")
+        target, equals, value = text.partition("=")
+        name, at, stage = target.partition("@")
         require(bool(equals), f"--set {text!r} is not NAME=VALUE")
         require(name in types, f"unknown {objective} setting {name!r}: {nearest(name, [*types])}")
+        require(not at or stage.isdigit(), f"--set {text!r}: after @ goes a resolution")
         try:
-            values[name] = types[name](value)
+            typed = types[name](value)
         except ValueError as error:
             raise InputError(f"--set {name}: {value!r} is not a number") from error
-    _objective(objective, values)  # refuses what is out of range
-    return values
+        kind(**{name: typed})  # refuses what is out of range
+        stage_settings = found.at.setdefault(int(stage), {}) if at else found.everywhere
+        stage_settings[name] = typed
+    return found
 
 
-def _objective(name: str, settings: Mapping[str, Any]) -> Objective:
-    require(name in OBJECTIVES, f"unknown objective {name!r}: {nearest(name, list(OBJECTIVES))}")
-    return from_dict(OBJECTIVES[name], settings, f"{name} objective")
+def _labels(store: Store, objective: type[Objective], chosen: Mapping[str, Any]) -> LabelConfig:
+    """The labels of the run; InputError where the objective cannot learn from them."""
+    labels = LabelConfig(**{"attributes": store.attributes, **chosen})
+    said = store.said(labels)[store.split("train")]
+    require(
+        not objective.needs_labels or len(labels.attributes) > 0,
+        f"objective {objective.name} needs labels and {store.name} has none: prepare it with "
+        "--labels, or choose another objective",
+    )
+    for name in labels.attributes if objective.needs_labels else labels.balance:
+        column = said[:, labels.attributes.index(name)]
+        if not ((column == 0).any() and (column == 1).any()):
+            raise InputError(
+                f"label {name!r} does not say both yes and no in the training images of "
+                f"{store.name}: leave it out with --attributes, or change --label-thresholds"
+            )
+    return labels
+
+
+def _phase_settings(
+    objective: Objective, asked: Settings, resolutions: tuple[int, ...]
+) -> tuple[Mapping[str, Any], ...]:
+    """`Schedule.settings`: the objective's own by stage, then what the user asked for."""
+    for resolution in asked.at:
+        require(
+            resolution in resolutions,
+            f"--set ...@{resolution}: the run's resolutions are {', '.join(map(str, resolutions))}",
+        )
+    last = len(resolutions) - 1
+    phases = []
+    for index, resolution in enumerate(resolutions):
+        for faded in (False, True) if index else (True,):
+            grown = faded and index == last > 0
+            own = objective.stage_settings(resolution, faded=faded, grown=grown)
+            kept = {name: v for name, v in own.items() if name not in asked.everywhere}
+            phases.append({**kept, **asked.at.get(resolution, {})})
+    return tuple(phases) if any(phases) else ()
 
 
 def _first_resolution(final: int, start: int | None, grows: bool, initial: Snapshot | None) -> int:

@@ -1,5 +1,7 @@
 """One iteration: every phase of the objective, each checked before its optimiser moves."""
 
+import dataclasses
+
 import torch
 from torch import Tensor
 
@@ -43,13 +45,15 @@ def train_step(
     replays = objective.pool and stage.alpha == 1
     context = Context(
         alpha=stage.alpha,
-        weights=stage.weights,
         rng=rng,
         replay=(lambda fakes: state.pool.replay(fakes, rng)) if replays else (lambda fakes: fakes),
+        progress=stage.progress,
     )
+    if stage.settings:
+        objective = dataclasses.replace(objective, **stage.settings)
     scalars: dict[str, Tensor] = {}
     skipped: dict[str, Tensor] = {}  # scalars of the last update that was left out
-    for phase in objective.phases:
+    for phase in (objective.pretraining,) if stage.pretraining else objective.phases:
         for _ in range(phase.repeats):
             count = state.skipped_steps
             new = _update(state, objective, phase, batch, context, precision)
@@ -74,9 +78,9 @@ def _update(
 ) -> dict[str, Tensor]:
     """One optimiser step of one phase."""
     for name in TRAINED:
-        getattr(state.nets, name).requires_grad_(name in phase.trains)
-    if "encoder" in phase.trains:
-        state.nets.encoder.power_iteration()
+        getattr(state.nets, name).train().requires_grad_(name in phase.trains)
+    for name in phase.trains:
+        getattr(state.nets, name).power_iteration()
     with autocast(batch.images.device, precision):
         losses = objective.losses(phase.name, state.nets, batch, context)
     total = torch.stack(list(losses.values())).sum()
