@@ -1,0 +1,147 @@
+"""Train every objective for a few minutes on small images, and put them side by side.
+
+    pgvae data prepare avatars --resolution 32 --count 6000
+    python benchmarks/family.py                       # every trial, one after the other
+    python benchmarks/family.py --trial introvac      # one of them
+
+Each trial is one `train.py` command at 32 px with small maps, as long as takes about five minutes
+on two CPU cores. Its record in benchmarks/results/family.json has the images seen, the seconds,
+PSNR of unseen images (and its gain over the mean training image), SWD of 2,000 samples against
+2,000 training images, and accuracies; "reals" is the SWD of other training images against those.
+docs/pictures/family.png shows unseen images, reconstructions and samples of each objective.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+import pgvae
+from pgvae.data import Store
+from pgvae.metrics import swd
+from pgvae.objectives import OBJECTIVES
+from pgvae.pictures import grid_of, to_picture
+
+ROOT = Path(__file__).parent.parent
+RESULTS = Path(__file__).parent / "results" / "family.json"
+PICTURE = ROOT / "docs" / "pictures" / "family.png"
+COUNT, SHOWN = 2000, 12
+COMMON = [
+    *("--resolution", "32", "--batch", "16", "--mirror", "--seed", "0"),
+    *("--fmap-base", "256", "--fmap-max", "128", "--latent-dim", "64"),
+]
+GAME = ["--lr", "1e-3", "--pretrain-kimg", "2"]
+GROWN = ["--grow", "--kimg-per-stage", "6"]
+LABELS = ["--attributes", "glasses,facial_hair", "--lr", "1e-3"]
+# Name: what is given to train.py beside COMMON.
+TRIALS: dict[str, list[str]] = {
+    "ae": ["--objective", "ae", "--no-grow", "--lr", "2e-3", "--total-kimg", "30"],
+    "vae": [
+        *("--objective", "vae", "--no-grow", "--lr", "2e-3", "--total-kimg", "30"),
+        *("--set", "beta_kl=0.4"),
+    ],
+    "age": ["--objective", "age", "--no-grow", "--total-kimg", "15"],
+    "pioneer": ["--objective", "pioneer", *GROWN, "--total-kimg", "30"],
+    "balanced_pioneer": ["--objective", "balanced_pioneer", *GROWN, "--total-kimg", "30"],
+    "introvae": ["--objective", "introvae", *GAME, "--total-kimg", "20"],
+    "soft_introvae": ["--objective", "soft_introvae", *GAME, "--total-kimg", "15"],
+    "as_introvae": ["--objective", "as_introvae", *GAME, "--total-kimg", "15"],
+    "vac": ["--objective", "vac", *LABELS, "--total-kimg", "30"],
+    "introvac": ["--objective", "introvac", *LABELS, "--total-kimg", "20"],
+}
+
+
+def train(trial: str, data_root: Path, outdir: Path) -> tuple[Path, float]:
+    """Run the trial's command; -> its run directory and the seconds it took (0 if it was done)."""
+    command = [sys.executable, str(ROOT / "train.py"), "--dataset", "avatars", "--resume"]
+    where = ["--data-root", str(data_root), "--outdir", str(outdir / trial)]
+    start = time.perf_counter()
+    subprocess.run([*command, *where, *COMMON, *TRIALS[trial]], check=True, env=os.environ)
+    run = max((outdir / trial).glob("[0-9]*"))
+    return run, time.perf_counter() - start
+
+
+def images_of(store: Store, indices: np.ndarray) -> Tensor:
+    """[N, C, 32, 32] in [-1, 1]."""
+    return torch.from_numpy(store.get_many(indices, 32)).float() / 127.5 - 1
+
+
+def mean_swd(reals: Tensor, fakes: Tensor) -> float:
+    """The mean over pyramid levels."""
+    return round(float(np.mean(list(swd(reals, fakes).values()))), 1)
+
+
+def measure(run: Path, store: Store) -> dict[str, float]:
+    """The figures of the run's newest snapshot."""
+    snapshot = max(run.glob("snapshot-*.safetensors"))
+    model = pgvae.load(snapshot)
+    train_images = store.split("train")
+    reals = images_of(store, train_images[:COUNT])
+    lines = [json.loads(line) for line in (run / "stats.jsonl").read_text().splitlines()]
+    last = next(line for line in reversed(lines) if "val/psnr" in line)
+    figures = {k.removeprefix("val/"): round(v, 4) for k, v in last.items() if "val/" in k}
+    return {"images": model.images_seen, **figures, "swd": mean_swd(reals, model.sample(COUNT))}
+
+
+def strip(run: Path, store: Store) -> Tensor:
+    """Unseen images, their reconstructions, samples: [3 * SHOWN, 3, 32, 32]."""
+    model = pgvae.load(max(run.glob("snapshot-*.safetensors")))
+    unseen = images_of(store, store.split("val")[:SHOWN])
+    return torch.cat([unseen, model.reconstruct(unseen), model.sample(SHOWN, seed=1)])
+
+
+def draw(outdir: Path, store: Store) -> None:
+    """All objectives that have a run, one under the other."""
+    rows = []
+    for name in OBJECTIVES:
+        runs = sorted((outdir / name).glob("[0-9]*/snapshot-*.safetensors"))
+        if not runs:
+            continue
+        cells = to_picture(grid_of(strip(runs[-1].parent, store), SHOWN)).resize(
+            (SHOWN * 48, 3 * 48), Image.Resampling.BOX
+        )
+        row = Image.new("RGB", (cells.width + 130, cells.height + 8), "white")
+        row.paste(cells, (130, 0))
+        ImageDraw.Draw(row).text((4, cells.height // 2 - 6), name, fill="black")
+        rows.append(row)
+    sheet = Image.new("RGB", (rows[0].width, sum(row.height for row in rows)), "white")
+    for index, row in enumerate(rows):
+        sheet.paste(row, (0, index * row.height))
+    sheet.save(PICTURE, optimize=True)
+
+
+@click.command()
+@click.option("--data-root", type=click.Path(path_type=Path), default=Path("datasets"))
+@click.option("--outdir", type=click.Path(path_type=Path), default=Path("runs/family"))
+@click.option("--trial", "trials", multiple=True, type=click.Choice([*TRIALS]))
+def main(data_root: Path, outdir: Path, trials: tuple[str, ...]) -> None:
+    """Train, measure and draw TRIALS, by default all."""
+    store = Store(data_root / "avatars")
+    records = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    train_images = store.split("train")
+    halves = (images_of(store, part) for part in (train_images[:COUNT], train_images[-COUNT:]))
+    records["reals"] = {"swd": mean_swd(*halves)}
+    for trial in trials or TRIALS:
+        run, seconds = train(trial, data_root, outdir)
+        before = records.get(trial, {}).get("seconds", 0)
+        command = " ".join([*COMMON, *TRIALS[trial]])
+        records[trial] = {
+            "seconds": round(seconds) if seconds > 60 else before,
+            **measure(run, store),
+            "command": command,
+        }
+        click.echo(f"{trial}: {json.dumps(records[trial])}")
+        RESULTS.write_text(json.dumps(records, indent=1) + "\n")
+    draw(outdir, store)
+
+
+if __name__ == "__main__":
+    main()
