@@ -1,11 +1,13 @@
 """Settings: what they refuse, and their way through JSON."""
 
+import dataclasses
 import json
 import math
 
 import pytest
 
 from pgvae.config import (
+    LabelConfig,
     ModelConfig,
     RunConfig,
     check_resolution,
@@ -17,14 +19,18 @@ from pgvae.config import (
 from pgvae.errors import InputError
 from pgvae.schedule import PRESETS, from_preset
 
+# The first stage, then fade and stable phase of two more.
+PHASES = ({}, {"lambda_x": 1.5}, {}, {"lambda_x": 2.5, "metric": "l1"}, {})
+
 
 def run_config(**changes) -> RunConfig:
     values = {
         "dataset": "faces",
         "dataset_digest": "abc123",
         "model": ModelConfig(resolution=16, latent_dim=8, order="act_norm"),
-        "schedule": from_preset(PRESETS["pioneer"], (4, 8, 16), grown_weights={"lambda_x": 1.5}),
+        "schedule": from_preset(PRESETS["introvac"], (4, 8, 16), settings=PHASES),
         "objective": {"name": "pioneer", "lambda_x": 10.0, "lambda_z": 1000.0},
+        "labels": LabelConfig(("Smiling", "Male"), 0.2, 0.8, balance=("Male",)),
         "betas": (0.0, 0.99),
         "seed": 7,
         "mirror": True,
@@ -97,7 +103,10 @@ def test_feature_maps_follow_pggans_formula_for_other_widths() -> None:
         ("arch", "stylegan"),
         ("order", "act"),
         ("head", "cube"),
-        ("encoder_norm", "batch"),
+        ("encoder_norm", "pixel"),
+        ("generator_norm", "equalized"),
+        ("classes", -1),
+        ("classes", math.nan),
         ("output", "sigmoid"),
     ],
 )
@@ -109,6 +118,13 @@ def test_a_model_refuses(name, value) -> None:
 def test_a_refused_choice_lists_the_choices() -> None:
     with pytest.raises(InputError, match=r"head is 'cube'.*sphere, gaussian"):
         ModelConfig(head="cube")
+
+
+@pytest.mark.parametrize("which", ["encoder_norm", "generator_norm"])
+def test_batch_norm_is_for_the_residual_architecture(which) -> None:
+    assert getattr(ModelConfig(arch="residual", **{which: "batch"}), which) == "batch"
+    with pytest.raises(InputError, match="batch norm is for arch residual"):
+        ModelConfig(arch="pggan", **{which: "batch"})
 
 
 def test_settings_do_not_change() -> None:
@@ -150,6 +166,37 @@ def test_a_condition_of_nan_is_not_met() -> None:
     require(True, "fine")
 
 
+# --- the labels
+
+
+@pytest.mark.parametrize(
+    ("no_below", "yes_above"), [(0.8, 0.2), (0.5, math.nan), (math.nan, 0.5), (math.inf, 0.5)]
+)
+def test_label_thresholds_in_no_order_are_refused(no_below, yes_above) -> None:
+    with pytest.raises(InputError, match=f"thresholds are {no_below}, {yes_above}.*lower one"):
+        LabelConfig(("Smiling",), no_below, yes_above)
+
+
+def test_one_label_threshold_may_serve_for_both() -> None:
+    labels = LabelConfig(("Smiling",), 0.3, 0.3)
+    assert (labels.no_below, labels.yes_above) == (0.3, 0.3)
+
+
+def test_a_balance_of_an_attribute_that_is_not_there_names_the_nearest() -> None:
+    with pytest.raises(InputError, match=r"'Smilling'.*'Smiling'"):
+        LabelConfig(("Male", "Smiling"), balance=("Male", "Smilling"))
+    with pytest.raises(InputError, match=r"'Hat'.*Male, Smiling"):
+        LabelConfig(("Smiling", "Male"), balance=("Hat",))
+
+
+def test_labels_survive_json() -> None:
+    labels = LabelConfig(("Smiling", "Male"), 0.2, 0.8, balance=("Male",))
+    again = from_dict(LabelConfig, json.loads(json.dumps(dataclasses.asdict(labels))), "labels")
+    assert again == labels
+    assert isinstance(again.attributes, tuple)
+    assert isinstance(again.balance, tuple)
+
+
 # --- the run
 
 
@@ -159,8 +206,23 @@ def test_a_run_config_survives_json() -> None:
     again = RunConfig.from_dict(json.loads(text))
     assert again == config
     assert again.schedule.at(7_000_000) == config.schedule.at(7_000_000)
+    assert again.schedule.at(10_000_000).settings == {"lambda_x": 2.5, "metric": "l1"}
+    assert again.labels.balance == ("Male",)
     assert isinstance(again.betas, tuple)
     assert json.dumps(again.to_dict()) == text
+
+
+def test_a_run_of_before_there_were_labels_has_none() -> None:
+    values = run_config().to_dict()
+    del values["labels"]
+    assert RunConfig.from_dict(values).labels == LabelConfig(attributes=(), balance=())
+
+
+def test_labels_are_checked_on_their_way_in() -> None:
+    values = run_config().to_dict()
+    values["labels"]["balance"] = ["Mael"]
+    with pytest.raises(InputError, match=r"'Mael'.*'Male'"):
+        RunConfig.from_dict(values)
 
 
 def test_a_run_config_does_not_share_its_dict() -> None:
@@ -175,6 +237,7 @@ def test_a_run_config_does_not_share_its_dict() -> None:
         ((), "sede", "seed"),
         (("model",), "latent_dims", "latent_dim"),
         (("schedule",), "total_kimgs", "total_kimg"),
+        (("labels",), "atributes", "attributes"),
     ],
 )
 def test_an_unknown_name_at_any_depth_is_refused_with_the_nearest(path, name, known) -> None:

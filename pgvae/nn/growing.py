@@ -48,7 +48,7 @@ class GrowingNet(nn.Module):
         raise NotImplementedError
 
     def make_rgb(self, resolution: int) -> nn.Module:
-        """The 1x1 convolution between features and image at `resolution`."""
+        """The convolution between features and image at `resolution`."""
         raise NotImplementedError
 
     @property
@@ -64,6 +64,7 @@ class GrowingNet(nn.Module):
             self._add_stage()
         self.to(device=present.device, memory_format=torch.channels_last)
         self.requires_grad_(present.requires_grad)
+        self.train(self.training)
 
     def finish_fade(self) -> None:
         """Drop the RGB layer of the previous resolution, once alpha is 1."""

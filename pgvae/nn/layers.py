@@ -93,7 +93,8 @@ class LatentTo4x4(nn.Module):
     [d, C, 4, 4], indexed by output pixel (a convolution's kernel, transposed and flipped), with an
     equalized learning rate; He's constant counts d inputs for N(0, I) latents, and PIONEER the
     whole kernel, 16 d, for its unit vectors. Else it is `weight_of` the norm, [C, d, 4, 4],
-    scaled from the 16 d inputs of a convolution to the d that there are.
+    scaled from the 16 d inputs of a convolution to the d that there are; unit vectors are scaled
+    to variance 1 then, but under spectral norm.
     """
 
     def __init__(self, config: ModelConfig, outputs: int) -> None:
@@ -105,7 +106,8 @@ class LatentTo4x4(nn.Module):
             self.scale = math.sqrt(2 / (16 * d if config.head == "sphere" else d))
         else:
             self.kernel = weight_of(config.generator_norm, d, outputs, 4, gain=4 * math.sqrt(2))
-            self.scale = 1.0
+            to_unit = config.head == "sphere" and config.generator_norm != "spectral"
+            self.scale = math.sqrt(d) if to_unit else 1.0
 
     def forward(self, latents: Tensor) -> Tensor:
         weight = self.weight if self.kernel is None else self.kernel().transpose(0, 1)

@@ -89,7 +89,7 @@ class LastEncoderBlock(nn.Module):
 
 
 class FirstGeneratorBlock(nn.Module):
-    """The full layer from the latent to 4x4 pixels, LeakyReLU, a residual block."""
+    """The full layer from the latent to 4x4 pixels, LeakyReLU (a ReLU there), a residual block."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -100,11 +100,6 @@ class FirstGeneratorBlock(nn.Module):
 
     def forward(self, latents: Tensor) -> Tensor:
         return self.residual(self.activation(self.first(latents)))
-
-
-class _Convolution5x5(nn.Conv2d):
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(inputs, outputs, 5, padding=2)
 
 
 def encoder_block(config: ModelConfig, resolution: int) -> nn.Module:
@@ -124,13 +119,14 @@ def from_rgb(config: ModelConfig, resolution: int) -> nn.Module:
     """5x5 convolution and LeakyReLU: [N, C, R, R] -> [N, f(R), R, R]."""
     features = config.fmaps(resolution)
     return nn.Sequential(
-        _Convolution5x5(config.channels, features), Activation(config.encoder_norm, features)
+        nn.Conv2d(config.channels, features, 5, padding=2, bias=False),
+        Activation(config.encoder_norm, features),
     )
 
 
 def to_rgb(config: ModelConfig, resolution: int) -> nn.Module:
     """5x5 convolution to [N, C, R, R]."""
-    return _Convolution5x5(_generator_fmaps(config, resolution), config.channels)
+    return nn.Conv2d(_generator_fmaps(config, resolution), config.channels, 5, padding=2)
 
 
 def _generator_fmaps(config: ModelConfig, resolution: int) -> int:

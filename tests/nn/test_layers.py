@@ -1,12 +1,21 @@
-"""Weight layers: equalized learning rate, spectral norm, and the generator's first layer."""
+"""Weight layers: equalized, spectral and plain ones, and the generator's first layer."""
 
 import math
 
 import pytest
 import torch
+from small import converge, opening, randn
 from torch.nn import functional as F
 
-from pgvae.nn.layers import EqualizedWeight, LatentTo4x4, SpectralWeight, matrix_of
+from pgvae.config import ModelConfig
+from pgvae.nn.layers import (
+    EqualizedWeight,
+    LatentTo4x4,
+    PlainWeight,
+    SpectralWeight,
+    matrix_of,
+    weight_of,
+)
 
 
 def seeded(build, *arguments, seed: int = 0):
@@ -14,10 +23,6 @@ def seeded(build, *arguments, seed: int = 0):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return build(*arguments)
-
-
-def randn(*shape: int, seed: int = 0) -> torch.Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.mark.parametrize(("inputs", "outputs", "kernel"), [(40, 30, 3), (25, 60, 4), (300, 20, 1)])
@@ -102,16 +107,62 @@ def test_the_gradient_of_a_spectral_weight_passes_through_sigma_but_not_its_vect
     torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("fan_in", [6, 96])
-def test_the_first_layer_is_a_4x4_convolution_on_one_padded_pixel(fan_in) -> None:
-    layer = seeded(LatentTo4x4, 6, 5, fan_in)
+@pytest.mark.parametrize("gain", [1.0, 3.0])
+def test_plain_weights_start_with_hes_deviation_times_their_gain(gain) -> None:
+    layer = seeded(PlainWeight, 40, 30, 3, gain)
+    assert layer() is layer.weight
+    assert layer.weight.std().item() == pytest.approx(gain / math.sqrt(40 * 9), rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("norm", "kind"),
+    [
+        ("spectral", SpectralWeight),
+        ("equalized", EqualizedWeight),
+        ("pixel", EqualizedWeight),
+        ("none", PlainWeight),
+        ("batch", PlainWeight),
+    ],
+)
+def test_each_norm_has_its_weight(norm, kind) -> None:
+    layer = seeded(weight_of, norm, 40, 30, 3)
+    assert type(layer) is kind
+    assert layer().shape == (30, 40, 3, 3)
+    if norm != "spectral":
+        assert layer().std().item() == pytest.approx(math.sqrt(2 / (40 * 9)), rel=0.05)
+
+
+@pytest.mark.parametrize("norm", ["equalized", "pixel", "none", "batch"])
+def test_a_gain_is_a_factor_of_what_the_weight_gives(norm) -> None:
+    usual, asked = (seeded(weight_of, norm, 4, 5, 3, gain)() for gain in (math.sqrt(2), 1.0))
+    torch.testing.assert_close(asked * math.sqrt(2), usual)
+
+
+def first_layer(norm: str, head: str = "gaussian", d: int = 6, outputs: int = 5) -> LatentTo4x4:
+    config = ModelConfig(arch="residual", latent_dim=d, head=head, generator_norm=norm)
+    layer = seeded(LatentTo4x4, config, outputs)
+    converge(layer)
+    return layer
+
+
+@pytest.mark.parametrize(("head", "fan_in"), [("gaussian", 6), ("sphere", 96)])
+@pytest.mark.parametrize("norm", ["pixel", "spectral", "none", "batch"])
+def test_the_first_layer_is_a_4x4_convolution_of_one_pixel(norm, head, fan_in) -> None:
+    """PIONEER counts a convolution's 16 d inputs, for codes on the sphere."""
+    layer = first_layer(norm, head)
     latents = randn(3, 6, seed=1)
-    kernel = layer.weight.transpose(0, 1).flip(2, 3) * math.sqrt(2 / fan_in)
-    expected = F.conv2d(latents[:, :, None, None], kernel, padding=3)
-    torch.testing.assert_close(layer(latents), expected, rtol=1e-5, atol=1e-6)
+    pixel = latents[:, :, None, None]
+    (weight,) = layer.parameters()
+    kernel = opening(weight, norm, fan_in)  # [d, C, 4, 4]
+    for expected in (
+        F.conv_transpose2d(pixel, kernel),
+        F.conv2d(pixel, kernel.transpose(0, 1).flip(2, 3), padding=3),
+    ):
+        torch.testing.assert_close(layer(latents), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_latents_of_the_expected_length_give_outputs_of_variance_two() -> None:
-    layer = seeded(LatentTo4x4, 64, 200, 64)
+@pytest.mark.parametrize("norm", ["pixel", "none", "batch"])
+def test_latents_of_a_gaussian_prior_give_outputs_of_variance_two(norm) -> None:
     latents = F.normalize(randn(50, 64, seed=1)) * 8
-    assert layer(latents).var().item() == pytest.approx(2.0, rel=0.05)
+    outputs = first_layer(norm, d=64, outputs=200)(latents)
+    assert outputs.var().item() == pytest.approx(2.0, rel=0.05)
