@@ -126,8 +126,8 @@ class ModelConfig:
         require_choice("output", self.output, get_args(Output))
         require(
             self.arch == "residual" or "batch" not in (self.encoder_norm, self.generator_norm),
-            f"encoder_norm {self.encoder_norm}, generator_norm {self.generator_norm}: batch norm is "
-            "for arch residual; choose another",
+            f"encoder_norm {self.encoder_norm}, generator_norm {self.generator_norm}: batch norm "
+            "is for arch residual; choose another",
         )
         require(self.classes >= 0, f"classes is {self.classes}: use 0 or more")
         require(self.channels in (1, 3), f"channels is {self.channels}: use 1 or 3")

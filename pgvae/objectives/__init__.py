@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from pgvae.config import from_dict, nearest, require
+from pgvae.errors import InputError
 from pgvae.objectives import terms
 from pgvae.objectives.ae import Ae
 from pgvae.objectives.age import Age
@@ -56,11 +57,10 @@ def objective_from(settings: Mapping[str, Any]) -> Objective:
 
 def objective_class(name: str) -> type[Objective]:
     """The objective called `name`; InputError, with the nearest and all names, if unknown."""
-    known = ", ".join(OBJECTIVES)
-    require(
-        name in OBJECTIVES,
-        f"unknown objective {name!r}: {nearest(name, list(OBJECTIVES))} (known: {known})",
-    )
+    if name not in OBJECTIVES:
+        hint = nearest(name, list(OBJECTIVES))
+        known = "" if hint.startswith("known") else f" (known: {', '.join(OBJECTIVES)})"
+        raise InputError(f"unknown objective {name!r}: {hint}{known}")
     return OBJECTIVES[name]
 
 

@@ -58,13 +58,14 @@ def pixel_sum(kind: Reconstruction, x: Tensor, x_r: Tensor) -> Tensor:
     mse: (x - x_r)^2. l1: |x - x_r|. bce: binary cross entropy of both taken to [0, 1], in nats;
     x_r must then lie within [-1, 1], as a tanh output does.
     """
+    x, x_r = _wide(x), _wide(x_r)
     if kind == "mse":
         error = (x - x_r).square()
     elif kind == "l1":
         error = (x - x_r).abs()
     else:
-        target, guess = ((t.float() + 1) / 2 for t in (x, x_r))
         with torch.autocast(x.device.type, enabled=False):  # CUDA's refuses this loss
+            target, guess = (x + 1) / 2, (x_r + 1) / 2
             error = F.binary_cross_entropy(guess, target.clamp(0, 1), reduction="none")
     return error.sum(dim=(1, 2, 3))
 
@@ -84,9 +85,8 @@ def known_bce(logits: Tensor, targets: Tensor) -> Tensor:
     Their mean, in nats; 0 where none is known.
     """
     known = targets.isfinite()
-    wide = torch.promote_types(logits.dtype, torch.float32)
     errors = F.binary_cross_entropy_with_logits(
-        logits.to(wide), targets.nan_to_num().to(wide), reduction="none"
+        _wide(logits), targets.nan_to_num().to(_wide(logits)), reduction="none"
     )
     return (errors * known).sum() / known.sum().clamp(min=1)
 
@@ -145,8 +145,7 @@ _Gaussians = tuple[Tensor, Tensor]  # means and variances, [N, d] each
 
 
 def _gaussians(mu: Tensor, logvar: Tensor) -> _Gaussians:
-    wide = torch.promote_types(mu.dtype, torch.float32)
-    return mu.to(wide), logvar.to(wide).exp().clamp(min=_LEAST_VARIANCE)
+    return _wide(mu), _wide(logvar).exp().clamp(min=_LEAST_VARIANCE)
 
 
 def _log_kernel(a: _Gaussians, b: _Gaussians) -> Tensor:
@@ -174,3 +173,8 @@ def _log_mean(logs: Tensor, off_diagonal: bool) -> Tensor:
         n = len(logs)
         logs = logs[~torch.eye(n, dtype=torch.bool, device=logs.device)]
     return logs.flatten().logsumexp(dim=0) - math.log(logs.numel())
+
+
+def _wide(x: Tensor) -> Tensor:
+    """In float32, or float64 as it is: autocast's halves are too coarse for sums."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -13,7 +13,7 @@ _ROW = "{:>5} {:>10} {:>8} {:>6} {:>8} {:>12} {:>12} {:>10}"
 
 
 def describe(config: RunConfig) -> str:
-    """A table of the run's stages; parameters are those of the stable phase.
+    """The run's settings and a table of its stages; parameters are those of the stable phase.
 
     Memory is an estimate: weights, gradients, Adam's moments and the average, and what autograd
     keeps of one encoder update in float32 (the encoder sees reals and fakes).
@@ -22,6 +22,7 @@ def describe(config: RunConfig) -> str:
     lines = [
         f"{config.dataset}, objective {config.objective['name']}, seed {config.seed}: "
         f"{schedule.total_kimg:g} kimg in {len(schedule.resolutions)} stages",
+        *_settings(config),
         _ROW.format(*_HEAD),
     ]
     for index, resolution in enumerate(schedule.resolutions):
@@ -48,6 +49,22 @@ def describe(config: RunConfig) -> str:
             )
         )
     return "\n".join(lines)
+
+
+def _settings(config: RunConfig) -> list[str]:
+    """What the preset and the user chose, in a line or two."""
+    schedule, model = config.schedule, config.model
+    weights = [f"{name} {value}" for name, value in config.objective.items() if name != "name"]
+    lines = [
+        f"{model.arch}, {model.latent_dim} latents ({model.head}), norms {model.encoder_norm} and "
+        f"{model.generator_norm}; {', '.join(weights)}"
+    ]
+    changes = [
+        *([f"a VAE for {schedule.pretrain_kimg:g} kimg"] if schedule.pretrain_kimg else []),
+        *(f"lr x {schedule.milestone_factor:g} at {k:g} kimg" for k in schedule.milestones_kimg),
+        *([f"labels {', '.join(config.labels.attributes)}"] if model.classes else []),
+    ]
+    return [*lines, "; ".join(changes)] if changes else lines
 
 
 def saved_bytes(config: ModelConfig, resolution: int) -> tuple[int, int]:
