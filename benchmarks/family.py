@@ -101,13 +101,13 @@ def strip(run: Path, store: Store) -> Tensor:
 
 
 def draw(outdir: Path, store: Store) -> None:
-    """All objectives that have a run, one under the other."""
+    """All objectives that have a record, one under the other."""
     rows = []
     for name in OBJECTIVES:
-        runs = sorted((outdir / name).glob("[0-9]*/snapshot-*.safetensors"))
-        if not runs:
+        if name not in recorded():
             continue
-        cells = to_picture(grid_of(strip(runs[-1].parent, store), SHOWN)).resize(
+        run = max((outdir / name).glob("[0-9]*"))
+        cells = to_picture(grid_of(strip(run, store), SHOWN)).resize(
             (SHOWN * 48, 3 * 48), Image.Resampling.BOX
         )
         row = Image.new("RGB", (cells.width + 130, cells.height + 8), "white")
@@ -120,6 +120,17 @@ def draw(outdir: Path, store: Store) -> None:
     sheet.save(PICTURE, optimize=True)
 
 
+def recorded() -> dict[str, dict]:
+    """What the results file has, by trial."""
+    return json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+
+
+def record(trial: str, values: dict) -> None:
+    """Put a trial's figures into the results file."""
+    click.echo(f"{trial}: {json.dumps(values)}")
+    RESULTS.write_text(json.dumps({**recorded(), trial: values}, indent=1) + "\n")
+
+
 @click.command()
 @click.option("--data-root", type=click.Path(path_type=Path), default=Path("datasets"))
 @click.option("--outdir", type=click.Path(path_type=Path), default=Path("runs/family"))
@@ -127,21 +138,21 @@ def draw(outdir: Path, store: Store) -> None:
 def main(data_root: Path, outdir: Path, trials: tuple[str, ...]) -> None:
     """Train, measure and draw TRIALS, by default all."""
     store = Store(data_root / "avatars")
-    records = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    train_images = store.split("train")
-    halves = (images_of(store, part) for part in (train_images[:COUNT], train_images[-COUNT:]))
-    records["reals"] = {"swd": mean_swd(*halves)}
+    if "reals" not in recorded():
+        train_images = store.split("train")
+        halves = (images_of(store, part) for part in (train_images[:COUNT], train_images[-COUNT:]))
+        record("reals", {"swd": mean_swd(*halves)})
     for trial in trials or TRIALS:
         run, seconds = train(trial, data_root, outdir)
-        before = records.get(trial, {}).get("seconds", 0)
-        command = " ".join([*COMMON, *TRIALS[trial]])
-        records[trial] = {
-            "seconds": round(seconds) if seconds > 60 else before,
-            **measure(run, store),
-            "command": command,
-        }
-        click.echo(f"{trial}: {json.dumps(records[trial])}")
-        RESULTS.write_text(json.dumps(records, indent=1) + "\n")
+        before = recorded().get(trial, {}).get("seconds", 0)
+        record(
+            trial,
+            {
+                "seconds": round(seconds) if seconds > 60 else before,
+                **measure(run, store),
+                "command": " ".join([*COMMON, *TRIALS[trial]]),
+            },
+        )
     draw(outdir, store)
 
 

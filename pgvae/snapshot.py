@@ -27,6 +27,7 @@ from pgvae.types import Nets
 FORMAT = 1
 _MAX_HEADER = 16 << 20
 _PARTS = ("encoder", "generator", "ema")
+_DTYPES = {torch.float32: "F32", torch.int64: "I64"}  # the second for batch norm's count
 _PICKLES = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 # What taking apart JSON that is not as it should be may raise; too deep nesting is a RuntimeError.
 _MALFORMED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError)
@@ -101,7 +102,7 @@ def load_snapshot(path: str | Path) -> Snapshot:
     about, found = _read_header(path)
     config, nets = _declared_networks(path, about)
     expected = {
-        f"{part}/{name}": _entry(tensor.shape)
+        f"{part}/{name}": _entry(tensor.shape, _DTYPES[tensor.dtype])
         for part in _PARTS
         for name, tensor in getattr(nets, part).state_dict().items()
     }
@@ -176,9 +177,9 @@ def _read_entry(entry: dict[str, Any]) -> _Entry:
     return _Entry(tuple(entry["shape"]), entry["dtype"], end - begin)
 
 
-def _entry(shape: Sequence[int]) -> _Entry:
-    """The entry of a float32 tensor."""
-    return _Entry(tuple(shape), "F32", 4 * math.prod(shape))
+def _entry(shape: Sequence[int], dtype: str = "F32") -> _Entry:
+    """The entry of a tensor, by default of float32."""
+    return _Entry(tuple(shape), dtype, (8 if dtype == "I64" else 4) * math.prod(shape))
 
 
 def _declared_networks(path: Path, about: dict[str, Any]) -> tuple[ModelConfig, Nets]:

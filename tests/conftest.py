@@ -65,6 +65,22 @@ def data_root(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:
     return root
 
 
+@pytest.fixture(scope="session")
+def faces(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:
+    """The pictures prepared as `faces`, 20 train and 4 val, with labels of three kinds.
+
+    glasses: yes or no. hat: a third each no, unknown, yes. always: yes, of every picture.
+    """
+    root = tmp_path_factory.mktemp("labelled")
+    rows = [
+        f"{file.name},{i % 2},{i % 3 / 2},1" for i, file in enumerate(sorted(pictures.iterdir()))
+    ]
+    (root / "labels.csv").write_text("\n".join(["name,glasses,hat,always", *rows]) + "\n")
+    recipe = folder("faces", pictures, Split(fraction=4 / 24), root / "labels.csv")
+    prepare(recipe, Options(workers=0), root / "datasets", say=lambda _: None)
+    return root / "datasets" / "faces"
+
+
 @pytest.fixture
 def store(data_root: Path):
     """The prepared pictures."""

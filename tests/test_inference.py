@@ -16,7 +16,7 @@ from pgvae.snapshot import Snapshot, save_snapshot
 D, R = 8, 16
 
 
-def make(head: str = "sphere", alpha: float = 1.0, channels: int = 3) -> Snapshot:
+def make(head: str = "sphere", alpha: float = 1.0, channels: int = 3, classes: int = 0) -> Snapshot:
     """A snapshot at 16 px whose average differs from its generator."""
     config = ModelConfig(
         resolution=32,
@@ -25,6 +25,7 @@ def make(head: str = "sphere", alpha: float = 1.0, channels: int = 3) -> Snapsho
         head=head,
         encoder_norm="equalized",
         channels=channels,
+        classes=classes,
     )
     nets = build_nets(config, R, fading=alpha < 1, seed=1)
     nets.ema.load_state_dict(build_nets(config, R, fading=alpha < 1, seed=2).generator.state_dict())
@@ -164,6 +165,32 @@ def test_images_of_another_shape_are_refused(shape, sphere):
 def test_latents_of_another_shape_are_refused(shape, sphere):
     with pytest.raises(ValueError, match=r"latents must be \[N, 8\]: got"):
         sphere.decode(torch.zeros(shape))
+
+
+@pytest.mark.parametrize("classes", [1, 2])
+@pytest.mark.parametrize("alpha", [1.0, 0.3])
+def test_a_classifier_answers_for_each_attribute_from_the_posteriors_mean(classes, alpha):
+    """A second logit, of an attribute that there is not, is introvac's "fake"."""
+    snapshot = make("gaussian", alpha, classes=classes)
+    weight = snapshot.nets.encoder.classifier.weight
+    expected = snapshot.nets.encoder(images_of(5), alpha).mean @ weight[:1].T
+    model = Model(snapshot)
+    logits = model.classify(images_of(5))
+    assert model.classifies
+    assert (logits.shape, logits.dtype) == ((5, 1), torch.float32)
+    assert not logits.requires_grad
+    torch.testing.assert_close(logits, expected.detach())
+
+
+def test_a_model_without_a_classifier_says_so(model):
+    assert not model.classifies
+    with pytest.raises(ValueError, match="objective age has no classifier: train vac or introvac"):
+        model.classify(images_of(2))
+
+
+def test_a_classifier_refuses_images_of_another_shape():
+    with pytest.raises(ValueError, match=r"images must be \[N, 3x16x16\]: got"):
+        Model(make("gaussian", classes=1)).classify(torch.zeros(2, 3, 8, 8))
 
 
 @pytest.mark.parametrize("steps", [2, 3, 8])

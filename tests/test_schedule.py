@@ -1,4 +1,4 @@
-"""The schedule: a pure function of the images seen, and the papers' presets."""
+"""The schedule: a pure function of the images seen."""
 
 import math
 from itertools import pairwise
@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pgvae.errors import InputError
-from pgvae.schedule import PRESETS, Schedule, Stage, from_preset
+from pgvae.schedule import Schedule
 
 ALL = (4, 8, 16, 32, 64, 128, 256, 512, 1024)
-GROWN = {"lambda_x": 1.5}
+# 4 px, 8 px while it fades and after, 16 px likewise.
+PHASES = ({"margin": 1.0}, {"margin": 2.0}, {}, {"margin": 3.0}, {"margin": 4.0, "alpha": 5.0})
 
 
 def schedule(**changes) -> Schedule:
@@ -23,130 +24,76 @@ def schedule(**changes) -> Schedule:
         "fade_kimg": 4.0,
         "stable_kimg": 6.0,
         "total_kimg": 40.0,
-        "grown_weights": GROWN,
+        "settings": PHASES,
     }
     return Schedule(**{**values, **changes})
 
 
-def pioneer(resolutions=ALL, **changes) -> Schedule:
-    return from_preset(PRESETS["pioneer"], resolutions, **changes)
+# --- settings of the objective that change over a run
 
 
-# --- PIONEER's stages
+def test_settings_are_those_of_the_phase() -> None:
+    plan = schedule()  # 8 px from 10,000 images, 16 px from 20,000; both fade for 4,000
+    moments = {0: 0, 9_999: 0, 10_000: 1, 13_999: 1, 14_000: 2, 19_999: 2}
+    moments |= {20_000: 3, 23_999: 3, 24_000: 4, 40_000: 4, 10**9: 4}
+    assert {images: dict(plan.at(images).settings) for images in moments} == {
+        images: PHASES[phase] for images, phase in moments.items()
+    }
 
 
-@pytest.mark.parametrize("index", range(1, len(ALL)))
-def test_pioneer_grows_every_2_4_million_images(index: int) -> None:
-    plan, start = pioneer(), 2_400_000 * index
-    before, at, after = (plan.at(start + offset) for offset in (-1, 0, 1))
-    assert (before.resolution, before.alpha) == (ALL[index - 1], 1.0)
-    assert (at.resolution, at.alpha) == (ALL[index], 0.0)
-    assert after.resolution == ALL[index]
-    assert after.alpha == pytest.approx(1 / 1_200_000, rel=1e-9)
-    assert plan.start_of(index) == start
+def test_without_settings_none_ever_change() -> None:
+    plan = schedule(settings=())
+    assert all(dict(plan.at(images).settings) == {} for images in (0, 12_000, 40_000))
 
 
-def test_the_first_stage_does_not_fade() -> None:
-    for images in (0, 1, 600_000, 2_399_999):
-        stage = pioneer().at(images)
-        assert (stage.resolution, stage.alpha) == (4, 1.0)
-
-
-@pytest.mark.parametrize("share", [0.0, 0.1, 0.25, 0.5, 0.999, 1.0, 1.5, 1.999])
-def test_pioneers_alpha_is_linear_over_the_first_half_of_a_stage(share: float) -> None:
-    stage = pioneer().at(2 * 2_400_000 + round(share * 1_200_000))
-    assert stage.resolution == 16
-    assert stage.alpha == pytest.approx(min(share, 1.0), abs=1e-9)
-
-
-def test_alpha_reaches_1_at_half_the_stage_and_not_before() -> None:
-    half = 2_400_000 + 1_200_000
-    assert pioneer().at(half - 1).alpha < 1
-    assert pioneer().at(half).alpha == 1.0
-
-
-def test_pioneers_batches_are_those_of_one_gpu_but_never_one_image() -> None:
-    """Its batch of 1 at 1024 px makes the KL infinite: 2 here."""
-    sizes = [pioneer().at(2_400_000 * i).batch_size for i in range(len(ALL))]
-    assert sizes == [128, 128, 128, 64, 32, 16, 8, 4, 2]
-
-
-def test_pioneers_learning_rate_is_constant() -> None:
-    assert {pioneer().at(2_400_000 * i).lr for i in range(len(ALL))} == {1e-3}
-
-
-def test_pioneer_trains_the_last_resolution_as_long_as_the_others() -> None:
-    assert pioneer((4, 8, 16)).total_images == 3 * 2_400_000
-
-
-# --- PGGAN's
-
-
-def test_pggan_fades_and_stays_for_600_thousand_images_each() -> None:
-    plan = from_preset(PRESETS["pggan"], ALL)
-    for index in range(1, len(ALL)):
-        start = 600_000 + 1_200_000 * (index - 1)
-        assert plan.at(start - 1).resolution == ALL[index - 1]
-        assert plan.at(start - 1).alpha == 1.0
-        assert (plan.at(start).resolution, plan.at(start).alpha) == (ALL[index], 0.0)
-        assert plan.at(start + 300_000).alpha == pytest.approx(0.5)
-        assert plan.at(start + 600_000).alpha == 1.0
-    assert plan.total_images == 600_000 + 8 * 1_200_000
-
-
-def test_pggans_batches_and_rates_are_the_papers() -> None:
-    plan = from_preset(PRESETS["pggan"], ALL)
-    stages = [plan.at(plan.start_of(i)) for i in range(len(ALL))]
-    assert [s.batch_size for s in stages] == [128, 128, 128, 64, 32, 16, 8, 4, 4]
-    assert [s.lr for s in stages] == [1e-3] * 8 + [1.5e-3]
-
-
-# --- what a user puts in place of a preset's values
-
-
-def test_the_users_values_replace_the_presets() -> None:
-    plan = pioneer((4, 8), kimg_per_stage=20, batch_size=6, lr=5e-4, total_kimg=33)
-    assert plan.at(19_999).resolution == 4
-    assert plan.at(20_000) == Stage(resolution=8, alpha=0.0, batch_size=6, lr=5e-4, weights={})
-    assert plan.at(25_000).alpha == pytest.approx(0.5)
-    assert plan.at(0).batch_size == 6
-    assert plan.total_images == 33_000
-
-
-def test_a_run_without_growth_has_one_stage() -> None:
-    plan = pioneer((32,))
-    for images in (0, 1, 10_000_000):
-        stage = plan.at(images)
-        assert (stage.resolution, stage.alpha, stage.batch_size) == (32, 1.0, 64)
-
-
-def test_growth_may_start_above_4_px() -> None:
-    plan = pioneer((16, 32))
-    assert (plan.at(0).resolution, plan.at(0).alpha, plan.at(0).batch_size) == (16, 1.0, 128)
-    assert (plan.at(2_400_000).resolution, plan.at(2_400_000).batch_size) == (32, 64)
-
-
-# --- grown weights
-
-
-def test_grown_weights_hold_once_the_last_resolution_has_faded_in() -> None:
-    plan = schedule()  # 16 px from 20,000 images, faded in at 24,000
-    assert [dict(plan.at(i).weights) for i in (0, 10_000, 14_000, 19_999, 20_000, 23_999)] == [
-        {}
-    ] * 6
-    assert [dict(plan.at(i).weights) for i in (24_000, 40_000, 10**9)] == [GROWN] * 3
-
-
-def test_grown_weights_need_growth() -> None:
+def test_without_growth_there_is_one_phase() -> None:
     single = {"resolutions": (4,), "batch_sizes": (32,), "learning_rates": (1e-3,)}
-    for images in (0, 10_000, 40_000):
-        assert dict(schedule(**single).at(images).weights) == {}
+    plan = schedule(**single, settings=({"margin": 7.0},))
+    assert [dict(plan.at(images).settings) for images in (0, 40_000)] == [{"margin": 7.0}] * 2
 
 
-def test_a_preset_passes_grown_weights_on() -> None:
-    plan = pioneer((4, 8), grown_weights=GROWN)
-    assert dict(plan.at(2_400_000 + 1_199_999).weights) == {}
-    assert dict(plan.at(2_400_000 + 1_200_000).weights) == GROWN
+def test_without_a_fade_the_settings_of_a_fade_never_hold() -> None:
+    plan = schedule(fade_kimg=0.0)
+    assert [dict(plan.at(images).settings) for images in (9_999, 10_000, 16_000)] == [
+        PHASES[0],
+        PHASES[2],
+        PHASES[4],
+    ]
+
+
+# --- pre-training, progress, milestones
+
+
+def test_pretraining_is_the_first_part_of_a_run() -> None:
+    plan = schedule(pretrain_kimg=2.5)
+    seen = [plan.at(images).pretraining for images in (0, 2_499, 2_500, 40_000)]
+    assert seen == [True, True, False, False]
+    assert not schedule().at(0).pretraining
+
+
+def test_progress_is_the_share_of_the_run_after_pretraining() -> None:
+    plan = schedule(pretrain_kimg=8.0)  # 32,000 images are left
+    moments = {0: 0.0, 7_999: 0.0, 8_000: 0.0, 16_000: 0.25, 24_000: 0.5, 40_000: 1.0, 10**9: 1.0}
+    assert {i: plan.at(i).progress for i in moments} == pytest.approx(moments)
+    assert schedule().at(10_000).progress == 0.25
+
+
+def test_a_run_that_is_all_pretraining_makes_no_progress() -> None:
+    for kimg in (40.0, 100.0):
+        plan = schedule(pretrain_kimg=kimg)
+        assert all(plan.at(i).progress == 0.0 for i in (0, 20_000, 40_000))
+        assert plan.at(39_999).pretraining
+
+
+def test_each_milestone_multiplies_the_rate_of_its_stage() -> None:
+    plan = schedule(milestones_kimg=(5.0, 12.0, 12.0), milestone_factor=0.1)
+    moments = {0: 1e-3, 4_999: 1e-3, 5_000: 1e-4, 9_999: 1e-4, 10_000: 2e-4, 11_999: 2e-4}
+    moments |= {12_000: 2e-6, 20_000: 3e-6}
+    assert {i: plan.at(i).lr for i in moments} == pytest.approx(moments, rel=1e-12)
+
+
+def test_a_milestone_halves_the_rate_unless_told_otherwise() -> None:
+    assert schedule(milestones_kimg=(5.0,)).at(5_000).lr == 5e-4
 
 
 # --- a pure function
@@ -156,16 +103,17 @@ def test_stages_follow_the_three_lengths() -> None:
     """10k at 4 px; at 8 px 4k of fade and 6k stable; at 16 px 4k of fade, then on."""
     plan = schedule()
     expected = {
-        0: Stage(4, 1.0, 32, 1e-3),
-        9_999: Stage(4, 1.0, 32, 1e-3),
-        10_000: Stage(8, 0.0, 16, 2e-3),
-        11_000: Stage(8, 0.25, 16, 2e-3),
-        14_000: Stage(8, 1.0, 16, 2e-3),
-        19_999: Stage(8, 1.0, 16, 2e-3),
-        20_000: Stage(16, 0.0, 8, 3e-3),
-        22_000: Stage(16, 0.5, 8, 3e-3),
+        0: (4, 1.0, 32, 1e-3),
+        9_999: (4, 1.0, 32, 1e-3),
+        10_000: (8, 0.0, 16, 2e-3),
+        11_000: (8, 0.25, 16, 2e-3),
+        14_000: (8, 1.0, 16, 2e-3),
+        19_999: (8, 1.0, 16, 2e-3),
+        20_000: (16, 0.0, 8, 3e-3),
+        22_000: (16, 0.5, 8, 3e-3),
     }
-    assert {images: plan.at(images) for images in expected} == expected
+    found = {images: plan.at(images) for images in expected}
+    assert {i: (s.resolution, s.alpha, s.batch_size, s.lr) for i, s in found.items()} == expected
     assert [plan.start_of(i) for i in range(3)] == [0, 10_000, 20_000]
 
 
@@ -174,9 +122,9 @@ def test_the_past_and_the_holder_of_a_stage_change_nothing() -> None:
     late = plan.at(30_000)
     plan.at(0)
     assert plan.at(30_000) == late == schedule().at(30_000)
-    if isinstance(late.weights, dict):
-        late.weights["lambda_x"] = 7.0
-    assert dict(plan.at(30_000).weights) == GROWN
+    if isinstance(late.settings, dict):
+        late.settings["margin"] = 7.0
+    assert dict(plan.at(30_000).settings) == PHASES[4]
 
 
 def test_past_the_end_the_last_stage_goes_on() -> None:
@@ -198,13 +146,15 @@ def schedules(draw) -> Schedule:
     kimg = st.floats(0.001, 5000, allow_nan=False)
     return Schedule(
         resolutions=resolutions,
-        batch_sizes=tuple(draw(st.integers(2, 512)) for _ in resolutions),
+        batch_sizes=tuple(draw(st.integers(1, 512)) for _ in resolutions),
         learning_rates=tuple(draw(st.floats(1e-6, 1e-1)) for _ in resolutions),
         first_kimg=draw(kimg),
         fade_kimg=draw(kimg),
         stable_kimg=draw(kimg),
         total_kimg=draw(kimg),
-        grown_weights=GROWN,
+        settings=tuple({"phase": i} for i in range(2 * len(resolutions) - 1)),
+        pretrain_kimg=draw(st.floats(0, 5000)),
+        milestones_kimg=tuple(draw(st.lists(kimg, max_size=3))),
     )
 
 
@@ -218,9 +168,15 @@ def test_alpha_is_a_share_and_resolution_never_decreases(plan, moments) -> None:
         assert stage.resolution in plan.resolutions
         index = plan.resolutions.index(stage.resolution)
         assert stage.batch_size == plan.batch_sizes[index]
-        assert stage.lr == plan.learning_rates[index]
+        assert 0.125 * plan.learning_rates[index] <= stage.lr <= plan.learning_rates[index]
+        assert stage.settings["phase"] == max(0, 2 * index - (stage.alpha < 1))
+        assert 0.0 <= stage.progress <= 1.0
+        assert not (stage.pretraining and stage.progress > 0)
     for before, after in pairwise(stages):
         assert after.resolution >= before.resolution
+        assert after.settings["phase"] >= before.settings["phase"]
+        assert after.progress >= before.progress
+        assert after.pretraining <= before.pretraining
         if after.resolution == before.resolution:
             assert after.alpha >= before.alpha
     assert stages[-1].resolution == plan.resolutions[-1]
@@ -241,7 +197,7 @@ def test_every_resolution_has_its_turn_at_its_start(plan) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"batch_sizes": (32, 16, 1)},
+        {"batch_sizes": (32, 16, -1)},
         {"batch_sizes": (32, 16, 0)},
         {"batch_sizes": (32, 16)},
         {"batch_sizes": ()},
@@ -261,7 +217,19 @@ def test_every_resolution_has_its_turn_at_its_start(plan) -> None:
         {"fade_kimg": -1.0},
         {"stable_kimg": math.nan},
         {"stable_kimg": -1.0},
-        {"resolutions": (), "batch_sizes": (), "learning_rates": ()},
+        {"pretrain_kimg": math.nan},
+        {"pretrain_kimg": math.inf},
+        {"pretrain_kimg": -1.0},
+        {"milestones_kimg": (1.0, math.nan)},
+        {"milestones_kimg": (math.inf,)},
+        {"milestones_kimg": (0.0,)},
+        {"milestones_kimg": (-1.0,)},
+        {"milestone_factor": 0.0},
+        {"milestone_factor": 1.5},
+        {"milestone_factor": math.nan},
+        {"settings": PHASES[:3]},
+        {"settings": (*PHASES, {})},
+        {"resolutions": (), "batch_sizes": (), "learning_rates": (), "settings": ()},
         {"resolutions": (4, 16, 64)},
         {"resolutions": (16, 8, 4)},
         {"resolutions": (4, 4, 8)},
@@ -271,29 +239,3 @@ def test_every_resolution_has_its_turn_at_its_start(plan) -> None:
 def test_a_schedule_refuses(changes) -> None:
     with pytest.raises(InputError):
         schedule(**changes)
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"batch_size": 1},
-        {"lr": math.nan},
-        {"lr": 0.0},
-        {"total_kimg": 0.0},
-        {"total_kimg": math.nan},
-        {"total_kimg": math.inf},
-        {"kimg_per_stage": math.nan},
-        {"kimg_per_stage": -1.0},
-    ],
-    ids=str,
-)
-def test_a_preset_refuses(changes) -> None:
-    with pytest.raises(InputError):
-        pioneer((4, 8), **changes)
-
-
-def test_the_message_says_what_was_given() -> None:
-    with pytest.raises(InputError, match=r"batch.*1.*2 or more"):
-        pioneer((4, 8), batch_size=1)
-    with pytest.raises(InputError, match="nan"):
-        pioneer((4, 8), lr=math.nan)

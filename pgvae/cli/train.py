@@ -15,7 +15,7 @@ from pgvae.snapshot import load_snapshot
 from pgvae.training.engine import train as run_training
 from pgvae.training.plan import describe
 from pgvae.training.rundir import RunDirectory, find_run, require_writable
-from pgvae.training.setup import build_config, parse_settings
+from pgvae.training.setup import build_config, check_batch, parse_settings
 
 _MODEL = ("arch", "encoder_norm", "generator_norm", "latent_dim", "fmap_base", "fmap_max")
 
@@ -252,6 +252,8 @@ def train(
     Example: python train.py --dataset photos/ --grow --resolution 64 --mirror
     """
     chosen_settings = parse_settings(objective, settings)
+    if options["batch"] is not None:
+        check_batch(objective, options["batch"])
     chosen_device = pick_device(device)
     if device == "auto" and chosen_device.type == "cpu":
         click.echo("no CUDA device found: training on the CPU")

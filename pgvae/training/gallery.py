@@ -87,6 +87,7 @@ class Gallery:
         return {
             f"{self.split}/accuracy {name}": known_accuracy(logits[:, k], labels[:, k]).item()
             for k, name in enumerate(self._attributes)
+            if labels[:, k].isfinite().any()
         }
 
     def _view(self, resolution: int) -> _View:

@@ -23,6 +23,16 @@ from pgvae.snapshot import Snapshot
 _MAX_SNAPSHOT_KIMG = 500.0
 
 
+def check_batch(objective: str, batch: int) -> None:
+    """Raise InputError where a batch is too small for the objective."""
+    least = objective_class(objective).min_batch
+    require(
+        batch >= least,
+        f"batch size {batch} is too small for {objective}, whose statistics are over the batch: "
+        f"use {least} or more",
+    )
+
+
 class Settings(NamedTuple):
     """What `--set` said: settings of the objective, and those of one resolution's stage."""
 
@@ -96,12 +106,7 @@ def build_config(
         milestones_kimg=lr_milestones,
         settings=_phase_settings(chosen, settings, resolutions),
     )
-    least = min(plan.batch_sizes)
-    require(
-        least >= chosen.min_batch,
-        f"batch size {least} is too small for {objective}, whose statistics are over the batch: "
-        f"use {chosen.min_batch} or more",
-    )
+    check_batch(objective, min(plan.batch_sizes))
     if snapshot_kimg is None:
         snapshot_kimg = min(_MAX_SNAPSHOT_KIMG, plan.total_kimg / 4)
     return RunConfig(
@@ -127,7 +132,10 @@ def parse_settings(objective: str, texts: tuple[str, ...]) -> Settings:
         name, at, stage = target.partition("@")
         require(bool(equals), f"--set {text!r} is not NAME=VALUE")
         require(name in types, f"unknown {objective} setting {name!r}: {nearest(name, [*types])}")
-        require(not at or stage.isdigit(), f"--set {text!r}: after @ goes a resolution")
+        require(
+            not at or (stage.isascii() and stage.isdecimal() and len(stage) <= 4),
+            f"--set {text!r}: after @ goes a resolution",
+        )
         try:
             typed = types[name](value)
         except ValueError as error:
@@ -140,13 +148,14 @@ def parse_settings(objective: str, texts: tuple[str, ...]) -> Settings:
 
 def _labels(store: Store, objective: type[Objective], chosen: Mapping[str, Any]) -> LabelConfig:
     """The labels of the run; InputError where the objective cannot learn from them."""
+    asked = [f"--{n} {','.join(chosen[n])}" for n in ("attributes", "balance") if n in chosen]
+    who = f"objective {objective.name}" if objective.needs_labels else " and ".join(asked)
+    require(
+        len(store.attributes) > 0 or not who,
+        f"{who} needs labels and {store.name} has none: prepare it with --labels, or leave it out",
+    )
     labels = LabelConfig(**{"attributes": store.attributes, **chosen})
     said = store.said(labels)[store.split("train")]
-    require(
-        not objective.needs_labels or len(labels.attributes) > 0,
-        f"objective {objective.name} needs labels and {store.name} has none: prepare it with "
-        "--labels, or choose another objective",
-    )
     for name in labels.attributes if objective.needs_labels else labels.balance:
         column = said[:, labels.attributes.index(name)]
         if not ((column == 0).any() and (column == 1).any()):
@@ -174,6 +183,12 @@ def _phase_settings(
             own = objective.stage_settings(resolution, faded=faded, grown=grown)
             kept = {name: v for name, v in own.items() if name not in asked.everywhere}
             phases.append({**kept, **asked.at.get(resolution, {})})
+            there = dataclasses.replace(objective, **phases[-1]).model_settings()
+            require(
+                there == objective.model_settings(),
+                f"--set {', '.join(asked.at.get(resolution, {}))}@{resolution}: networks are built "
+                "for one value of it; leave the @ out",
+            )
     return tuple(phases) if any(phases) else ()
 
 
@@ -206,6 +221,6 @@ def _check_initial(initial: Snapshot, wanted: ModelConfig) -> None:
     differing = [
         f"{name}: {theirs[name]} there, {ours[name]} here"
         for name in ours
-        if name != "resolution" and ours[name] != theirs[name]
+        if ours[name] != theirs[name] and (name != "resolution" or wanted.arch == "residual")
     ]
     require(not differing, f"--init-from does not fit: {'; '.join(differing)}")

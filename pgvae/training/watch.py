@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from pgvae.config import Head
 
-TICKS = 5  # in a row, before a sign is told
+TICKS = 10  # in a row, before a sign is told
 COLLAPSED = 1.0  # nats
 
 _LOST = (

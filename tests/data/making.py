@@ -120,6 +120,11 @@ def prepared(
     return prepare(recipe, Options(**{"workers": 0, **options}), root, force=force, say=say)
 
 
+def left_in(root: Path) -> list[str]:
+    """What a user sees in a data root, and what lies there aside."""
+    return sorted(p.name for p in root.iterdir() if not p.name.endswith(".lock"))
+
+
 def in_child(act: Callable[[], Any]) -> tuple[int, Any]:
     """(signal that ended it or 0, what `act` returned) of a forked process."""
     read_end, write_end = os.pipe()

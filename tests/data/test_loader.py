@@ -9,20 +9,20 @@ import pytest
 import torch
 from making import Memory, encoded, noise_files, prepared, recipe_of
 
+from pgvae.config import LabelConfig
 from pgvae.data import Loader, Store, fade_images
 from pgvae.data.labels import Table
 from pgvae.errors import CorruptFileError, InputError
 
-COUNT, TRAIN = 24, 18
-VALUES = np.stack([np.arange(COUNT), 100 + np.arange(COUNT)], 1).astype(np.float32)
+COUNT, TRAIN, BITS = 24, 18, 5
+VALUES = (np.arange(COUNT)[:, None] >> np.arange(BITS) & 1).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """24 pictures, 18 of them for training, whose first label is their index."""
-    recipe = recipe_of(
-        Memory(noise_files(COUNT)), labels=lambda names: Table(("index", "more"), VALUES)
-    )
+    """24 pictures, 18 of them for training, whose labels are the bits of their index."""
+    names = tuple(f"bit{i}" for i in range(BITS))
+    recipe = recipe_of(Memory(noise_files(COUNT)), labels=lambda _: Table(names, VALUES))
     return prepared(recipe, tmp_path_factory.mktemp("loader")).path
 
 
@@ -47,9 +47,14 @@ def loader(store: Store) -> Iterator[Callable[..., Loader]]:
         one.close()
 
 
+def indices_of(labels: torch.Tensor) -> np.ndarray:
+    """Which images of the store rows of labels [N, BITS] are of: [N]."""
+    return (labels.numpy().astype(int) << np.arange(BITS)).sum(axis=1)
+
+
 def shown(loader: Loader, images_seen: int, count: int, resolution: int = 16) -> list[int]:
     """Which images of the store a batch has, by their labels."""
-    return loader.batch(images_seen, count, resolution).labels[:, 0].int().tolist()
+    return indices_of(loader.batch(images_seen, count, resolution).labels).tolist()
 
 
 # Order
@@ -153,8 +158,7 @@ def test_threads_that_decode_change_nothing(loader):
 
 def test_images_are_those_of_the_store_in_minus_1_to_1_channels_last(loader, store):
     batch = loader().batch(4, 10, 16)
-    indices = batch.labels[:, 0].numpy().astype(int)
-    expected = store.get_many(indices, 16).astype(np.float64) / 127.5 - 1
+    expected = store.get_many(indices_of(batch.labels), 16).astype(np.float64) / 127.5 - 1
     np.testing.assert_allclose(batch.images.numpy(), expected, atol=1e-6)
     assert batch.images.shape == (10, 3, 16, 16)
     assert batch.images.dtype == torch.float32
@@ -164,11 +168,21 @@ def test_images_are_those_of_the_store_in_minus_1_to_1_channels_last(loader, sto
 
 
 def test_labels_are_the_rows_of_the_images(loader, store):
-    one = loader(seed=4, mirror=True)
+    one = loader(seed=4)
+    of_pixels = {store.get(index, 8).tobytes(): index for index in range(COUNT)}
     for start in (0, 11, 25):
-        labels = one.batch(start, 11, 8).labels
-        assert labels.dtype == torch.float32
-        np.testing.assert_array_equal(labels.numpy(), VALUES[labels[:, 0].numpy().astype(int)])
+        batch = one.batch(start, 11, 8)
+        assert batch.labels.dtype == torch.float32
+        pixels = ((batch.images.numpy() + 1) * 127.5).round().astype(np.uint8)
+        indices = [of_pixels[image.tobytes()] for image in pixels]
+        np.testing.assert_array_equal(batch.labels.numpy(), VALUES[indices])
+
+
+def test_chosen_labels_come_in_the_order_chosen(loader):
+    every = loader().batch(0, 11, 8).labels
+    chosen = loader(labels=LabelConfig(("bit3", "bit0"))).batch(0, 11, 8).labels
+    assert torch.equal(chosen, every[:, [3, 0]])
+    assert loader(labels=LabelConfig()).batch(0, 11, 8).labels is None
 
 
 def test_a_set_without_labels_gives_none(tmp_path):
@@ -207,14 +221,14 @@ def test_an_image_is_flipped_in_some_epochs_and_not_in_others(loader):
     for epoch in range(12):
         one, other = plain.batch(epoch * n, n, 16), mirrored.batch(epoch * n, n, 16)
         for i in range(n):
-            index = int(one.labels[i, 0])
+            index = int(indices_of(one.labels)[i])
             same.setdefault(index, set()).add(torch.equal(one.images[i], other.images[i]))
     assert all(seen == {True, False} for seen in same.values())
 
 
 def test_without_mirror_nothing_is_flipped(loader, store):
     batch = loader().batch(0, 3 * TRAIN, 4)
-    pixels = store.get_many(batch.labels[:, 0].numpy().astype(int), 4)
+    pixels = store.get_many(indices_of(batch.labels), 4)
     assert ((batch.images.numpy() + 1) * 127.5).round().astype(np.uint8).tolist() == pixels.tolist()
 
 

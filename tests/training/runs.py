@@ -1,9 +1,12 @@
-"""What the tests of training share: a tiny config, and the bytes of a state."""
+"""What the tests of training share: a tiny config of any objective, and the bytes of a state."""
 
 import contextlib
 import dataclasses
 import hashlib
+import itertools
 import os
+import signal
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,46 +14,74 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from pgvae.config import ModelConfig, RunConfig
+from pgvae.config import Arch, LabelConfig, ModelConfig, RunConfig
 from pgvae.data import Store
-from pgvae.objectives import OBJECTIVES, settings_of
+from pgvae.objectives import OBJECTIVES, Objective, settings_of
 from pgvae.schedule import Schedule
 from pgvae.training import engine
 from pgvae.training.engine import train
 from pgvae.training.rundir import RunDirectory
-from pgvae.training.state import TrainState
+from pgvae.training.state import TRAINED, TrainState
 from pgvae.training.step import train_step
 from pgvae.types import Batch
 
 CPU = torch.device("cpu")
-
-
 NO_STORE = SimpleNamespace(name="tiny", digest="0" * 64)  # where no image is read
+RESOLUTIONS = (4, 8, 16)
+ATTRIBUTES = ("glasses", "hat")
+PRETRAINED = [name for name, kind in OBJECTIVES.items() if kind.pretraining]
+LABELLED = [name for name, kind in OBJECTIVES.items() if kind.needs_labels]
 
 
-def tiny_config(store: Store, objective: str = "pioneer", **changes: Any) -> RunConfig:
-    """4 -> 16 px in 40 steps of 4 images: 48 + 56 (32 fading) + 56 images."""
+def tiny_config(
+    store: Store | SimpleNamespace,
+    objective: str = "pioneer",
+    *,
+    arch: Arch | None = None,
+    pretrain_kimg: float = 0.0,
+    **changes: Any,
+) -> RunConfig:
+    """4 -> 16 px in 40 steps of 4 images: 48 + 56 (32 fading) + 56 images.
+
+    With the networks of the objective's paper (or `arch`), but few feature maps.
+    """
     chosen = OBJECTIVES[objective]()
-    schedule = Schedule(
-        resolutions=(4, 8, 16),
-        batch_sizes=(4, 4, 4),
-        learning_rates=(1e-3, 1e-3, 1e-3),
-        first_kimg=0.048,
-        fade_kimg=0.032,
-        stable_kimg=0.024,
-        total_kimg=0.160,
-        grown_weights=chosen.grown_weights,
-    )
+    labels = LabelConfig(ATTRIBUTES if chosen.needs_labels else ())
+    model = {
+        **chosen.model_settings(len(labels.attributes)),
+        "arch": arch or chosen.preset(16).model.get("arch", "pggan"),
+    }
     config = RunConfig(
         dataset=store.name,
         dataset_digest=store.digest,
-        model=ModelConfig(resolution=16, latent_dim=8, fmap_max=8, **chosen.model_settings()),
-        schedule=schedule,
+        model=ModelConfig(resolution=16, latent_dim=8, fmap_max=8, **model),
+        schedule=Schedule(
+            resolutions=RESOLUTIONS,
+            batch_sizes=(4, 4, 4),
+            learning_rates=(1e-3, 1e-3, 1e-3),
+            first_kimg=0.048,
+            fade_kimg=0.032,
+            stable_kimg=0.024,
+            total_kimg=0.160,
+            settings=stage_settings(chosen),
+            pretrain_kimg=pretrain_kimg,
+        ),
         objective=settings_of(chosen),
+        labels=labels,
+        betas=chosen.betas,
         mirror=True,
         snapshot_kimg=10.0,
     )
     return dataclasses.replace(config, **changes)
+
+
+def stage_settings(objective: Objective) -> tuple[dict[str, Any], ...]:
+    """`Schedule.settings` of an objective's own: 4 px, 8 px fading and not, 16 px likewise."""
+    phases = ((4, True), (8, False), (8, True), (16, False), (16, True))
+    return tuple(
+        dict(objective.stage_settings(r, faded=faded, grown=faded and r == 16))
+        for r, faded in phases
+    )
 
 
 def run_to(config: RunConfig, store: Store, run_dir: Path, total_kimg: float) -> None:
@@ -75,12 +106,61 @@ def bytes_of(tensors: dict[str, torch.Tensor]) -> dict[str, bytes]:
     return {name: tensor.detach().numpy().tobytes() for name, tensor in tensors.items()}
 
 
-def random_batch(state: TrainState, seed: int = 0) -> Batch:
-    """Four random images for the present stage of a state."""
+def all_bytes(state: TrainState) -> dict[str, bytes]:
+    """Every tensor of a state: weights, averages, vectors, moments, pool."""
+    found = {}
+    for part in ("encoder", "generator", "ema"):
+        found |= {f"{part}/{k}": v for k, v in getattr(state.nets, part).state_dict().items()}
+    for part in TRAINED:
+        for name, parameter in getattr(state.nets, part).named_parameters():
+            for moment, value in state.optimizers[part].state[parameter].items():
+                found[f"adam/{part}/{name}/{moment}"] = value
+    if state.pool.images is not None:
+        found["pool"] = state.pool.images
+    return bytes_of({name: tensor.contiguous() for name, tensor in found.items()})
+
+
+def random_batch(state: TrainState, seed: int = 0, count: int = 4) -> Batch:
+    """Random images for the present stage of a state, with labels yes, no or unknown."""
     stage = state.config.schedule.at(state.images_seen)
     rng = torch.Generator().manual_seed(seed + state.images_seen)
-    images = torch.rand(4, 3, stage.resolution, stage.resolution, generator=rng) * 2 - 1
-    return Batch(images.contiguous(memory_format=torch.channels_last))
+    shape = (count, state.config.model.channels, stage.resolution, stage.resolution)
+    images = torch.rand(shape, generator=rng) * 2 - 1
+    attributes = state.config.labels.attributes
+    said = torch.tensor([0.0, 1.0, torch.nan])
+    drawn = torch.randint(3, (count, len(attributes)), generator=rng)
+    return Batch(
+        images.contiguous(memory_format=torch.channels_last), said[drawn] if attributes else None
+    )
+
+
+def altered(inner: Objective, change: Callable) -> Objective:
+    """`inner`, whose losses pass through `change(number of the call, phase, nets, losses)`.
+
+    The number is of calls to it and to all that `dataclasses.replace` made of it.
+    """
+    calls = itertools.count()
+
+    class Altered(type(inner)):
+        def losses(self, phase, nets, batch, context):
+            losses = super().losses(phase, nets, batch, context)
+            return change(next(calls), phase, nets, losses)
+
+    return Altered(**dataclasses.asdict(inner))
+
+
+class StopAfter:
+    """`train_step`, with a signal to this process after some steps."""
+
+    def __init__(self, steps: int, number: signal.Signals = signal.SIGTERM) -> None:
+        self.steps, self.number, self.step = steps, number, engine.train_step
+
+    def __call__(self, *arguments):
+        scalars = self.step(*arguments)
+        self.steps -= 1
+        if self.steps == 0:
+            os.kill(os.getpid(), self.number)
+        return scalars
 
 
 def take_steps(state: TrainState, objective: Any, count: int) -> dict[str, torch.Tensor]:

@@ -1,5 +1,6 @@
 """Checkpoints are whole, or seen to be damaged, whatever happens while they are written."""
 
+import dataclasses
 import errno
 import json
 import multiprocessing
@@ -13,11 +14,22 @@ from pathlib import Path
 
 import pytest
 import torch
-from runs import CPU, bytes_of, run_quietly, run_to, state_after, state_bytes, tiny_config
+from runs import (
+    CPU,
+    NO_STORE,
+    PRETRAINED,
+    all_bytes,
+    run_quietly,
+    run_to,
+    state_after,
+    state_bytes,
+    tiny_config,
+)
 from safetensors.torch import load_file
 
 from pgvae.data import Store
 from pgvae.errors import CorruptFileError, ResourceError
+from pgvae.objectives import OBJECTIVES
 from pgvae.training import checkpoint as checkpoint_module
 from pgvae.training.checkpoint import (
     checkpoints_in,
@@ -28,20 +40,6 @@ from pgvae.training.checkpoint import (
 from pgvae.training.state import TRAINED, TrainState
 
 IN_FADE = 64
-
-
-def all_bytes(state: TrainState) -> dict[str, bytes]:
-    """Every tensor of a state: weights, averages, vectors, moments, pool."""
-    found = {}
-    for part in ("encoder", "generator", "ema"):
-        found |= {f"{part}/{k}": v for k, v in getattr(state.nets, part).state_dict().items()}
-    for part in TRAINED:
-        for name, parameter in getattr(state.nets, part).named_parameters():
-            for moment, value in state.optimizers[part].state[parameter].items():
-                found[f"adam/{part}/{name}/{moment}"] = value
-    if state.pool.images is not None:
-        found["pool"] = state.pool.images
-    return bytes_of({name: tensor.contiguous() for name, tensor in found.items()})
 
 
 def flip(path: Path, offset: int, bits: int) -> None:
@@ -66,8 +64,24 @@ def saved(tmp_path_factory) -> tuple[TrainState, Path]:
 @pytest.mark.parametrize("images", [4, 48, IN_FADE, 84, 160])
 @pytest.mark.parametrize("objective", ["pioneer", "vae"])
 def test_every_tensor_comes_back(images, objective, tmp_path):
-    state = state_after(images, objective)
-    again = load_checkpoint(save_checkpoint(tmp_path, state), state.config, CPU)
+    assert_comes_back(state_after(images, objective), tmp_path)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_every_tensor_of_every_objective_comes_back(objective, tmp_path):
+    pretrain_kimg = 0.1 if objective in PRETRAINED else 0.0
+    assert_comes_back(state_after(IN_FADE, objective, pretrain_kimg=pretrain_kimg), tmp_path)
+
+
+def test_the_statistics_of_batch_norm_come_back(tmp_path):
+    norms = {"encoder_norm": "batch", "generator_norm": "batch"}
+    model = dataclasses.replace(tiny_config(NO_STORE, "vac").model, **norms)
+    assert_comes_back(state_after(IN_FADE, "vac", model=model), tmp_path)
+
+
+def assert_comes_back(state: TrainState, folder: Path) -> None:
+    """A checkpoint of this state is this state, in every byte."""
+    again = load_checkpoint(save_checkpoint(folder, state), state.config, CPU)
     before, after = all_bytes(state), all_bytes(again)
     assert after.keys() == before.keys()
     assert [name for name in before if after[name] != before[name]] == []

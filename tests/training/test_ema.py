@@ -1,11 +1,13 @@
 """The generator's running average has the half-life that the config names."""
 
+import dataclasses
+
 import pytest
 import torch
-from runs import bytes_of, state_after, take_steps
+from runs import NO_STORE, bytes_of, state_after, take_steps, tiny_config
 from torch import nn
 
-from pgvae.objectives import Pioneer
+from pgvae.objectives.pioneer import Pioneer
 from pgvae.training import step as step_module
 from pgvae.training.ema import copy_new_layers, half_life_decay, update_ema
 
@@ -71,3 +73,33 @@ def test_the_first_step_sets_the_average_to_the_generator():
 def test_later_the_average_lags_behind_the_generator():
     nets = state_after(24, ema_kimg=1.0, ema_rampup=1.0).nets
     assert not torch.equal(nets.ema.rgb["4"].weight, nets.generator.rgb["4"].weight)
+
+
+def buffers_of(net: nn.Module) -> dict[str, bytes]:
+    return bytes_of(dict(net.named_buffers()))
+
+
+def test_buffers_are_those_of_the_network_while_its_weights_are_averaged():
+    ema, net = nn.BatchNorm1d(2), nn.BatchNorm1d(2)
+    net.running_mean.fill_(3.0)
+    net.num_batches_tracked.fill_(7)
+    nn.init.constant_(net.bias, 4.0)
+    update_ema(ema, net, 0.75)
+    assert buffers_of(ema) == buffers_of(net)
+    assert (ema.bias == 1).all()
+
+
+def test_the_average_of_a_generator_with_spectral_norm_has_its_vectors():
+    nets = state_after(24, "balanced_pioneer", ema_kimg=1.0, ema_rampup=1.0).nets
+    assert buffers_of(nets.ema) == buffers_of(nets.generator)
+    assert any(name.endswith(".u") for name in buffers_of(nets.ema))
+    assert not torch.equal(nets.ema.rgb["4"].weight, nets.generator.rgb["4"].weight)
+
+
+def test_the_average_of_a_generator_with_batch_norm_has_its_statistics():
+    model = dataclasses.replace(tiny_config(NO_STORE, "vac").model, generator_norm="batch")
+    nets = state_after(24, "vac", model=model).nets
+    assert buffers_of(nets.ema) == buffers_of(nets.generator)
+    means = [b for n, b in nets.ema.named_buffers() if n.endswith("running_mean")]
+    assert means
+    assert all(mean.any() for mean in means)

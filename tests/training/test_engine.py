@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from runs import CPU, run_to, state_after, state_bytes, tiny_config
+from runs import CPU, StopAfter, run_to, state_after, state_bytes, tiny_config
 
 from pgvae.data import Store
 from pgvae.errors import Preempted, ResourceError
@@ -85,6 +85,35 @@ def test_the_last_snapshot_holds_the_weights_of_the_last_checkpoint(whole):
     assert all(torch.equal(tensor, state[name]) for name, tensor in snapshot.items())
 
 
+@pytest.mark.parametrize("objective", ["vac", "introvac"])
+def test_a_run_with_a_classifier_tells_its_accuracy_on_unseen_images(objective, faces, tmp_path):
+    store = Store(faces)
+    run_to(tiny_config(store, objective), store, tmp_path, 0.056)  # 2 steps into the fade of 8 px
+    store.close()
+    records = [json.loads(line) for line in (tmp_path / "stats.jsonl").read_text().splitlines()]
+    shown = [r for r in records if "val/psnr" in r]
+    assert [r["images"] for r in shown] == [48, 56]
+    log = (tmp_path / "log.txt").read_text()
+    for name in ("glasses", "hat"):
+        figures = [r[f"val/accuracy {name}"] for r in shown]
+        assert all(0 <= figure <= 1 for figure in figures)
+        assert all(f"accuracy {name} {figure:.1%}" in log for figure in figures)
+    model = load(tmp_path / "snapshot-000000056.safetensors")
+    assert (model.attributes, model.classifies) == (("glasses", "hat"), True)
+    assert model.classify(model.sample(3)).shape == (3, 2)
+
+
+def test_pretraining_and_the_game_are_both_in_the_figures(store, tmp_path):
+    run_to(tiny_config(store, "introvae", pretrain_kimg=0.012), store, tmp_path, 0.024)
+    records = [json.loads(line) for line in (tmp_path / "stats.jsonl").read_text().splitlines()]
+    of_phase = {
+        phase: [r["images"] for r in records if f"{phase}/rec" in r]
+        for phase in ("pretrain", "encoder", "generator")
+    }
+    game = [16, 20, 24]
+    assert of_phase == {"pretrain": [4, 8, 12], "encoder": game, "generator": game}
+
+
 def test_a_finished_run_that_goes_on_has_nothing_to_do(store, tmp_path):
     run_to(tiny_config(store), store, tmp_path, 0.060)
     before = state_bytes(tmp_path, 60), (tmp_path / "stats.jsonl").read_bytes()
@@ -117,6 +146,7 @@ def test_a_new_run_can_start_from_the_weights_of_a_snapshot(whole, store, tmp_pa
         resolutions=(8, 16),
         batch_sizes=(4, 4),
         learning_rates=(1e-9, 1e-9),
+        settings=(),
         total_kimg=0.004,
     )
     run = RunDirectory.create(tmp_path, dataclasses.replace(config, schedule=later))
@@ -141,26 +171,13 @@ def test_a_snapshot_in_mid_fade_starts_a_run_too(store, tmp_path):
         resolutions=(8,),
         batch_sizes=(4,),
         learning_rates=(1e-3,),
+        settings=(),
         total_kimg=0.004,
     )
     run = RunDirectory.create(tmp_path, dataclasses.replace(config, schedule=later))
     train(dataclasses.replace(config, schedule=later), store, run, CPU, initial=initial)
     run.close()
     assert load(run.path / "snapshot-000000004.safetensors").resolution == 8
-
-
-class StopAfter:
-    """`train_step`, with a signal to this process after some steps."""
-
-    def __init__(self, steps: int, number: signal.Signals) -> None:
-        self.steps, self.number, self.step = steps, number, engine.train_step
-
-    def __call__(self, *arguments):
-        scalars = self.step(*arguments)
-        self.steps -= 1
-        if self.steps == 0:
-            os.kill(os.getpid(), self.number)
-        return scalars
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

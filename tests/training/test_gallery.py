@@ -1,15 +1,18 @@
 """What a run shows of itself."""
 
+import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from runs import CPU, state_after, tiny_config
+from runs import CPU, all_bytes, state_after, take_steps, tiny_config
 
-from pgvae.data import fade_images
+from pgvae.config import LabelConfig
+from pgvae.data import Store, fade_images
 from pgvae.inference import Model
+from pgvae.objectives import OBJECTIVES
 from pgvae.snapshot import Snapshot
 from pgvae.training.gallery import Gallery
 
@@ -27,12 +30,14 @@ class Pictures:
 
 @pytest.fixture
 def gallery(store) -> Gallery:
-    return Gallery(store, CPU, seed=0)
+    return Gallery(store, LabelConfig(), CPU, seed=0)
 
 
-def snapshot_of(store, gallery: Gallery, images: int = 64) -> Snapshot:
-    state = state_after(images)
-    config = tiny_config(store)
+def snapshot_of(
+    store, gallery: Gallery, images: int = 64, objective: str = "pioneer", **changes
+) -> Snapshot:
+    state = state_after(images, objective, **changes)
+    config = state.config
     stage = config.schedule.at(images - 4)
     return Snapshot(
         nets=state.nets,
@@ -40,7 +45,7 @@ def snapshot_of(store, gallery: Gallery, images: int = 64) -> Snapshot:
         alpha=stage.alpha,
         images_seen=images,
         objective=dict(config.objective),
-        attributes=(),
+        attributes=config.labels.attributes,
         dataset="tiny",
         mean_image=gallery.mean_image(stage.resolution),
     )
@@ -107,9 +112,65 @@ def test_a_set_without_unseen_images_shows_training_images_and_says_so(store, tm
     bare = SimpleNamespace(
         split=lambda name: store.split("train") if name == "train" else store.split("val")[:0],
         get_many=store.get_many,
-        attributes=(),
+        said=store.said,
     )
-    gallery = Gallery(bare, CPU, seed=0)
+    gallery = Gallery(bare, LabelConfig(), CPU, seed=0)
     assert gallery.split == "train"
     figures = gallery.look(snapshot_of(store, gallery), tmp_path, Pictures())
     assert set(figures) == {"train/psnr", "train/psnr_gain", "train/rmse"}
+
+
+# The classifier
+
+
+@pytest.fixture
+def faces_store(faces):
+    store = Store(faces)
+    yield store
+    store.close()
+
+
+def test_the_accuracy_of_the_classifier_is_over_unseen_images_of_known_label(faces_store, tmp_path):
+    labels = LabelConfig(("glasses", "hat"))
+    gallery = Gallery(faces_store, labels, CPU, seed=0)
+    snapshot = snapshot_of(faces_store, gallery, objective="vac")
+    figures = gallery.look(snapshot, tmp_path, Pictures())
+    unseen = faces_store.split("val")
+    images = torch.from_numpy(faces_store.get_many(unseen, 8)).float() / 127.5 - 1
+    logits = Model(snapshot).classify(fade_images(images, snapshot.alpha))
+    for column, name in enumerate(labels.attributes):
+        said = faces_store.labels[unseen, faces_store.attributes.index(name)]
+        known = said != 0.5
+        assert known.any()
+        right = (logits[:, column].numpy() > 0)[known] == (said[known] > 0.5)
+        assert figures[f"val/accuracy {name}"] == pytest.approx(right.mean())
+
+
+def test_the_classifier_of_introvac_answers_for_its_attributes_alone(faces_store, tmp_path):
+    gallery = Gallery(faces_store, LabelConfig(("glasses", "hat")), CPU, seed=0)
+    snapshot = snapshot_of(faces_store, gallery, objective="introvac")
+    figures = gallery.look(snapshot, tmp_path, Pictures())
+    told = {name for name in figures if "accuracy" in name}
+    assert told == {"val/accuracy glasses", "val/accuracy hat"}
+
+
+def test_a_model_without_a_classifier_has_no_accuracy(faces_store, tmp_path):
+    gallery = Gallery(faces_store, LabelConfig(("glasses", "hat")), CPU, seed=0)
+    figures = gallery.look(snapshot_of(faces_store, gallery), tmp_path, Pictures())
+    assert set(figures) == {"val/psnr", "val/psnr_gain", "val/rmse"}
+
+
+def test_looking_in_the_middle_changes_nothing_of_what_follows(faces_store, tmp_path):
+    """The networks are in evaluation mode for the look: batch norm learns again after it."""
+    norms = {"encoder_norm": "batch", "generator_norm": "batch"}
+    model = dataclasses.replace(tiny_config(faces_store, "vac").model, **norms)
+    states = [state_after(8, "vac", model=model) for _ in range(2)]
+    gallery = Gallery(faces_store, LabelConfig(("glasses", "hat")), CPU, seed=0)
+    looked = states[0]
+    snapshot = Snapshot(
+        looked.nets, model, 1.0, 8, {"name": "vac"}, ("glasses", "hat"), "t", gallery.mean_image(4)
+    )
+    gallery.look(snapshot, tmp_path, Pictures())
+    for state in states:
+        take_steps(state, OBJECTIVES["vac"](), 2)
+    assert all_bytes(states[0]) == all_bytes(states[1])

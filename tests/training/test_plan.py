@@ -17,7 +17,7 @@ def rows_of(table: str) -> list[list[str]]:
     return [line.split() for line in table.splitlines()[2:]]
 
 
-@pytest.fixture(params=["pioneer", "vae"])
+@pytest.fixture(params=["pioneer", "vae", "balanced_pioneer", "introvac"])
 def config(request):
     return tiny_config(NO_STORE, request.param)
 
@@ -63,9 +63,14 @@ def test_the_whole_model_is_described_without_memory_for_it():
     assert memory[1] > 0
 
 
+BATCH_NORM = {"arch": "residual", "encoder_norm": "batch", "generator_norm": "batch"}
+
+
+@pytest.mark.parametrize("changes", [{}, {"arch": "residual"}, BATCH_NORM], ids=str)
 @pytest.mark.parametrize("head", ["sphere", "gaussian"])
-def test_activations_take_memory_that_grows_with_the_resolution(head):
-    model = ModelConfig(resolution=64, latent_dim=8, fmap_base=256, fmap_max=16, head=head)
+def test_activations_take_memory_that_grows_with_the_resolution(head, changes):
+    widths = {"fmap_base": 256, "fmap_max": 16}
+    model = ModelConfig(resolution=64, latent_dim=8, head=head, **widths, **changes)
     sizes = [saved_bytes(model, resolution) for resolution in (4, 8, 16, 32, 64)]
     for part in (0, 1):
         figures = [size[part] for size in sizes]
@@ -73,8 +78,9 @@ def test_activations_take_memory_that_grows_with_the_resolution(head):
         assert figures == sorted(set(figures))
 
 
-def test_the_estimate_is_what_a_real_pass_keeps():
-    model = ModelConfig(resolution=32, latent_dim=8, fmap_max=8)
+@pytest.mark.parametrize("changes", [{}, {"arch": "residual"}, BATCH_NORM], ids=str)
+def test_the_estimate_is_what_a_real_pass_keeps(changes):
+    model = ModelConfig(resolution=32, latent_dim=8, fmap_max=8, **changes)
     nets = build_nets(model, 32)
     images = torch.zeros(2, 3, 32, 32, requires_grad=True)
     passes = ((nets.generator, torch.zeros(2, 8)), (nets.encoder, images))

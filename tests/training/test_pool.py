@@ -4,7 +4,8 @@ import pytest
 import torch
 from runs import CPU, NO_STORE, state_after, take_steps, tiny_config
 
-from pgvae.objectives import OBJECTIVES, Pioneer
+from pgvae.objectives import OBJECTIVES
+from pgvae.objectives.pioneer import Pioneer
 from pgvae.training.pool import ImagePool, pool_capacity
 from pgvae.training.state import TrainState
 

@@ -13,6 +13,7 @@ from runs import NO_STORE, tiny_config
 
 from pgvae.config import RunConfig
 from pgvae.errors import InputError
+from pgvae.objectives import OBJECTIVES
 from pgvae.training.rundir import RunDirectory, find_run
 
 
@@ -39,7 +40,9 @@ def test_the_next_number_is_one_above_the_highest(tmp_path, config):
     assert make(tmp_path, config).name.startswith("00008-")
 
 
-def test_a_new_run_holds_its_config(tmp_path, config):
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_a_new_run_holds_its_config(tmp_path, objective):
+    config = tiny_config(NO_STORE, objective)
     text = (make(tmp_path, config) / "config.json").read_text()
     assert RunConfig.from_dict(json.loads(text)) == config
 
@@ -139,6 +142,34 @@ def test_the_length_of_the_run_and_its_snapshots_may_differ(tmp_path, config):
     longer = dataclasses.replace(config.schedule, total_kimg=99.0)
     assert find_run(tmp_path, dataclasses.replace(config, schedule=longer)) == path
     assert find_run(tmp_path, dataclasses.replace(config, snapshot_kimg=0.5)) == path
+
+
+def test_what_is_a_share_of_the_length_may_differ_with_it(tmp_path, config):
+    path = make(tmp_path, config)
+    shares = {"total_kimg": 0.2, "pretrain_kimg": 0.1, "milestones_kimg": (0.1, 0.15)}
+    schedule = dataclasses.replace(config.schedule, **shares)
+    assert find_run(tmp_path, dataclasses.replace(config, schedule=schedule)) == path
+    other = dataclasses.replace(config.schedule, milestone_factor=0.1)
+    with pytest.raises(InputError, match=r"schedule\.milestone_factor: 0\.5 there, 0\.1 here"):
+        find_run(tmp_path, dataclasses.replace(config, schedule=other))
+
+
+def test_other_settings_of_a_stage_are_refused(tmp_path, config):
+    make(tmp_path, config)
+    schedule = dataclasses.replace(config.schedule, settings=({}, {}, {}, {}, {"lambda_x": 20.0}))
+    with pytest.raises(InputError, match=r"schedule\.settings: .*15\.0.* there, .*20\.0.* here"):
+        find_run(tmp_path, dataclasses.replace(config, schedule=schedule))
+
+
+def test_other_labels_are_refused(tmp_path):
+    config = tiny_config(NO_STORE, "vac")
+    path = make(tmp_path, config)
+    assert find_run(tmp_path, config) == path
+    labels = dataclasses.replace(config.labels, balance=("hat",), yes_above=0.75)
+    with pytest.raises(InputError) as caught:
+        find_run(tmp_path, dataclasses.replace(config, labels=labels))
+    assert "labels.balance: [] there, ['hat'] here" in str(caught.value)
+    assert "labels.yes_above: 0.5 there, 0.75 here" in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import torch
 from runs import CPU, NO_STORE, bytes_of, state_after, take_steps, tiny_config
 
-from pgvae.objectives import Pioneer
+from pgvae.objectives.pioneer import Pioneer
 from pgvae.training.state import TRAINED, TrainState, derive_seed
 
 GROW_8, FADED_8, GROW_16 = 48, 80, 104

@@ -1,0 +1,136 @@
+"""What preparing a set refuses, leaves out or warns of."""
+
+import json
+
+import numpy as np
+import pytest
+from making import (
+    Memory,
+    encoded,
+    left_in,
+    noise,
+    noise_files,
+    prepared,
+    recipe_of,
+    truncated_png,
+    write_files,
+)
+from PIL import Image
+
+from pgvae.data import prepared_in
+from pgvae.data.recipes import Split, folder
+from pgvae.errors import InputError
+
+BAD = {"empty.png": b"", "half.png": truncated_png(16), "text.jpg": b"text"}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_image_fails_the_whole_by_its_name_and_leaves_nothing(tmp_path, name):
+    source = Memory(noise_files(6) | {name: BAD[name]} | noise_files(3, seed=1))
+    with pytest.raises(InputError, match=f"'{name}'.*--skip-bad"):
+        prepared(recipe_of(source), tmp_path)
+    assert left_in(tmp_path) == []
+    assert prepared_in(tmp_path) == []
+
+
+def test_a_bad_image_in_a_worker_fails_the_whole_too(tmp_path):
+    path = write_files(tmp_path / "in", noise_files(66) | BAD)
+    with pytest.raises(InputError, match=r"half\.png"):
+        prepared(folder("set", path, Split()), tmp_path / "out", workers=2)
+    assert left_in(tmp_path / "out") == []
+
+
+def test_skip_bad_leaves_out_and_lists_every_reject(tmp_path):
+    source, said = Memory(BAD | noise_files(6)), []
+    source.skipped.append({"name": "leak.png", "reason": "link out of the folder"})
+    store = prepared(recipe_of(source), tmp_path, skip_bad=True, said=said)
+    rejects = [json.loads(r) for r in (store.path / "rejects.jsonl").read_text().splitlines()]
+    assert [r["name"] for r in rejects] == ["leak.png", *BAD]
+    assert all(r["reason"] for r in rejects)
+    assert store.names() == list(noise_files(6))
+    assert store.manifest["rejected"] == 4
+    assert any("4 images left out" in line for line in said)
+
+
+@pytest.mark.parametrize(("most", "fails"), [(2, True), (3, False), (0, True), (None, False)])
+def test_skip_bad_goes_on_up_to_max_bad(tmp_path, most, fails):
+    recipe = recipe_of(Memory(BAD | noise_files(6)))
+    if fails:
+        with pytest.raises(InputError, match=f"more than {most} images"):
+            prepared(recipe, tmp_path, skip_bad=True, max_bad=most)
+        assert left_in(tmp_path) == []
+    else:
+        assert len(prepared(recipe, tmp_path, skip_bad=True, max_bad=most)) == 6
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_nothing_but_bad_images_is_refused(tmp_path, skip):
+    with pytest.raises(InputError, match=r"'empty\.png'"):
+        prepared(recipe_of(Memory(BAD)), tmp_path, skip_bad=skip)
+    assert left_in(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("resolution", "hint"),
+    [(100, "use 64 or 128"), (3, "from 4 to 1024"), (2048, "from 4 to 1024"), (-8, "4 to 1024")],
+)
+def test_a_resolution_that_is_no_power_of_two_is_refused(tmp_path, resolution, hint):
+    with pytest.raises(InputError, match=hint):
+        prepared(recipe_of(Memory(noise_files(2))), tmp_path, resolution=resolution)
+    assert left_in(tmp_path) == []
+
+
+def test_a_resolution_above_the_images_needs_upscale(tmp_path):
+    with pytest.raises(InputError, match=r"below the resolution 32.*--upscale"):
+        prepared(recipe_of(Memory(noise_files(2))), tmp_path, resolution=32)
+    store = prepared(recipe_of(Memory(noise_files(2))), tmp_path, resolution=32, upscale=True)
+    expected = Image.fromarray(noise(1, 16, 16)).resize((32, 32), Image.Resampling.LANCZOS)
+    np.testing.assert_array_equal(store.get(1, 32), np.asarray(expected).transpose(2, 0, 1))
+
+
+def test_images_below_4_px_are_refused(tmp_path):
+    files = noise_files(2) | {"tiny.png": encoded(noise(0, 3, 9))}
+    with pytest.raises(InputError, match=r"'tiny\.png' has 3 px"):
+        prepared(recipe_of(Memory(files)), tmp_path)
+
+
+def test_wrong_labels_fail_before_any_image_is_read(tmp_path):
+    def labels(names):
+        raise InputError("labels are missing")
+
+    def read(index):
+        raise AssertionError("read")
+
+    with pytest.raises(InputError, match="missing"):
+        prepared(recipe_of(Memory(noise_files(2), read), labels=labels), tmp_path / "root")
+    assert not (tmp_path / "root").exists()
+
+
+def test_duplicates_are_counted_and_kept(tmp_path):
+    said = []
+    files = noise_files(5) | {f"copy{i}.png": noise_files(5)["002.png"] for i in range(3)}
+    store = prepared(recipe_of(Memory(files)), tmp_path, said=said)
+    assert len(store) == 8
+    assert store.manifest["duplicates"] == 3
+    assert any("3 images are byte-for-byte duplicates" in line for line in said)
+
+
+def test_one_image_works_with_a_warning(tmp_path):
+    said = []
+    store = prepared(recipe_of(Memory(noise_files(1))), tmp_path, said=said)
+    assert store.split("train").tolist() == [0]
+    assert any(line.startswith("warning: one image only") for line in said)
+
+
+def test_an_animation_is_taken_with_a_warning(tmp_path):
+    said, frames = [], [Image.fromarray(noise(i, 16, 16)) for i in range(3)]
+    data = encoded(frames[0], "WEBP", save_all=True, append_images=frames[1:], lossless=True)
+    store = prepared(recipe_of(Memory({"a.webp": data})), tmp_path, said=said)
+    np.testing.assert_array_equal(store.get(0, 16), noise(0, 16, 16).transpose(2, 0, 1))
+    assert any(line.startswith("warning: 1 images: animation") for line in said)
+
+
+def test_a_data_root_that_cannot_be_written_is_refused(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(InputError, match="cannot write to"):
+        prepared(recipe_of(Memory(noise_files(2))), tmp_path / "file" / "root")

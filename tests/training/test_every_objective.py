@@ -1,0 +1,159 @@
+"""What holds for every objective: what an iteration moves, and that it repeats."""
+
+import dataclasses
+from itertools import pairwise
+from typing import get_args
+
+import pytest
+import torch
+from runs import (
+    CPU,
+    NO_STORE,
+    PRETRAINED,
+    all_bytes,
+    altered,
+    bytes_of,
+    random_batch,
+    state_after,
+    take_steps,
+    tiny_config,
+)
+
+from pgvae.config import Arch
+from pgvae.nn.layers import SpectralWeight
+from pgvae.objectives import OBJECTIVES, objective_from
+from pgvae.training.state import TRAINED, TrainState
+from pgvae.training.step import train_step
+
+EVERY = pytest.mark.parametrize("name", OBJECTIVES)
+BOTH_ARCHS = pytest.mark.parametrize("arch", get_args(Arch))
+
+
+def weights_of(state: TrainState) -> dict[str, dict[str, bytes]]:
+    """The bytes of the parameters of each network."""
+    parts = (*TRAINED, "ema")
+    return {p: bytes_of(dict(getattr(state.nets, p).named_parameters())) for p in parts}
+
+
+def phases_and_moves(state: TrainState, name: str) -> list[tuple[str, set[str]]]:
+    """One iteration: each update's phase, and the networks that it moved."""
+    seen = []
+
+    def look(_call, phase, _nets, losses):
+        seen.append((phase, weights_of(state)))
+        return losses
+
+    take_steps(state, altered(OBJECTIVES[name](), look), 1)
+    seen.append(("", weights_of(state)))  # how it ended
+    return [
+        (phase, {part for part in TRAINED if after[part] != before[part]})
+        for (phase, before), (_, after) in pairwise(seen)
+    ]
+
+
+# Phases
+
+
+@EVERY
+@BOTH_ARCHS
+def test_each_phase_moves_only_the_networks_that_it_trains(name, arch):
+    moves = phases_and_moves(state_after(4, name, arch=arch), name)
+    expected = [(p.name, set(p.trains)) for p in OBJECTIVES[name].phases for _ in range(p.repeats)]
+    assert moves == expected
+
+
+@pytest.mark.parametrize("name", PRETRAINED)
+def test_pretraining_moves_both_networks_at_once(name):
+    moves = phases_and_moves(state_after(4, name, pretrain_kimg=0.1), name)
+    assert moves == [("pretrain", {"encoder", "generator"})]
+
+
+@EVERY
+def test_every_weight_is_trained_by_some_phase(name):
+    state = state_after(4, name)
+    before = weights_of(state)
+    take_steps(state, OBJECTIVES[name](), 1)
+    after = weights_of(state)
+    still = [(p, w) for p in before for w in before[p] if after[p][w] == before[p][w]]
+    assert still == []
+
+
+@EVERY
+def test_the_average_moves_at_the_end_of_an_iteration_alone(name):
+    state, seen = state_after(4, name), []
+
+    def look(_call, _phase, _nets, losses):
+        seen.append(weights_of(state)["ema"])
+        return losses
+
+    take_steps(state, altered(OBJECTIVES[name](), look), 1)
+    assert all(weights == seen[0] for weights in seen)
+    assert weights_of(state)["ema"] != seen[0]
+
+
+@EVERY
+def test_spectral_vectors_move_once_for_each_update_of_their_network(name, monkeypatch):
+    state = state_after(4, name)
+    layers = {
+        part: [m for m in getattr(state.nets, part).modules() if isinstance(m, SpectralWeight)]
+        for part in TRAINED
+    }
+    counts = dict.fromkeys((id(m) for part in TRAINED for m in layers[part]), 0)
+    iterate = SpectralWeight.iterate
+
+    def count(layer):
+        counts[id(layer)] += 1
+        iterate(layer)
+
+    monkeypatch.setattr(SpectralWeight, "iterate", count)
+    take_steps(state, OBJECTIVES[name](), 1)
+    for part in TRAINED:
+        updates = sum(p.repeats for p in OBJECTIVES[name].phases if part in p.trains)
+        assert [counts[id(layer)] for layer in layers[part]] == [updates] * len(layers[part])
+    assert (len(layers["encoder"]) > 0) == (name in ("pioneer", "balanced_pioneer"))
+    assert (len(layers["generator"]) > 0) == (name == "balanced_pioneer")
+
+
+# Repeatable, finite
+
+
+@EVERY
+def test_the_same_seed_gives_the_same_bytes_twice(name):
+    first = state_after(24, name)
+    torch.rand(5)  # the global state of random numbers plays no part
+    assert all_bytes(state_after(24, name)) == all_bytes(first)
+    assert all_bytes(state_after(24, name, seed=1)) != all_bytes(first)
+
+
+@EVERY
+@BOTH_ARCHS
+def test_two_images_in_bf16_stay_finite(name, arch):
+    config = tiny_config(NO_STORE, name, arch=arch)
+    state = TrainState.create(config, CPU, 16)
+    objective = objective_from(config.objective)
+    for _ in range(8):
+        stage = dataclasses.replace(config.schedule.at(150), batch_size=2)
+        state.images_seen = 150 + state.images_seen % 150  # draws differ, the stage does not
+        scalars = train_step(state, objective, stage, random_batch(state, count=2), "bf16")
+        assert all(value.isfinite() for value in scalars.values())
+    assert state.skipped_steps == 0
+    for part in (*TRAINED, "ema"):
+        tensors = getattr(state.nets, part).state_dict().values()
+        assert all(tensor.isfinite().all() for tensor in tensors)
+        assert all(tensor.dtype == torch.float32 for tensor in tensors)
+
+
+@pytest.mark.parametrize("name", [n for n, kind in OBJECTIVES.items() if kind.min_batch == 1])
+def test_one_image_is_enough_where_no_statistic_is_over_the_batch(name):
+    state = state_after(0, name)
+    batch = random_batch(state, count=1)
+    scalars = train_step(state, OBJECTIVES[name](), state.config.schedule.at(0), batch, "fp32")
+    assert all(value.isfinite() for value in scalars.values())
+    assert (state.skipped_steps, state.images_seen) == (0, 1)
+
+
+@EVERY
+def test_a_whole_run_through_growth_and_fades_skips_nothing(name):
+    state = state_after(160, name, pretrain_kimg=0.02 if name in PRETRAINED else 0.0)
+    assert (state.images_seen, state.resolution, state.skipped_steps) == (160, 16, 0)
+    assert not state.nets.generator.fading

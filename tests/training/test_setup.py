@@ -1,0 +1,336 @@
+"""From a user's options to the config of a run."""
+
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pgvae.config import LabelConfig, RunConfig
+from pgvae.data.labels import decide
+from pgvae.errors import InputError
+from pgvae.objectives import OBJECTIVES, objective_from
+from pgvae.training.setup import Settings, build_config, parse_settings
+
+VALUES = np.array([[0, 0.1, 1], [1, 0.4, 1], [0, 0.6, 1], [1, 0.9, 1]], np.float32)
+OPTIONS = (
+    *("schedule", "resolution", "start_resolution", "grow", "kimg_per_stage", "total_kimg"),
+    *("pretrain_kimg", "lr_milestones", "batch", "lr", "snapshot_kimg", "initial"),
+)
+
+
+class FakeStore(SimpleNamespace):
+    """A set of four images up to `resolution`, three for training, with three labels or none."""
+
+    def __init__(self, resolution: int = 16, labelled: bool = True, channels: int = 3) -> None:
+        super().__init__(
+            name="faces",
+            digest="0" * 64,
+            channels=channels,
+            resolutions=tuple(2**k for k in range(2, resolution.bit_length())),
+            attributes=("glasses", "hat", "always") if labelled else (),
+        )
+
+    def said(self, labels: LabelConfig) -> np.ndarray:
+        columns = [self.attributes.index(name) for name in labels.attributes]
+        return decide(VALUES[:, columns], labels.no_below, labels.yes_above)
+
+    def split(self, name: str) -> np.ndarray:
+        return np.arange(3) if name == "train" else np.array([3])
+
+
+def configured(
+    objective: str, *, store: Any = None, sets: tuple[str, ...] = (), model=(), labels=(), **options
+) -> RunConfig:
+    """The config for these options; labels that can be learnt where the objective needs them."""
+    kind = OBJECTIVES[objective]
+    chosen = {"attributes": ("glasses", "hat")} if kind.needs_labels else {}
+    return build_config(
+        FakeStore() if store is None else store,
+        objective=objective,
+        settings=parse_settings(objective, sets),
+        model=dict(model),
+        labels={**chosen, **dict(labels)},
+        **{**dict.fromkeys(OPTIONS), **options},
+    )
+
+
+def stage_values(config: RunConfig, name: str) -> list[tuple[int, float, Any]]:
+    """(resolution, alpha at its begin, value of a setting) of each phase, in order."""
+    schedule = config.schedule
+    found = []
+    for index in range(len(schedule.resolutions)):
+        start = schedule.start_of(index)
+        for images in (start, start + round(1000 * schedule.fade_kimg)) if index else (0,):
+            stage = schedule.at(images)
+            found.append((stage.resolution, stage.alpha, stage.settings.get(name)))
+    return found
+
+
+EVERY = pytest.mark.parametrize("objective", OBJECTIVES)
+
+
+# Every objective
+
+
+@EVERY
+def test_a_config_is_that_of_its_objective_and_travels_through_json(objective):
+    config = configured(objective)
+    kind = OBJECTIVES[objective]
+    assert type(objective_from(config.objective)) is kind
+    assert config.betas == kind.betas
+    assert config.model.head == kind().model_settings(2)["head"]
+    assert config.schedule.resolutions == ((4, 8, 16) if kind.grows else (16,))
+    assert RunConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+@EVERY
+def test_a_user_may_choose_growth_or_none(objective):
+    assert configured(objective, grow=True).schedule.resolutions == (4, 8, 16)
+    assert configured(objective, grow=False).schedule.resolutions == (16,)
+
+
+@EVERY
+def test_channels_are_those_of_the_data(objective):
+    assert configured(objective, store=FakeStore(channels=1)).model.channels == 1
+
+
+# Presets
+
+
+# Final resolution: margin, alpha, beta, latent_dim (IntroVAE, section 4.1 and appendix D).
+@pytest.mark.parametrize(
+    ("resolution", "margin", "alpha", "beta", "latent_dim"),
+    [(128, 110, 0.25, 0.5, 256), (256, 120, 0.25, 0.05, 512), (1024, 90, 0.25, 0.0025, 512)],
+)
+def test_introvaes_settings_are_the_papers(resolution, margin, alpha, beta, latent_dim):
+    config = configured("introvae", store=FakeStore(resolution))
+    found = {name: config.objective[name] for name in ("margin", "alpha", "beta")}
+    assert found == {"margin": margin, "alpha": alpha, "beta": beta}
+    assert (config.model.latent_dim, config.model.arch) == (latent_dim, "residual")
+    assert config.betas == (0.9, 0.999)
+
+
+def test_introvaes_networks_at_256_px_are_those_of_its_table_3():
+    model = configured("introvae", store=FakeStore(256)).model
+    assert [model.fmaps(r) for r in (256, 128, 64, 32, 16, 8)] == [32, 64, 128, 256, 512, 512]
+
+
+@pytest.mark.parametrize("objective", ["vac", "introvac"])
+def test_introvacs_settings_are_the_papers(objective):
+    config = configured(objective, store=FakeStore(128))
+    weights = {"b_ae": 100, "b_cl": 10, "b_reg": 3}
+    weights |= {"b_ec": 0.01, "b_g": 5} if objective == "introvac" else {}
+    assert config.objective == {"name": objective, **weights}
+    assert config.model.latent_dim == 256
+    assert config.model.classes == (3 if objective == "introvac" else 2)
+
+
+def test_a_users_options_go_before_the_presets():
+    config = configured(
+        *("introvae",),
+        sets=("margin=7", "hinge=batch"),
+        model={"arch": "pggan", "latent_dim": 24, "generator_norm": "pixel", "fmap_base": None},
+        lr=0.5,
+        batch=3,
+    )
+    assert (config.objective["margin"], config.objective["hinge"]) == (7.0, "batch")
+    assert (config.model.arch, config.model.latent_dim) == ("pggan", 24)
+    assert (config.model.generator_norm, config.model.encoder_norm) == ("pixel", "none")
+    assert (config.schedule.at(0).lr, config.schedule.at(0).batch_size) == (0.5, 3)
+
+
+def test_bce_goes_with_a_tanh():
+    assert configured("soft_introvae", sets=("rec=bce",)).model.output == "tanh"
+    assert configured("soft_introvae").model.output == "linear"
+
+
+# Settings of a stage
+
+
+def test_balanced_pioneers_margins_are_those_of_celeba_hq():
+    """.05 from 4 to 32 px, 0 while 64 px fade in and .02 after, .02 at 128 px, .04 at 256 px."""
+    config = configured("balanced_pioneer", store=FakeStore(256))
+    assert stage_values(config, "margin") == [
+        *[(4, 1, 0.05), (8, 0, 0.05), (8, 1, 0.05), (16, 0, 0.05), (16, 1, 0.05)],
+        *[(32, 0, 0.05), (32, 1, 0.05), (64, 0, 0.0), (64, 1, 0.02)],
+        *[(128, 0, 0.02), (128, 1, 0.02), (256, 0, 0.04), (256, 1, 0.04)],
+    ]
+
+
+def test_pioneers_lambda_x_is_15_after_the_last_fade():
+    found = stage_values(configured("pioneer"), "lambda_x")
+    assert found == [(4, 1, None), (8, 0, None), (8, 1, None), (16, 0, None), (16, 1, 15.0)]
+
+
+def test_without_growth_nothing_is_grown():
+    assert stage_values(configured("pioneer", grow=False), "lambda_x") == [(16, 1.0, None)]
+    assert configured("vae").schedule.settings == ()
+
+
+def test_a_setting_for_everywhere_takes_the_place_of_the_stages_own():
+    config = configured("balanced_pioneer", sets=("margin=0.3",))
+    assert config.objective["margin"] == 0.3
+    assert config.schedule.settings == ()
+
+
+def test_a_setting_of_one_stage_holds_in_its_fade_and_after():
+    found = stage_values(configured("balanced_pioneer", sets=("margin@8=0.3",)), "margin")
+    assert found == [(4, 1, 0.05), (8, 0, 0.3), (8, 1, 0.3), (16, 0, 0.05), (16, 1, 0.05)]
+
+
+def test_a_setting_of_one_stage_goes_before_that_for_everywhere():
+    config = configured("pioneer", sets=("lambda_x=7", "lambda_x@16=9", "lambda_z@16=3"))
+    assert config.objective["lambda_x"] == 7.0
+    assert [v for *_, v in stage_values(config, "lambda_x")] == [None, None, None, 9.0, 9.0]
+    assert [v for *_, v in stage_values(config, "lambda_z")] == [None, None, None, 3.0, 3.0]
+
+
+@pytest.mark.parametrize("resolution", ["7", "32", "2", "0"])
+def test_a_setting_of_a_stage_that_never_comes_is_refused(resolution):
+    with pytest.raises(InputError, match=f"@{resolution}: the run's resolutions are 4, 8, 16"):
+        configured("balanced_pioneer", sets=(f"margin@{resolution}=0.1",))
+
+
+# --set
+
+
+def test_settings_are_typed_by_the_objective():
+    texts = ("beta_kl=1", "rec=l1", "gamma_r@64=0", "beta_kl@8=2", "beta_neg@8=1e3")
+    assert parse_settings("soft_introvae", texts) == Settings(
+        {"beta_kl": 1.0, "rec": "l1"}, {64: {"gamma_r": 0.0}, 8: {"beta_kl": 2.0, "beta_neg": 1e3}}
+    )
+    assert parse_settings("pioneer", ()) == Settings({}, {})
+
+
+def test_the_last_of_two_settings_of_one_name_holds():
+    assert parse_settings("pioneer", ("lambda_x=1", "lambda_x=2")).everywhere == {"lambda_x": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("margin", "'margin' is not NAME=VALUE"),
+        ("margin@8", "is not NAME=VALUE"),
+        ("margim=1", "unknown balanced_pioneer setting 'margim': did you mean 'margin'"),
+        ("margim@8=1", "did you mean 'margin'"),
+        ("name=pioneer", "unknown balanced_pioneer setting 'name'"),
+        ("=1", "unknown balanced_pioneer setting ''"),
+        ("margin=x", "'x' is not a number"),
+        ("margin=", "'' is not a number"),
+        ("margin=-1", "margin is -1"),
+        ("margin=nan", "margin is nan"),
+        ("margin=inf", "margin is inf"),
+        ("margin@8=-1", "margin is -1"),
+        ("margin@=1", "after @ goes a resolution"),
+        ("margin@eight=1", "after @ goes a resolution"),
+        ("margin@-8=1", "after @ goes a resolution"),
+        ("margin@8.0=1", "after @ goes a resolution"),
+        ("margin@8@8=1", "after @ goes a resolution"),
+        ("margin@²=1", "after @ goes a resolution"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_refused(text, words):
+    with pytest.raises(InputError) as caught:
+        configured("balanced_pioneer", sets=(text,))
+    assert words in str(caught.value)
+
+
+# Pre-training, milestones, batches
+
+
+@EVERY
+def test_the_first_of_200_epochs_pretrains_what_can_be(objective):
+    plan = configured(objective, total_kimg=100.0, schedule="introvae").schedule
+    assert plan.pretrain_kimg == (0.5 if OBJECTIVES[objective].pretraining else 0.0)
+
+
+@EVERY
+def test_pretraining_is_refused_where_there_is_none(objective):
+    if OBJECTIVES[objective].pretraining:
+        assert configured(objective, pretrain_kimg=2.0).schedule.pretrain_kimg == 2.0
+    else:
+        with pytest.raises(InputError, match=f"--pretrain-kimg 2.0: {objective} is not pre-train"):
+            configured(objective, pretrain_kimg=2.0)
+    assert configured(objective, pretrain_kimg=0.0).schedule.pretrain_kimg == 0.0
+
+
+def test_milestones_halve_the_rate():
+    plan = configured("pioneer", lr_milestones=(1.0, 2.0), lr=0.1).schedule
+    assert [plan.at(images).lr for images in (0, 1000, 2000)] == [0.1, 0.05, 0.025]
+    assert configured("vac", lr_milestones=(1.0,)).schedule.milestones_kimg == (1.0,)
+
+
+@EVERY
+def test_one_image_is_refused_where_statistics_are_over_the_batch(objective):
+    if objective in ("pioneer", "balanced_pioneer", "age", "as_introvae"):
+        with pytest.raises(InputError, match=f"batch size 1 is too small for {objective}.*use 2"):
+            configured(objective, batch=1)
+    else:
+        assert configured(objective, batch=1).schedule.at(0).batch_size == 1
+    assert configured(objective, batch=2).schedule.at(0).batch_size == 2
+
+
+def test_a_batch_of_a_schedule_that_is_too_small_is_refused_too():
+    """No preset has such a stage: all objectives train on all schedules, at every resolution."""
+    for objective in OBJECTIVES:
+        for schedule in ("pioneer", "balanced_pioneer", "pggan", "introvae", "introvac"):
+            plan = configured(objective, store=FakeStore(1024), schedule=schedule, grow=True)
+            assert min(plan.schedule.batch_sizes) >= 2
+
+
+# Labels
+
+
+def test_a_classifier_learns_the_labels_chosen_in_their_order():
+    config = configured("vac", labels={"attributes": ("hat", "glasses")})
+    assert config.labels.attributes == ("hat", "glasses")
+    assert config.model.classes == 2
+    assert configured("introvac", labels={"attributes": ("hat",)}).model.classes == 2
+
+
+def test_all_labels_are_learnt_by_default():
+    store = FakeStore()
+    store.attributes = ("glasses", "hat")
+    assert configured("vac", store=store, labels={"attributes": None}).labels.attributes == (
+        "glasses",
+        "hat",
+    )
+
+
+@pytest.mark.parametrize("objective", ["vac", "introvac"])
+def test_a_classifier_needs_labels(objective):
+    with pytest.raises(InputError, match=f"objective {objective} needs labels and faces has none"):
+        configured(objective, store=FakeStore(labelled=False), labels={"attributes": None})
+
+
+@pytest.mark.parametrize(
+    ("labels", "name"),
+    [
+        ({"attributes": ("glasses", "always")}, "always"),
+        ({"attributes": None}, "always"),
+        ({"attributes": ("hat",), "no_below": 0.05, "yes_above": 0.5}, "hat"),
+        ({"attributes": ("hat",), "no_below": 0.2, "yes_above": 0.8}, "hat"),  # yes in val alone
+    ],
+)
+def test_a_label_that_does_not_say_both_in_training_images_is_refused(labels, name):
+    with pytest.raises(InputError, match=f"label '{name}' does not say both yes and no"):
+        configured("vac", labels=labels)
+
+
+def test_an_objective_without_a_classifier_does_not_mind_such_a_label():
+    config = configured("pioneer")
+    assert config.labels.attributes == ("glasses", "hat", "always")
+    assert config.model.classes == 0
+
+
+def test_but_it_cannot_balance_by_it():
+    assert configured("pioneer", labels={"balance": ("glasses",)}).labels.balance == ("glasses",)
+    with pytest.raises(InputError, match="label 'always' does not say both"):
+        configured("pioneer", labels={"balance": ("always",)})
+
+
+def test_what_is_balanced_must_be_chosen():
+    with pytest.raises(InputError, match=r"balance: no attribute 'hat': .*glasses"):
+        configured("vac", labels={"attributes": ("glasses",), "balance": ("hat",)})
