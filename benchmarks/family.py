@@ -40,9 +40,9 @@ COMMON = [
 ]
 GROWN = ["--grow", "--kimg-per-stage", "6"]
 # Small runs learn faster on equalized learning rates than on IntroVAE's own networks.
-PGGAN = ["--arch", "pggan", "--encoder-norm", "equalized", "--generator-norm", "pixel"]
-GAME = [*GROWN, *PGGAN, "--lr", "1e-3", "--pretrain-kimg", "6"]
-LABELS = [*GROWN, *PGGAN, "--lr", "1e-3", "--attributes", "glasses,facial_hair"]
+PGGAN = ["--arch", "pggan"]
+GAME = [*GROWN, *PGGAN, "--pretrain-kimg", "6"]
+LABELS = [*GROWN, *PGGAN, "--attributes", "glasses,facial_hair"]
 # Name: what is given to train.py beside COMMON.
 TRIALS: dict[str, list[str]] = {
     "ae": ["--objective", "ae", *GROWN, "--lr", "2e-3", "--total-kimg", "48"],

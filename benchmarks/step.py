@@ -25,7 +25,7 @@ import click  # noqa: E402
 import torch  # noqa: E402
 
 from pgvae import ops  # noqa: E402
-from pgvae.config import ModelConfig, RunConfig  # noqa: E402
+from pgvae.config import ModelConfig, RunConfig, usual_settings  # noqa: E402
 from pgvae.objectives import OBJECTIVES, settings_of  # noqa: E402
 from pgvae.schedule import PRESETS, from_preset  # noqa: E402
 from pgvae.training.state import TrainState  # noqa: E402
@@ -87,7 +87,10 @@ def main(
     device = torch.device(device)
     chosen = OBJECTIVES[objective]()
     model = ModelConfig(
-        resolution=resolution, fmap_max=fmap_max, latent_dim=latent_dim, **chosen.model_settings()
+        resolution=resolution,
+        latent_dim=latent_dim,
+        **{**usual_settings("pggan", resolution), **chosen.model_settings()},
+        fmap_max=fmap_max,
     )
     config = RunConfig(
         dataset="random",

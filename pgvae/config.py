@@ -140,6 +140,18 @@ class ModelConfig:
         return max(1, min(2 * self.fmap_base // resolution, self.fmap_max))
 
 
+def usual_settings(arch: Arch, resolution: int) -> dict[str, Any]:
+    """What `ModelConfig` usually has beside an architecture; objectives may want other norms.
+
+    residual: IntroVAE's widths (32 feature maps at the final resolution, 16 at 1024 px, 512 at
+    most), no normalisation. pggan: PGGAN's widths, equalized learning rates, pixel norm.
+    """
+    if arch == "residual":
+        widths = min(16 * resolution, 8192)
+        return {"fmap_base": widths, "encoder_norm": "none", "generator_norm": "none"}
+    return {"encoder_norm": "equalized", "generator_norm": "pixel"}
+
+
 @dataclass(frozen=True)
 class LabelConfig:
     """Which labels of a set a run sees, and what they say.

@@ -22,7 +22,7 @@ class Stage:
     batch_size: images per encoder update.
     lr:         learning rate of all optimisers.
     settings:   those of the objective's settings that are others now, by name.
-    progress:   share of the run that is done, 0 to 1, pre-training left out.
+    progress:   share of `anneal_kimg` that is done, 0 to 1, pre-training left out.
     pretraining: whether the objective is still pre-trained (as a VAE).
     """
 
@@ -46,6 +46,8 @@ class Schedule:
     settings:       `Stage.settings` of each phase: the first stage, then fade and stable phase
                     of every later one (2 n - 1 in all); empty where they never change.
     pretrain_kimg:  thousands of images of pre-training, at the start.
+    anneal_kimg:    thousands of images in which `Stage.progress` goes from 0 to 1, pre-training
+                    included; 0 means total_kimg.
     milestones_kimg: after each of these thousands of images the learning rate is multiplied by
                     `milestone_factor`.
     """
@@ -59,6 +61,7 @@ class Schedule:
     total_kimg: float
     settings: tuple[Mapping[str, Any], ...] = ()
     pretrain_kimg: float = 0.0
+    anneal_kimg: float = 0.0
     milestones_kimg: tuple[float, ...] = ()
     milestone_factor: float = 0.5
 
@@ -73,10 +76,21 @@ class Schedule:
             raise InputError("schedule: give one batch size and one learning rate per resolution")
         if len(self.settings) not in (0, 2 * n - 1):
             raise InputError("schedule: give the settings of every fade and stable phase, or none")
-        for name in ("first_kimg", "fade_kimg", "stable_kimg", "total_kimg", "pretrain_kimg"):
+        for name in (
+            "first_kimg",
+            "fade_kimg",
+            "stable_kimg",
+            "total_kimg",
+            "pretrain_kimg",
+            "anneal_kimg",
+        ):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise InputError(f"{name} is {value}: use a finite number, 0 or more")
+        if self.pretrain_kimg >= self.total_kimg:
+            raise InputError(
+                f"pretrain_kimg is {self.pretrain_kimg} of {self.total_kimg} in all: use less"
+            )
         if not all(math.isfinite(kimg) and kimg > 0 for kimg in self.milestones_kimg):
             raise InputError(f"milestones {self.milestones_kimg}: use finite, positive numbers")
         if not 0 < self.milestone_factor <= 1:
@@ -113,19 +127,20 @@ class Schedule:
         passed = sum(images_seen >= round(1000 * kimg) for kimg in self.milestones_kimg)
         pretrain_images = round(self.pretrain_kimg * 1000)
         after = max(0, images_seen - pretrain_images)
+        anneal_images = round((self.anneal_kimg or self.total_kimg) * 1000)
         return Stage(
             resolution=self.resolutions[index],
             alpha=alpha,
             batch_size=self.batch_sizes[index],
             lr=self.learning_rates[index] * self.milestone_factor**passed,
             settings=dict(self.settings[phase]) if self.settings else {},
-            progress=min(1.0, after / max(1, self.total_images - pretrain_images)),
+            progress=min(1.0, after / max(1, anneal_images - pretrain_images)),
             pretraining=images_seen < pretrain_images,
         )
 
 
 @dataclass(frozen=True)
-class Preset:
+class SchedulePreset:
     """A paper's schedule, before it is cut to the resolutions of a run.
 
     kimg_per_stage: thousands of images of a fade and the stable phase after it.
@@ -151,24 +166,24 @@ def _of_all(*values: float) -> dict[int, Any]:
     return dict(zip(_RESOLUTIONS, every, strict=True))
 
 
-PRESETS: Mapping[str, Preset] = {
+PRESETS: Mapping[str, SchedulePreset] = {
     # PIONEER: 2.4 M images a stage, alpha linear over the first half; its batch of 1 at
     # 1024 px makes the KL infinite, so 2 here.
-    "pioneer": Preset(
+    "pioneer": SchedulePreset(
         kimg_per_stage=2400,
         first_share=1.0,
         batch_sizes=_of_all(128, 128, 128, 64, 32, 16, 8, 4, 2),
         learning_rates=_of_all(1e-3),
     ),
     # Balanced PIONEER: the same stages, half the rate up to 32 px, larger batches above.
-    "balanced_pioneer": Preset(
+    "balanced_pioneer": SchedulePreset(
         kimg_per_stage=2400,
         first_share=1.0,
         batch_sizes=_of_all(128, 128, 128, 64, 32, 32, 32, 4, 2),
         learning_rates=_of_all(5e-4, 5e-4, 5e-4, 5e-4, 1e-3, 1e-3, 1e-3, 1e-3, 1e-3),
     ),
     # PGGAN: 600 thousand images of fade and 600 of stable training, one-GPU batches.
-    "pggan": Preset(
+    "pggan": SchedulePreset(
         kimg_per_stage=1200,
         first_share=0.5,
         batch_sizes=_of_all(128, 128, 128, 64, 32, 16, 8, 4, 4),
@@ -176,7 +191,7 @@ PRESETS: Mapping[str, Preset] = {
     ),
     # IntroVAE's batches and rate; 200 epochs of CelebA-HQ's 29,000, the first as a VAE. The paper
     # does not give the length.
-    "introvae": Preset(
+    "introvae": SchedulePreset(
         kimg_per_stage=5800,
         first_share=1.0,
         batch_sizes=_of_all(64, 64, 64, 64, 64, 64, 32, 12, 8),
@@ -185,7 +200,7 @@ PRESETS: Mapping[str, Preset] = {
     ),
     # IntroVAC: 150 epochs, the rate halved after 60, 90 and 120; of 30,000 images, as its parts
     # of CelebA are about that large when balanced.
-    "introvac": Preset(
+    "introvac": SchedulePreset(
         kimg_per_stage=4500,
         first_share=1.0,
         batch_sizes=_of_all(64, 64, 64, 64, 64, 64, 32, 12, 8),
@@ -196,7 +211,7 @@ PRESETS: Mapping[str, Preset] = {
 
 
 def from_preset(
-    preset: Preset,
+    preset: SchedulePreset,
     resolutions: tuple[int, ...],
     *,
     kimg_per_stage: float | None = None,
@@ -231,5 +246,6 @@ def from_preset(
         total_kimg=total,
         settings=settings,
         pretrain_kimg=pretrain_kimg,
+        anneal_kimg=total,
         milestones_kimg=milestones_kimg,
     )

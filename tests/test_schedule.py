@@ -78,11 +78,16 @@ def test_progress_is_the_share_of_the_run_after_pretraining() -> None:
     assert schedule().at(10_000).progress == 0.25
 
 
-def test_a_run_that_is_all_pretraining_makes_no_progress() -> None:
+def test_a_run_that_is_all_pretraining_is_refused() -> None:
     for kimg in (40.0, 100.0):
-        plan = schedule(pretrain_kimg=kimg)
-        assert all(plan.at(i).progress == 0.0 for i in (0, 20_000, 40_000))
-        assert plan.at(39_999).pretraining
+        with pytest.raises(InputError, match="of 40.0 in all: use less"):
+            schedule(pretrain_kimg=kimg)
+
+
+def test_progress_may_be_of_another_length_than_the_run() -> None:
+    plan = schedule(pretrain_kimg=8.0, anneal_kimg=24.0)  # of 40,000 images
+    moments = {0: 0.0, 8_000: 0.0, 12_000: 0.25, 24_000: 1.0, 40_000: 1.0}
+    assert {i: plan.at(i).progress for i in moments} == pytest.approx(moments)
 
 
 def test_each_milestone_multiplies_the_rate_of_its_stage() -> None:
@@ -144,6 +149,7 @@ def schedules(draw) -> Schedule:
     first = draw(st.integers(0, len(ALL) - 1))
     resolutions = ALL[first : draw(st.integers(first + 1, len(ALL)))]
     kimg = st.floats(0.001, 5000, allow_nan=False)
+    total = draw(kimg)
     return Schedule(
         resolutions=resolutions,
         batch_sizes=tuple(draw(st.integers(1, 512)) for _ in resolutions),
@@ -151,9 +157,10 @@ def schedules(draw) -> Schedule:
         first_kimg=draw(kimg),
         fade_kimg=draw(kimg),
         stable_kimg=draw(kimg),
-        total_kimg=draw(kimg),
+        total_kimg=total,
         settings=tuple({"phase": i} for i in range(2 * len(resolutions) - 1)),
-        pretrain_kimg=draw(st.floats(0, 5000)),
+        pretrain_kimg=total * draw(st.floats(0, 0.999)),
+        anneal_kimg=draw(st.one_of(st.just(0.0), kimg)),
         milestones_kimg=tuple(draw(st.lists(kimg, max_size=3))),
     )
 

@@ -14,7 +14,7 @@ from pgvae.schedule import PRESETS
 from pgvae.snapshot import load_snapshot
 from pgvae.training.engine import train as run_training
 from pgvae.training.plan import describe
-from pgvae.training.rundir import RunDirectory, find_run, require_writable
+from pgvae.training.rundir import RunDirectory, find_run, require_writable, with_shares_of
 from pgvae.training.setup import build_config, check_batch, parse_settings
 
 _MODEL = ("arch", "encoder_norm", "generator_norm", "latent_dim", "fmap_base", "fmap_max")
@@ -278,6 +278,10 @@ def train(
         click.echo(describe(config))
         return
     found = find_run(outdir, config) if resume else None
+    if found:
+        asked = {"pretrain_kimg": "pretrain_kimg", "milestones_kimg": "lr_milestones"}
+        given = [name for name, option in asked.items() if options[option] is not None]
+        config = with_shares_of(found, config, given)
     if resume and found is None:
         click.echo(f"no run to resume in {outdir}: starting a new one")
     run = RunDirectory(found) if found else RunDirectory.create(outdir, config)

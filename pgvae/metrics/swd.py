@@ -11,6 +11,7 @@ REPEATS, DIRECTIONS = 4, 128
 _LOWEST = 16
 
 
+@torch.no_grad()
 def swd(reals: Tensor, fakes: Tensor, seed: int = 0) -> dict[int, float]:
     """SWD x 1000 between as many real and generated images, by pyramid level: {32: ..., 16: ...}.
 
@@ -82,4 +83,4 @@ def _patches(images: Tensor, rng: torch.Generator) -> Tensor:
     found = images.flatten(2).gather(2, places[:, None].expand(-1, channels, -1))
     patches = found.view(n, channels, PATCHES, SIDE**2).transpose(1, 2).flatten(0, 1)
     deviation, mean = torch.std_mean(patches, dim=(0, 2), keepdim=True, correction=0)
-    return ((patches - mean) / deviation).flatten(1)
+    return ((patches - mean) / deviation.clamp(min=1e-8)).flatten(1)

@@ -29,4 +29,4 @@ class Generator(GrowingNet):
         image = self.rgb[str(self.resolution)](x)
         if old is not None:
             image = ops.up2_blend(old, image, alpha)
-        return image.tanh() if self.config.output == "tanh" else image
+        return image.float().tanh() if self.config.output == "tanh" else image

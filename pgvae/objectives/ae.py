@@ -29,8 +29,7 @@ class Ae(Objective):
         require_choice("rec", self.rec, get_args(terms.Reconstruction))
 
     def model_settings(self, attributes: int = 0) -> dict[str, Any]:
-        output = "tanh" if self.rec == "bce" else "linear"
-        return {"head": "gaussian", "encoder_norm": "equalized", "output": output}
+        return {"head": "gaussian", "output": "tanh" if self.rec == "bce" else "linear"}
 
     def losses(self, phase: str, nets: Nets, batch: Batch, context: Context) -> dict[str, Tensor]:
         x = batch.images

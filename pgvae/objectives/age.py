@@ -36,13 +36,14 @@ class Age(Objective):
     )
     grows: ClassVar[bool] = False
     min_batch: ClassVar[int] = 2
+    passes: ClassVar[tuple[int, int]] = (1, 2)
 
     def __post_init__(self) -> None:
         require_weight("lambda_x", self.lambda_x)
         require_weight("lambda_z", self.lambda_z)
 
     def model_settings(self, attributes: int = 0) -> dict[str, Any]:
-        return {"head": "sphere", "encoder_norm": "equalized"}
+        return {"head": "sphere", "encoder_norm": "equalized", "generator_norm": "pixel"}
 
     def losses(self, phase: str, nets: Nets, batch: Batch, context: Context) -> dict[str, Tensor]:
         if phase == "encoder":

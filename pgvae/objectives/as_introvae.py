@@ -1,7 +1,7 @@
 """AS-IntroVAE (Lu et al., 2022), eq. 5-9: Soft-IntroVAE with a distance between posteriors."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, get_args
 
 import torch
@@ -51,15 +51,16 @@ class AsIntroVae(SoftIntroVae):
         """Soft-IntroVAE's; D weighs as much as the KL whose place it takes."""
         soft = super().preset(resolution)
         weights = {"beta_as": soft.settings["beta_neg"], "beta_gen": soft.settings["beta_kl"]}
-        return Preset({**soft.settings, **weights}, soft.model)
+        return replace(soft, settings={**soft.settings, **weights})
 
     def kl_share(self, progress: float) -> float:
         """c, the weight of the KL against that of D, 0 to 1."""
         return math.tanh(5 * progress) if self.annealing == "tanh" else min(5 * progress, 1.0)
 
     def _distance(self, real: Encoded, fake: Encoded, context: Context) -> tuple[Tensor, float]:
-        distance = terms.as_distance(real.mu, real.logvar, fake.mu, fake.logvar, self.distance)
         c = self.kl_share(context.progress)
+        with torch.set_grad_enabled(c < 1):  # at 1 it is only watched
+            distance = terms.as_distance(real.mu, real.logvar, fake.mu, fake.logvar, self.distance)
         context.report(as_distance=distance, c=torch.tensor(c, device=distance.device))
         return distance, c
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pgvae import ops
+from pgvae.config import Arch
 from pgvae.objectives import terms
 from pgvae.types import Batch, Nets
 
@@ -47,11 +48,12 @@ class Preset:
     """A paper's hyperparameters for one final resolution; the user's options go before them.
 
     settings: of the objective.
-    model:    of `ModelConfig`: architecture, latent_dim, fmap_base.
+    arch, latent_dim: of `ModelConfig`.
     """
 
     settings: Mapping[str, Any] = field(default_factory=dict)
-    model: Mapping[str, Any] = field(default_factory=dict)
+    arch: Arch = "pggan"
+    latent_dim: int = 512
 
 
 class Objective:
@@ -65,6 +67,7 @@ class Objective:
     grows:        whether it grows by default.
     betas:        Adam's.
     min_batch:    fewest images it is defined for.
+    passes:       of generator and encoder, in batches, that its largest phase keeps for autograd.
     needs_labels: whether it learns from labels.
     """
 
@@ -76,6 +79,7 @@ class Objective:
     grows: ClassVar[bool] = True
     betas: ClassVar[tuple[float, float]] = (0.0, 0.99)
     min_batch: ClassVar[int] = 1
+    passes: ClassVar[tuple[int, int]] = (1, 1)
     needs_labels: ClassVar[bool] = False
 
     @classmethod

@@ -37,6 +37,8 @@ class IntroVac(Vac):
         Phase("generator", trains=("generator",)),
     )
 
+    passes: ClassVar[tuple[int, int]] = (1, 3)
+
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("b_ec", "b_g"):
@@ -71,11 +73,10 @@ class IntroVac(Vac):
         with torch.no_grad():
             z = draw_posterior(nets, x, context).z
         latents = torch.cat([z, draw_prior(nets, len(x), context)])
-        x_r, x_f = nets.generator(latents, context.alpha).chunk(2)
-        means = nets.encoder(torch.cat([x_r, x_f]), context.alpha).mean
-        of_r, of_f = nets.encoder.classify(means).chunk(2)
+        others = nets.generator(latents, context.alpha)
+        of_r, of_f = nets.encoder.classify(nets.encoder(others, context.alpha).mean).chunk(2)
         return {
-            "rec": self._rec(x, x_r, context),
+            "rec": self._rec(x, others[: len(x)], context),
             "class_rec": self.b_g * terms.known_bce(of_r, self._targets(batch.labels)),
             "fake": self.b_g * _bce(of_f[:, -1], 0.0),
         }

@@ -61,6 +61,7 @@ class IntroVae(Objective):
         Phase("generator", trains=("generator",)),
     )
     pretraining: ClassVar[Phase] = Phase("pretrain", trains=("encoder", "generator"))
+    passes: ClassVar[tuple[int, int]] = (1, 3)
     schedule: ClassVar[str] = "introvae"
     grows: ClassVar[bool] = False
     betas: ClassVar[tuple[float, float]] = (0.9, 0.999)
@@ -75,12 +76,11 @@ class IntroVae(Objective):
         """The paper's; beta is scaled to the pixels of a resolution that it does not give."""
         known, (margin, alpha, beta, latent_dim) = nearest_of(_PAPER, resolution)
         beta *= (known / resolution) ** 2
-        return Preset(
-            {"margin": margin, "alpha": alpha, "beta": beta}, residual(latent_dim, resolution)
-        )
+        settings = {"margin": margin, "alpha": alpha, "beta": beta}
+        return Preset(settings, "residual", latent_dim)
 
     def model_settings(self, attributes: int = 0) -> dict[str, Any]:
-        return {"head": "gaussian", "encoder_norm": "none", "generator_norm": "none"}
+        return {"head": "gaussian"}
 
     def losses(self, phase: str, nets: Nets, batch: Batch, context: Context) -> dict[str, Tensor]:
         losses = {
@@ -124,18 +124,13 @@ class IntroVae(Objective):
         with torch.no_grad():
             z = draw_posterior(nets, x, context).z
         latents = torch.cat([z, draw_prior(nets, len(x), context)])
-        x_r, x_f = nets.generator(latents, context.alpha).chunk(2)
-        reconstructed, fake = draw_posterior(nets, torch.cat([x_r, x_f]), context).split()
+        others = nets.generator(latents, context.alpha)
+        reconstructed, fake = draw_posterior(nets, others, context).split()
         return {
-            "rec": self._rec(nets, x, x_r, context),
+            "rec": self._rec(nets, x, others[: len(x)], context),
             "kl_rec": self.alpha * reconstructed.kl.mean(),
             "kl_fake": self.alpha * fake.kl.mean(),
         }
-
-
-def residual(latent_dim: int, resolution: int) -> dict[str, Any]:
-    """Table 3's networks: 32 feature maps at the final resolution (16 at 1024 px), 512 at most."""
-    return {"arch": "residual", "latent_dim": latent_dim, "fmap_base": min(16 * resolution, 8192)}
 
 
 def report_kl(context: Context, real: Encoded, reconstructed: Encoded, fake: Encoded) -> None:

@@ -19,4 +19,4 @@ class Pioneer(Age):
         return {"lambda_x": 15.0} if grown else {}
 
     def model_settings(self, attributes: int = 0) -> dict[str, Any]:
-        return {"head": "sphere", "encoder_norm": "spectral"}
+        return {"head": "sphere", "encoder_norm": "spectral", "generator_norm": "pixel"}

@@ -19,7 +19,7 @@ from pgvae.objectives.base import (
     full_size,
     nearest_of,
 )
-from pgvae.objectives.introvae import IntroVae, report_kl, residual
+from pgvae.objectives.introvae import IntroVae, report_kl
 from pgvae.types import Batch, Nets
 
 # Final resolution: beta_kl, beta_rec, beta_neg, latent_dim (the published code's).
@@ -58,6 +58,7 @@ class SoftIntroVae(Objective):
     name: ClassVar[str] = "soft_introvae"
     phases: ClassVar[tuple[Phase, ...]] = IntroVae.phases
     pretraining: ClassVar[Phase] = IntroVae.pretraining
+    passes: ClassVar[tuple[int, int]] = (3, 3)
     schedule: ClassVar[str] = "introvae"
     grows: ClassVar[bool] = False
     betas: ClassVar[tuple[float, float]] = (0.9, 0.999)
@@ -72,13 +73,11 @@ class SoftIntroVae(Objective):
         """The published code's for the nearest resolution; s takes care of the pixels."""
         _, (beta_kl, beta_rec, beta_neg, latent_dim) = nearest_of(_PAPER, resolution)
         settings = {"beta_kl": beta_kl, "beta_rec": beta_rec, "beta_neg": beta_neg}
-        return Preset(settings, residual(latent_dim, resolution))
+        return Preset(settings, "residual", latent_dim)
 
     def model_settings(self, attributes: int = 0) -> dict[str, Any]:
         return {
             "head": "gaussian",
-            "encoder_norm": "none",
-            "generator_norm": "none",
             "output": "tanh" if self.rec == "bce" else "linear",
         }
 

@@ -9,7 +9,6 @@ from torch import Tensor
 from pgvae.config import require_weight
 from pgvae.objectives import terms
 from pgvae.objectives.base import Context, Encoded, Objective, Phase, Preset, draw_posterior
-from pgvae.objectives.introvae import residual
 from pgvae.types import Batch, Nets
 
 
@@ -43,15 +42,10 @@ class Vac(Objective):
     @classmethod
     def preset(cls, resolution: int) -> Preset:
         """The paper's networks; its weights, of means, hold at any resolution."""
-        return Preset(model=residual(256, resolution))
+        return Preset(arch="residual", latent_dim=256)
 
     def model_settings(self, attributes: int = 0) -> dict[str, Any]:
-        return {
-            "head": "gaussian",
-            "encoder_norm": "none",
-            "generator_norm": "none",
-            "classes": attributes,
-        }
+        return {"head": "gaussian", "classes": attributes}
 
     def losses(self, phase: str, nets: Nets, batch: Batch, context: Context) -> dict[str, Tensor]:
         real = draw_posterior(nets, batch.images, context)

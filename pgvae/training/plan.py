@@ -1,5 +1,8 @@
 """What a run would be: stages, sizes and memory, without running it."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -7,6 +10,8 @@ from torch.func import functional_call
 
 from pgvae.config import ModelConfig, RunConfig
 from pgvae.nn import Encoder, Generator, build_nets, parameter_count
+from pgvae.objectives import objective_class
+from pgvae.schedule import Schedule
 
 _HEAD = ("px", "from kimg", "fade", "batch", "lr", "G params", "E params", "memory")
 _ROW = "{:>5} {:>10} {:>8} {:>6} {:>8} {:>12} {:>12} {:>10}"
@@ -16,9 +21,9 @@ def describe(config: RunConfig) -> str:
     """The run's settings and a table of its stages; parameters are those of the stable phase.
 
     Memory is an estimate: weights, gradients, Adam's moments and the average, and what autograd
-    keeps of one encoder update in float32 (the encoder sees reals and fakes).
+    keeps of the largest update in float32 (`Objective.passes`).
     """
-    schedule = config.schedule
+    schedule, passes = config.schedule, objective_class(config.objective["name"]).passes
     lines = [
         f"{config.dataset}, objective {config.objective['name']}, seed {config.seed}: "
         f"{schedule.total_kimg:g} kimg in {len(schedule.resolutions)} stages",
@@ -35,7 +40,8 @@ def describe(config: RunConfig) -> str:
             nets = build_nets(config.model, resolution)
         weights = parameter_count(nets.generator), parameter_count(nets.encoder)
         generator, encoder = saved_bytes(config.model, resolution)
-        bytes_needed = 4 * (5 * weights[0] + 4 * weights[1]) + batch * (generator + 2 * encoder)
+        kept = batch * (passes[0] * generator + passes[1] * encoder)
+        bytes_needed = 4 * (5 * weights[0] + 4 * weights[1]) + kept
         lines.append(
             _ROW.format(
                 resolution,
@@ -47,8 +53,14 @@ def describe(config: RunConfig) -> str:
                 f"{weights[1]:,}",
                 f"{bytes_needed / 2**30:.2f} GiB",
             )
+            + "".join(f"  {name} {value}" for name, value in _stable(schedule, index).items())
         )
     return "\n".join(lines)
+
+
+def _stable(schedule: Schedule, index: int) -> Mapping[str, Any]:
+    """The objective's settings that are others in a stage, once it has faded in."""
+    return schedule.settings[2 * index] if schedule.settings else {}
 
 
 def _settings(config: RunConfig) -> list[str]:

@@ -1,9 +1,11 @@
 """Run directories: numbered, locked while in use, found again by their config."""
 
+import dataclasses
 import fcntl
 import json
 import os
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -12,13 +14,10 @@ from pgvae.errors import InputError
 from pgvae.files import atomic_path, remove
 
 _CONFIG, _STATUS, _LOCK = "config.json", "status.json", ".lock"
-# What may change between the first command and the one that goes on.
-_FREE = (
-    "snapshot_kimg",
-    "schedule.total_kimg",
-    "schedule.pretrain_kimg",  # these two are shares of the total
-    "schedule.milestones_kimg",
-)
+# What may change between the first command and the one that goes on; the second are shares of
+# the total by default, and stay what they were (see `with_shares_of`).
+_SHARES = ("pretrain_kimg", "anneal_kimg", "milestones_kimg")
+_FREE = ("snapshot_kimg", "schedule.total_kimg", *(f"schedule.{name}" for name in _SHARES))
 
 
 class RunDirectory:
@@ -126,6 +125,18 @@ def find_run(outdir: Path, config: RunConfig) -> Path | None:
         f"no run to resume in {outdir}: {newest[0]} differs ({newest[1]}); "
         "give its options, or leave --resume out to start a new run"
     )
+
+
+def with_shares_of(run_dir: Path, config: RunConfig, given: Collection[str] = ()) -> RunConfig:
+    """`config` with the pre-training, annealing and milestones of the run that it goes on with.
+
+    given: those of them that the user asked for anew, which stay as they are.
+    """
+    found = json.loads((run_dir / _CONFIG).read_text())["schedule"]
+    kept = {name: found[name] for name in _SHARES if name in found and name not in given}
+    kept = {name: tuple(v) if isinstance(v, list) else v for name, v in kept.items()}
+    schedule = dataclasses.replace(config.schedule, **kept)
+    return dataclasses.replace(config, schedule=schedule)
 
 
 def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

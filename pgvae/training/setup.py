@@ -13,6 +13,7 @@ from pgvae.config import (
     nearest,
     require,
     resolutions_between,
+    usual_settings,
 )
 from pgvae.data import Store
 from pgvae.errors import InputError
@@ -80,17 +81,24 @@ def build_config(
     resolutions = resolutions_between(
         _first_resolution(final, start_resolution, grows, initial), final
     )
+    asked = {name: value for name, value in model.items() if value is not None}
+    arch = asked.get("arch", preset.arch)
     model_config = ModelConfig(
         **{
             "resolution": final,
             "channels": store.channels,
+            "arch": arch,
+            "latent_dim": preset.latent_dim,
+            **usual_settings(arch, final),
             **chosen.model_settings(len(label_config.attributes)),
-            **preset.model,
-            **{name: value for name, value in model.items() if value is not None},
+            **asked,
         }
     )
     if initial is not None:
-        _check_initial(initial, model_config)
+        _check_initial(initial, model_config, label_config)
+    if lr is None and arch != preset.arch:
+        # The preset's rate is for other networks: normalised weights want larger steps.
+        lr = 1e-3 if model_config.generator_norm in ("pixel", "spectral") else 2e-4
     require(
         chosen.pretraining is not None or not pretrain_kimg,
         f"--pretrain-kimg {pretrain_kimg}: {objective} is not pre-trained; leave it out",
@@ -104,7 +112,7 @@ def build_config(
         lr=lr,
         pretrain_kimg=pretrain_kimg if chosen.pretraining else 0.0,
         milestones_kimg=lr_milestones,
-        settings=_phase_settings(chosen, settings, resolutions),
+        settings=_phase_settings(chosen, settings, resolutions, initial is not None),
     )
     check_batch(objective, min(plan.batch_sizes))
     if snapshot_kimg is None:
@@ -148,6 +156,10 @@ def parse_settings(objective: str, texts: tuple[str, ...]) -> Settings:
 
 def _labels(store: Store, objective: type[Objective], chosen: Mapping[str, Any]) -> LabelConfig:
     """The labels of the run; InputError where the objective cannot learn from them."""
+    require(
+        objective.needs_labels or "attributes" not in chosen or len(store.attributes) == 0,
+        f"--attributes: {objective.name} does not learn labels; leave it out",
+    )
     asked = [f"--{n} {','.join(chosen[n])}" for n in ("attributes", "balance") if n in chosen]
     who = f"objective {objective.name}" if objective.needs_labels else " and ".join(asked)
     require(
@@ -167,9 +179,12 @@ def _labels(store: Store, objective: type[Objective], chosen: Mapping[str, Any])
 
 
 def _phase_settings(
-    objective: Objective, asked: Settings, resolutions: tuple[int, ...]
+    objective: Objective, asked: Settings, resolutions: tuple[int, ...], grew: bool
 ) -> tuple[Mapping[str, Any], ...]:
-    """`Schedule.settings`: the objective's own by stage, then what the user asked for."""
+    """`Schedule.settings`: the objective's own by stage, then what the user asked for.
+
+    grew: whether the networks come from an earlier run.
+    """
     for resolution in asked.at:
         require(
             resolution in resolutions,
@@ -179,7 +194,7 @@ def _phase_settings(
     phases = []
     for index, resolution in enumerate(resolutions):
         for faded in (False, True) if index else (True,):
-            grown = faded and index == last > 0
+            grown = faded and index == last and (grew or last > 0)
             own = objective.stage_settings(resolution, faded=faded, grown=grown)
             kept = {name: v for name, v in own.items() if name not in asked.everywhere}
             phases.append({**kept, **asked.at.get(resolution, {})})
@@ -215,7 +230,7 @@ def _first_resolution(final: int, start: int | None, grows: bool, initial: Snaps
     return start
 
 
-def _check_initial(initial: Snapshot, wanted: ModelConfig) -> None:
+def _check_initial(initial: Snapshot, wanted: ModelConfig, labels: LabelConfig) -> None:
     """Raise InputError with the differing fields unless the snapshot's weights fit."""
     ours, theirs = dataclasses.asdict(wanted), dataclasses.asdict(initial.config)
     differing = [
@@ -223,4 +238,7 @@ def _check_initial(initial: Snapshot, wanted: ModelConfig) -> None:
         for name in ours
         if ours[name] != theirs[name] and (name != "resolution" or wanted.arch == "residual")
     ]
+    if wanted.classes and initial.attributes != labels.attributes:
+        there, here = (", ".join(names) for names in (initial.attributes, labels.attributes))
+        differing.append(f"attributes: {there} there, {here} here")
     require(not differing, f"--init-from does not fit: {'; '.join(differing)}")

@@ -34,8 +34,11 @@ BAD_OPTIONS = [
     ("--objective vac --dataset faces", ["label 'always'", "both yes and no", "--attributes"]),
     ("--objective introvac --dataset faces --attributes always", ["label 'always'"]),
     ("--objective vac --dataset faces --attributes glases", ["'glases'", "mean 'glasses'?"]),
-    ("--dataset faces --attributes glasses,hatt", ["'hatt'", "did you mean 'hat'?"]),
-    ("--dataset faces --attributes glasses --balance hat", ["balance", "'hat'", "glasses"]),
+    (
+        "--objective vac --dataset faces --attributes glasses,hatt",
+        ["'hatt'", "mean 'hat'?"],
+    ),
+    ("--objective vac --dataset faces --attributes glasses --balance hat", ["balance", "'hat'"]),
     ("--dataset faces --balance glases", ["balance", "'glases'", "mean 'glasses'?"]),
     ("--dataset faces --balance always", ["label 'always'", "both yes and no"]),
     ("--attributes ,", ["--attributes", "','"]),

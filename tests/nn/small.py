@@ -102,4 +102,6 @@ def opening(weight: Tensor, norm: str, fan_in: int) -> Tensor:
     """The generator's first kernel [d, C, 4, 4], as `conv_transpose2d` takes it."""
     if norm == "pixel":
         return weight * math.sqrt(2 / fan_in)
-    return in_use(weight, norm).transpose(0, 1)
+    kernel = in_use(weight, norm).transpose(0, 1)
+    unit_vectors = fan_in == 16 * len(kernel) and norm != "spectral"
+    return kernel * math.sqrt(len(kernel)) if unit_vectors else kernel

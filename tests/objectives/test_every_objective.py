@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from pgvae.config import ModelConfig
+from pgvae.config import ModelConfig, usual_settings
 from pgvae.errors import InputError
 from pgvae.objectives import OBJECTIVES, objective_from, settings_of
 
@@ -200,7 +200,13 @@ def test_a_bad_setting_is_refused_by_name(name, setting, value) -> None:
 def test_presets_and_stages_are_valid_settings(name, resolution) -> None:
     preset = OBJECTIVES[name].preset(resolution)
     objective = OBJECTIVES[name](**preset.settings)
-    wanted = {"resolution": resolution, **objective.model_settings(1), **preset.model}
+    wanted = {
+        "resolution": resolution,
+        "arch": preset.arch,
+        "latent_dim": preset.latent_dim,
+        **usual_settings(preset.arch, resolution),
+        **objective.model_settings(1),
+    }
     assert ModelConfig(**wanted).resolution == resolution
     for faded, grown in ((False, False), (True, False), (True, True)):
         settings = objective.stage_settings(resolution, faded=faded, grown=grown)

@@ -156,7 +156,7 @@ def test_the_defaults_are_the_papers() -> None:
         "b_ec": 0.01,
         "b_g": 5.0,
     }
-    assert IntroVac.preset(128).model["latent_dim"] == 256
+    assert IntroVac.preset(128).latent_dim == 256
 
 
 @pytest.mark.parametrize("setting", ["b_ae", "b_cl", "b_reg", "b_ec", "b_g"])

@@ -165,8 +165,8 @@ def test_without_alpha_the_encoders_loss_is_that_of_pretraining(world) -> None:
 def test_presets_are_those_of_the_paper(resolution, margin, beta, latent_dim) -> None:
     preset = IntroVae.preset(resolution)
     assert dict(preset.settings) == {"margin": margin, "alpha": 0.25, "beta": beta}
-    assert preset.model["latent_dim"] == latent_dim
-    assert preset.model["arch"] == "residual"
+    assert preset.latent_dim == latent_dim
+    assert preset.arch == "residual"
 
 
 @pytest.mark.parametrize(("resolution", "nearest"), [(16, 128), (32, 128), (64, 128), (512, 256)])
@@ -174,7 +174,7 @@ def test_other_resolutions_keep_the_weight_of_the_nearest(resolution, nearest) -
     """The error is a sum over pixels: beta times their number stays."""
     own, known = IntroVae.preset(resolution), IntroVae.preset(nearest)
     assert own.settings["margin"] == known.settings["margin"]
-    assert own.model["latent_dim"] == known.model["latent_dim"]
+    assert own.latent_dim == known.latent_dim
     weight = known.settings["beta"] * nearest**2
     assert own.settings["beta"] * resolution**2 == pytest.approx(weight, rel=1e-12)
 

@@ -158,7 +158,7 @@ def test_presets_are_the_published_ones(
     preset = SoftIntroVae.preset(resolution)
     weights = {"beta_kl": beta_kl, "beta_rec": beta_rec, "beta_neg": beta_neg}
     assert dict(preset.settings) == weights
-    assert preset.model["latent_dim"] == latent_dim
+    assert preset.latent_dim == latent_dim
 
 
 @pytest.mark.parametrize(("resolution", "nearest"), [(8, 32), (64, 32), (512, 256), (1024, 256)])

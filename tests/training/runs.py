@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from pgvae.config import Arch, LabelConfig, ModelConfig, RunConfig
+from pgvae.config import Arch, LabelConfig, ModelConfig, RunConfig, usual_settings
 from pgvae.data import Store
 from pgvae.objectives import OBJECTIVES, Objective, settings_of
 from pgvae.schedule import Schedule
@@ -47,10 +47,9 @@ def tiny_config(
     """
     chosen = OBJECTIVES[objective]()
     labels = LabelConfig(ATTRIBUTES if chosen.needs_labels else ())
-    model = {
-        **chosen.model_settings(len(labels.attributes)),
-        "arch": arch or chosen.preset(16).model.get("arch", "pggan"),
-    }
+    arch = arch or chosen.preset(16).arch
+    own = chosen.model_settings(len(labels.attributes))
+    model = {"arch": arch, **usual_settings(arch, 16), **own}
     config = RunConfig(
         dataset=store.name,
         dataset_digest=store.digest,

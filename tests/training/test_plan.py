@@ -14,7 +14,9 @@ from pgvae.training.plan import describe, saved_bytes
 
 def rows_of(table: str) -> list[list[str]]:
     """The words of each stage's line."""
-    return [line.split() for line in table.splitlines()[2:]]
+    lines = [line.split() for line in table.splitlines()]
+    head = next(i for i, words in enumerate(lines) if words[0] == "px")
+    return lines[head + 1 :]
 
 
 @pytest.fixture(params=["pioneer", "vae", "balanced_pioneer", "introvac"])

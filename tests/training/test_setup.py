@@ -137,7 +137,7 @@ def test_a_users_options_go_before_the_presets():
     )
     assert (config.objective["margin"], config.objective["hinge"]) == (7.0, "batch")
     assert (config.model.arch, config.model.latent_dim) == ("pggan", 24)
-    assert (config.model.generator_norm, config.model.encoder_norm) == ("pixel", "none")
+    assert (config.model.generator_norm, config.model.encoder_norm) == ("pixel", "equalized")
     assert (config.schedule.at(0).lr, config.schedule.at(0).batch_size) == (0.5, 3)
 
 
