@@ -80,7 +80,7 @@ def test_progress_is_the_share_of_the_run_after_pretraining() -> None:
 
 def test_a_run_that_is_all_pretraining_is_refused() -> None:
     for kimg in (40.0, 100.0):
-        with pytest.raises(InputError, match="of 40.0 in all: use less"):
+        with pytest.raises(InputError, match=r"of 40\.0 in all: use less"):
             schedule(pretrain_kimg=kimg)
 
 

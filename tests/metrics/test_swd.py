@@ -112,3 +112,12 @@ def test_sets_of_other_shapes_are_refused(count: int, resolution: int):
 def test_images_below_16_pixels_are_refused():
     with pytest.raises(ValueError, match="at least 16"):
         swd(noise(10, 8, 0), noise(10, 8, 1))
+
+
+def test_images_that_are_all_one_colour_have_a_finite_distance():
+    assert np.isfinite(list(swd(noise(10, 16, 0), torch.zeros(10, 3, 16, 16)).values())).all()
+
+
+def test_images_that_carry_a_gradient_are_measured_all_the_same():
+    reals = noise(10, 16, 0).requires_grad_()
+    assert swd(reals, noise(10, 16, 1)) == swd(reals.detach(), noise(10, 16, 1))

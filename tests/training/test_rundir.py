@@ -14,7 +14,7 @@ from runs import NO_STORE, tiny_config
 from pgvae.config import RunConfig
 from pgvae.errors import InputError
 from pgvae.objectives import OBJECTIVES
-from pgvae.training.rundir import RunDirectory, find_run
+from pgvae.training.rundir import RunDirectory, find_run, with_shares_of
 
 
 @pytest.fixture
@@ -224,3 +224,19 @@ def test_a_run_with_an_unreadable_config_is_passed_over(tmp_path, config, text):
     assert find_run(tmp_path, config) == good
     with pytest.raises(InputError, match=good.name):
         find_run(tmp_path, dataclasses.replace(config, seed=1))
+
+
+def test_a_run_that_is_made_longer_keeps_what_were_shares_of_its_length(tmp_path):
+    short = tiny_config(NO_STORE, "as_introvae", pretrain_kimg=0.02)
+    schedule = dataclasses.replace(short.schedule, anneal_kimg=0.16, milestones_kimg=(0.05, 0.1))
+    path = make(tmp_path, dataclasses.replace(short, schedule=schedule))
+    longer = dataclasses.replace(
+        schedule, total_kimg=1.6, pretrain_kimg=0.2, anneal_kimg=1.6, milestones_kimg=(0.5, 1.0)
+    )
+    wanted = dataclasses.replace(short, schedule=longer)
+    kept = with_shares_of(find_run(tmp_path, wanted), wanted).schedule
+    assert kept == dataclasses.replace(schedule, total_kimg=1.6)
+    assert kept.at(160).progress == 1.0
+    asked = with_shares_of(path, wanted, given=("milestones_kimg",)).schedule
+    assert asked.milestones_kimg == (0.5, 1.0)
+    assert asked.pretrain_kimg == 0.02
