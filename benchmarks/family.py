@@ -59,21 +59,50 @@ TRIALS: dict[str, list[str]] = {
     "vac": ["--objective", "vac", *LABELS, "--total-kimg", "48"],
     "introvac": ["--objective", "introvac", *LABELS, "--total-kimg", "34"],
 }
+# What the papers claim of each other: at 16 px, whose runs take two to three minutes.
+SMALL = ["--resolution", "16", "--grow", "--kimg-per-stage", "6", "--total-kimg", "24"]
+DUEL = [*SMALL, *PGGAN, "--pretrain-kimg", "6"]
+CLAIMS: dict[str, list[str]] = {
+    "age at 16 px": ["--objective", "age", *SMALL],
+    "pioneer at 16 px": ["--objective", "pioneer", *SMALL],
+    "pioneer without spectral norm": [
+        *("--objective", "pioneer", *SMALL, "--encoder-norm", "equalized")
+    ],
+    **{
+        f"introvae, margin {margin}": [
+            "--objective",
+            "introvae",
+            *DUEL,
+            "--set",
+            f"margin={margin}",
+        ]
+        for margin in (10, 110, 1000)
+    },
+    **{
+        f"soft_introvae, beta_neg {weight}": [
+            *("--objective", "soft_introvae", *DUEL, "--set", f"beta_neg={weight}")
+        ]
+        for weight in (16, 256, 4096)
+    },
+}
 
 
 def train(trial: str, data_root: Path, outdir: Path) -> tuple[Path, float]:
     """Run the trial's command; -> its run directory and the seconds it took (0 if it was done)."""
     command = [sys.executable, str(ROOT / "train.py"), "--dataset", "avatars", "--resume"]
-    where = ["--data-root", str(data_root), "--outdir", str(outdir / trial)]
+    folder = trial.replace(" ", "-").replace(",", "")
+    where = ["--data-root", str(data_root), "--outdir", str(outdir / folder)]
     start = time.perf_counter()
-    subprocess.run([*command, *where, *COMMON, *TRIALS[trial]], check=True, env=os.environ)
-    run = max((outdir / trial).glob("[0-9]*"))
+    subprocess.run(
+        [*command, *where, *COMMON, *(TRIALS | CLAIMS)[trial]], check=True, env=os.environ
+    )
+    run = max((outdir / folder).glob("[0-9]*"))
     return run, time.perf_counter() - start
 
 
-def images_of(store: Store, indices: np.ndarray) -> Tensor:
-    """[N, C, 32, 32] in [-1, 1]."""
-    return torch.from_numpy(store.get_many(indices, 32)).float() / 127.5 - 1
+def images_of(store: Store, indices: np.ndarray, resolution: int = 32) -> Tensor:
+    """[N, C, R, R] in [-1, 1]."""
+    return torch.from_numpy(store.get_many(indices, resolution)).float() / 127.5 - 1
 
 
 def mean_swd(reals: Tensor, fakes: Tensor) -> float:
@@ -86,7 +115,7 @@ def measure(run: Path, store: Store) -> dict[str, float]:
     snapshot = max(run.glob("snapshot-*.safetensors"))
     model = pgvae.load(snapshot)
     train_images = store.split("train")
-    reals = images_of(store, train_images[:COUNT])
+    reals = images_of(store, train_images[:COUNT], model.resolution)
     lines = [json.loads(line) for line in (run / "stats.jsonl").read_text().splitlines()]
     last = next(line for line in reversed(lines) if "val/psnr" in line)
     figures = {k.removeprefix("val/"): round(v, 4) for k, v in last.items() if "val/" in k}
@@ -134,7 +163,7 @@ def record(trial: str, values: dict) -> None:
 @click.command()
 @click.option("--data-root", type=click.Path(path_type=Path), default=Path("datasets"))
 @click.option("--outdir", type=click.Path(path_type=Path), default=Path("runs/family"))
-@click.option("--trial", "trials", multiple=True, type=click.Choice([*TRIALS]))
+@click.option("--trial", "trials", multiple=True, type=click.Choice([*TRIALS, *CLAIMS]))
 def main(data_root: Path, outdir: Path, trials: tuple[str, ...]) -> None:
     """Train, measure and draw TRIALS, by default all."""
     store = Store(data_root / "avatars")
@@ -150,7 +179,7 @@ def main(data_root: Path, outdir: Path, trials: tuple[str, ...]) -> None:
             {
                 "seconds": round(seconds) if seconds > 60 else before,
                 **measure(run, store),
-                "command": " ".join([*COMMON, *TRIALS[trial]]),
+                "command": " ".join([*COMMON, *(TRIALS | CLAIMS)[trial]]),
             },
         )
     draw(outdir, store)

@@ -36,7 +36,7 @@ from pgvae.metrics import toy2d as metric  # noqa: E402
 from pgvae.nn.growing import seeded  # noqa: E402
 from pgvae.objectives import OBJECTIVES, Objective, terms  # noqa: E402
 from pgvae.schedule import Schedule  # noqa: E402
-from pgvae.training.setup import parse_settings  # noqa: E402
+from pgvae.training.settings import parse_settings  # noqa: E402
 from pgvae.training.state import TrainState, derive_seed  # noqa: E402
 from pgvae.training.step import train_step  # noqa: E402
 from pgvae.types import Batch, Nets, Posterior  # noqa: E402

@@ -15,7 +15,8 @@ from pgvae.snapshot import load_snapshot
 from pgvae.training.engine import train as run_training
 from pgvae.training.plan import describe
 from pgvae.training.rundir import RunDirectory, find_run, require_writable, with_shares_of
-from pgvae.training.setup import build_config, check_batch, parse_settings
+from pgvae.training.settings import parse_settings
+from pgvae.training.setup import build_config, check_batch
 
 _MODEL = ("arch", "encoder_norm", "generator_norm", "latent_dim", "fmap_base", "fmap_max")
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from pgvae.config import (
     LabelConfig,
@@ -10,16 +10,16 @@ from pgvae.config import (
     RunConfig,
     check_resolution,
     from_dict,
-    nearest,
     require,
     resolutions_between,
     usual_settings,
 )
 from pgvae.data import Store
 from pgvae.errors import InputError
-from pgvae.objectives import Objective, objective_class, settings_of
+from pgvae.objectives import Objective, Preset, objective_class, settings_of
 from pgvae.schedule import PRESETS, from_preset
 from pgvae.snapshot import Snapshot
+from pgvae.training.settings import Settings, phase_settings
 
 _MAX_SNAPSHOT_KIMG = 500.0
 
@@ -32,13 +32,6 @@ def check_batch(objective: str, batch: int) -> None:
         f"batch size {batch} is too small for {objective}, whose statistics are over the batch: "
         f"use {least} or more",
     )
-
-
-class Settings(NamedTuple):
-    """What `--set` said: settings of the objective, and those of one resolution's stage."""
-
-    everywhere: dict[str, Any]
-    at: dict[int, dict[str, Any]]
 
 
 def build_config(
@@ -81,22 +74,10 @@ def build_config(
     resolutions = resolutions_between(
         _first_resolution(final, start_resolution, grows, initial), final
     )
-    asked = {name: value for name, value in model.items() if value is not None}
-    arch = asked.get("arch", preset.arch)
-    model_config = ModelConfig(
-        **{
-            "resolution": final,
-            "channels": store.channels,
-            "arch": arch,
-            "latent_dim": preset.latent_dim,
-            **usual_settings(arch, final),
-            **chosen.model_settings(len(label_config.attributes)),
-            **asked,
-        }
-    )
+    model_config = _model_config(store, final, preset, chosen, label_config, model)
     if initial is not None:
         _check_initial(initial, model_config, label_config)
-    if lr is None and arch != preset.arch:
+    if lr is None and model_config.arch != preset.arch:
         # The preset's rate is for other networks: normalised weights want larger steps.
         lr = 1e-3 if model_config.generator_norm in ("pixel", "spectral") else 2e-4
     require(
@@ -112,7 +93,7 @@ def build_config(
         lr=lr,
         pretrain_kimg=pretrain_kimg if chosen.pretraining else 0.0,
         milestones_kimg=lr_milestones,
-        settings=_phase_settings(chosen, settings, resolutions, initial is not None),
+        settings=phase_settings(chosen, settings, resolutions, initial is not None),
     )
     check_batch(objective, min(plan.batch_sizes))
     if snapshot_kimg is None:
@@ -130,28 +111,28 @@ def build_config(
     )
 
 
-def parse_settings(objective: str, texts: tuple[str, ...]) -> Settings:
-    """("beta_kl=0.5", "margin@64=0.1") -> settings, typed by the objective's own fields."""
-    kind = objective_class(objective)
-    types = {f.name: type(f.default) for f in dataclasses.fields(kind)}
-    found = Settings({}, {})
-    for text in texts:
-        target, equals, value = text.partition("=")
-        name, at, stage = target.partition("@")
-        require(bool(equals), f"--set {text!r} is not NAME=VALUE")
-        require(name in types, f"unknown {objective} setting {name!r}: {nearest(name, [*types])}")
-        require(
-            not at or (stage.isascii() and stage.isdecimal() and len(stage) <= 4),
-            f"--set {text!r}: after @ goes a resolution",
-        )
-        try:
-            typed = types[name](value)
-        except ValueError as error:
-            raise InputError(f"--set {name}: {value!r} is not a number") from error
-        kind(**{name: typed})  # refuses what is out of range
-        stage_settings = found.at.setdefault(int(stage), {}) if at else found.everywhere
-        stage_settings[name] = typed
-    return found
+def _model_config(
+    store: Store,
+    resolution: int,
+    preset: Preset,
+    objective: Objective,
+    labels: LabelConfig,
+    asked: Mapping[str, Any],
+) -> ModelConfig:
+    """The networks: the architecture's usual ones, as the objective needs them, as asked for."""
+    given = {name: value for name, value in asked.items() if value is not None}
+    arch = given.get("arch", preset.arch)
+    return ModelConfig(
+        **{
+            "resolution": resolution,
+            "channels": store.channels,
+            "arch": arch,
+            "latent_dim": preset.latent_dim,
+            **usual_settings(arch, resolution),
+            **objective.model_settings(len(labels.attributes)),
+            **given,
+        }
+    )
 
 
 def _labels(store: Store, objective: type[Objective], chosen: Mapping[str, Any]) -> LabelConfig:
@@ -176,35 +157,6 @@ def _labels(store: Store, objective: type[Objective], chosen: Mapping[str, Any])
                 f"{store.name}: leave it out with --attributes, or change --label-thresholds"
             )
     return labels
-
-
-def _phase_settings(
-    objective: Objective, asked: Settings, resolutions: tuple[int, ...], grew: bool
-) -> tuple[Mapping[str, Any], ...]:
-    """`Schedule.settings`: the objective's own by stage, then what the user asked for.
-
-    grew: whether the networks come from an earlier run.
-    """
-    for resolution in asked.at:
-        require(
-            resolution in resolutions,
-            f"--set ...@{resolution}: the run's resolutions are {', '.join(map(str, resolutions))}",
-        )
-    last = len(resolutions) - 1
-    phases = []
-    for index, resolution in enumerate(resolutions):
-        for faded in (False, True) if index else (True,):
-            grown = faded and index == last and (grew or last > 0)
-            own = objective.stage_settings(resolution, faded=faded, grown=grown)
-            kept = {name: v for name, v in own.items() if name not in asked.everywhere}
-            phases.append({**kept, **asked.at.get(resolution, {})})
-            there = dataclasses.replace(objective, **phases[-1]).model_settings()
-            require(
-                there == objective.model_settings(),
-                f"--set {', '.join(asked.at.get(resolution, {}))}@{resolution}: networks are built "
-                "for one value of it; leave the @ out",
-            )
-    return tuple(phases) if any(phases) else ()
 
 
 def _first_resolution(final: int, start: int | None, grows: bool, initial: Snapshot | None) -> int:

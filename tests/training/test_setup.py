@@ -11,7 +11,8 @@ from pgvae.config import LabelConfig, RunConfig
 from pgvae.data.labels import decide
 from pgvae.errors import InputError
 from pgvae.objectives import OBJECTIVES, objective_from
-from pgvae.training.setup import Settings, build_config, parse_settings
+from pgvae.training.settings import Settings, parse_settings
+from pgvae.training.setup import build_config
 
 VALUES = np.array([[0, 0.1, 1], [1, 0.4, 1], [0, 0.6, 1], [1, 0.9, 1]], np.float32)
 OPTIONS = (
