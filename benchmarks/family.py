@@ -160,6 +160,25 @@ def record(trial: str, values: dict) -> None:
     RESULTS.write_text(json.dumps({**recorded(), trial: values}, indent=1) + "\n")
 
 
+def write_table() -> None:
+    """benchmarks/results/family.md from what is recorded."""
+    rows = ["| trial | images | PSNR, unseen (over the mean image) | SWD | accuracy, unseen |"]
+    rows += ["|---|---|---|---|---|"]
+    found = recorded()
+    for name in [*TRIALS, *CLAIMS, "reals"]:
+        row = found.get(name, {})
+        if not row:
+            continue
+        known = "psnr" in row
+        accuracy = ", ".join(
+            f"{k.removeprefix('accuracy ')} {v:.1%}" for k, v in row.items() if "accuracy" in k
+        )
+        quality = f"{row['psnr']:.1f} dB ({row['psnr_gain']:+.1f})" if known else ""
+        images = f"{row['images']:,}" if known else ""
+        rows.append(f"| {name} | {images} | {quality} | {row['swd']} | {accuracy} |")
+    RESULTS.with_suffix(".md").write_text("\n".join(rows) + "\n")
+
+
 @click.command()
 @click.option("--data-root", type=click.Path(path_type=Path), default=Path("datasets"))
 @click.option("--outdir", type=click.Path(path_type=Path), default=Path("runs/family"))
@@ -182,6 +201,7 @@ def main(data_root: Path, outdir: Path, trials: tuple[str, ...]) -> None:
                 "command": " ".join([*COMMON, *(TRIALS | CLAIMS)[trial]]),
             },
         )
+    write_table()
     draw(outdir, store)
 
 

@@ -110,6 +110,10 @@ _SPHERE = replace(_PLAIN, betas=(0.5, 0.99))
 #     of 3e-4 1.8/2.8 (1.4/2.5, 1.5/2.5): "tuned"; the same with 8/.5/5 (seed 1) 1.2/2.4
 #   soft_introvae beta_rec / beta_kl / beta_neg: 1/.05/1 10.5/14.5, 2/.05/2 19.5/25.9, 1/.1/2
 #     20.2/22.6, 1/.02/.5 65/65, 5/.1/1 7.6/19.2
+#   as_introvae beta_rec / beta_kl = beta_gen / beta_neg = beta_as, 12,000 steps at 3e-4: .2/.3/.9
+#     9.2/5.1, .5/.1/.5 8.3/8.4: "tuned"; latents of 4 dimensions .2/.3/.9 109/31 (4 modes),
+#     1/.3/2 (beta_as 1) 6.5/23.1; at 1e-3, falling, 4 dimensions .2/.3/.9 42.3/24.3 (4 modes); with
+#     soft_introvae's "small" schedule .2/.3/.9 29.7/47.9 (4 modes)
 PRESETS: dict[str, dict[str, Preset]] = {
     "introvae": {
         "tuned": replace(_GAME, settings={"margin": 5.0, "alpha": 0.5, "beta": 3.0}),
@@ -121,11 +125,11 @@ PRESETS: dict[str, dict[str, Preset]] = {
         ),
     },
     "as_introvae": {
-        "tuned": replace(
-            _GAME,
-            settings={**_SOFT, "beta_as": 0.9, "beta_gen": 0.3},
-            latent_dim=2,
+        "tuned": Preset(
+            {"beta_rec": 0.5, "beta_kl": 0.1, "beta_neg": 0.5, "beta_as": 0.5, "beta_gen": 0.1},
+            lr=3e-4,
             pretrain=800,
+            average=300,
         ),
     },
     "vae": {"sharp": replace(_PLAIN, settings={"beta_kl": 0.02})},
@@ -278,6 +282,22 @@ def keep(records: list[dict], path: Path) -> None:
     path.write_text("[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n")
 
 
+def write_table(path: Path) -> None:
+    """Medians over seeds, as Markdown beside the records."""
+    groups: dict[tuple, list[dict]] = {}
+    for row in json.loads(path.read_text()):
+        groups.setdefault((row["objective"], row["preset"], row["data"]), []).append(row)
+    lines = ["| objective | preset | data | seeds | KL | JSD | true JSD | modes | in mode |"]
+    lines += ["|---|---|---|---|---|---|---|---|---|"]
+    for group, rows in groups.items():
+        figures = [
+            "" if any(r[key] is None for r in rows) else f"{np.median([r[key] for r in rows]):.4g}"
+            for key in ("kl", "jsd", "jsd_true", "modes", "in_mode")
+        ]
+        lines.append("| " + " | ".join([*group, str(len(rows)), *figures]) + " |")
+    path.with_suffix(".md").write_text("\n".join(lines) + "\n")
+
+
 @click.command()
 @click.option("--objective", required=True, type=click.Choice([*OBJECTIVES]))
 @click.option("--preset", default=None, help="One of the objective's.  [default: the first]")
@@ -324,6 +344,7 @@ def main(
         records.append(record)
         pictures.append(picture(points, data))
     keep(records, path)
+    write_table(path)
     sheet = Image.new("RGB", (256 * seeds, 256))
     for column, image in enumerate(pictures):
         sheet.paste(image, (256 * column, 0))
