@@ -1,11 +1,11 @@
 """Train every objective for a few minutes on small images, and put them side by side.
 
     pgvae data prepare avatars --resolution 32 --count 6000
-    python benchmarks/family.py                       # every trial, one after the other
+    python benchmarks/family.py                       # every objective, one after the other
     python benchmarks/family.py --trial introvac      # one of them
 
-Each trial is one `train.py` command at 32 px with small maps, as long as takes about five minutes
-on two CPU cores. Its record in benchmarks/results/family.json has the images seen, the seconds,
+Each trial is one `train.py` command at 32 px with small maps, of a few minutes on two CPU cores.
+Its record in benchmarks/results/family.json has the images seen, the seconds,
 PSNR of unseen images (and its gain over the mean training image), SWD of 2,000 samples against
 2,000 training images, and accuracies; "reals" is the SWD of other training images against those.
 docs/pictures/family.png shows unseen images, reconstructions and samples of each objective.
@@ -117,31 +117,33 @@ def measure(run: Path, store: Store) -> dict[str, float]:
     return {"images": model.images_seen, **figures, "swd": mean_swd(reals, model.sample(COUNT))}
 
 
-def strip(run: Path, store: Store) -> Tensor:
-    """Unseen images, their reconstructions, samples: [3 * SHOWN, 3, 32, 32]."""
-    model = pgvae.load(max(run.glob("snapshot-*.safetensors")))
-    unseen = images_of(store, store.split("val")[:SHOWN])
-    return torch.cat([unseen, model.reconstruct(unseen), model.sample(SHOWN, seed=1)])
-
-
 def draw(outdir: Path, store: Store) -> None:
-    """All objectives that have a record, one under the other."""
-    rows = []
+    """Unseen images, then two rows for each objective on record: reconstructions, samples."""
+    unseen = images_of(store, store.split("val")[:SHOWN])
+    rows = [_row("unseen", unseen)]
     for name in OBJECTIVES:
-        if name not in recorded():
-            continue
-        run = max((outdir / name).glob("[0-9]*"))
-        cells = to_picture(grid_of(strip(run, store), SHOWN)).resize(
-            (SHOWN * 48, 3 * 48), Image.Resampling.BOX
-        )
-        row = Image.new("RGB", (cells.width + 130, cells.height + 8), "white")
-        row.paste(cells, (130, 0))
-        ImageDraw.Draw(row).text((4, cells.height // 2 - 6), name, fill="black")
-        rows.append(row)
+        if name in recorded():
+            model = pgvae.load(max((outdir / name).glob("[0-9]*/snapshot-*.safetensors")))
+            images = torch.cat([model.reconstruct(unseen), model.sample(SHOWN, seed=1)])
+            rows.append(_row(name, images))
     sheet = Image.new("RGB", (rows[0].width, sum(row.height for row in rows)), "white")
-    for index, row in enumerate(rows):
-        sheet.paste(row, (0, index * row.height))
-    sheet.save(PICTURE, optimize=True)
+    top = 0
+    for row in rows:
+        sheet.paste(row, (0, top))
+        top += row.height
+    sheet.quantize(256).save(PICTURE, optimize=True)
+
+
+def _row(name: str, images: Tensor) -> Image.Image:
+    """[N, 3, 32, 32], SHOWN a line, beside a name."""
+    lines, cell = len(images) // SHOWN, 48
+    cells = to_picture(grid_of(images, SHOWN)).resize(
+        (SHOWN * cell, lines * cell), Image.Resampling.BOX
+    )
+    row = Image.new("RGB", (cells.width + 110, cells.height + 8), "white")
+    row.paste(cells, (110, 0))
+    ImageDraw.Draw(row).text((4, cells.height // 2 - 6), name, fill="black")
+    return row
 
 
 def recorded() -> dict[str, dict]:
