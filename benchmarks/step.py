@@ -48,10 +48,11 @@ class Trainer:
 
     def iterate(self, images: torch.Tensor) -> dict[str, float]:
         """One iteration, timed; -> its scalars."""
+        labels = (images[:, :2, 0, 0] > 0).float()
         wall, cpu = time.perf_counter(), time.process_time()
         with ops.using(self.impl):
             scalars = train_step(
-                self.state, self.objective, self.stage, Batch(images), self.precision
+                self.state, self.objective, self.stage, Batch(images, labels), self.precision
             )
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
@@ -70,6 +71,7 @@ def largest_difference(a: dict[str, float], b: dict[str, float]) -> float:
 @click.command(context_settings={"show_default": True})
 @click.option("--resolution", type=int, default=16)
 @click.option("--batch", type=int, default=16)
+@click.option("--arch", default="pggan", type=click.Choice(["pggan", "residual"]))
 @click.option("--fmap-max", type=int, default=512)
 @click.option("--latent-dim", type=int, default=512)
 @click.option("--objective", type=click.Choice([*OBJECTIVES]), default="pioneer")
@@ -79,8 +81,8 @@ def largest_difference(a: dict[str, float], b: dict[str, float]) -> float:
 @click.option("--reference/--no-reference", default=True, help="Time the reference ops too.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write a record there.")
 def main(
-    resolution, batch, fmap_max, latent_dim, objective, iterations, device, precision, reference,
-    json_file,
+    resolution, batch, arch, fmap_max, latent_dim, objective, iterations, device, precision,
+    reference, json_file,
 ) -> None:  # fmt: skip
     """Time one training iteration on random images."""
     tuning.keep_freed_memory()
@@ -89,7 +91,7 @@ def main(
     model = ModelConfig(
         resolution=resolution,
         latent_dim=latent_dim,
-        **{**usual_settings("pggan", resolution), **chosen.model_settings()},
+        **{"arch": arch, **usual_settings(arch, resolution), **chosen.model_settings(2)},
         fmap_max=fmap_max,
     )
     config = RunConfig(
