@@ -59,10 +59,11 @@ TRIALS: dict[str, list[str]] = {
     "vac": ["--objective", "vac", *LABELS, "--total-kimg", "48"],
     "introvac": ["--objective", "introvac", *LABELS, "--total-kimg", "34"],
 }
-# How sensitive the hinge and the exponent are to their weights: at 16 px, in two or three minutes.
+# What spectral norm does, and (at 16 px) how much the hinge and the exponent need their weights.
 SMALL = ["--resolution", "16", "--grow", "--kimg-per-stage", "6", "--total-kimg", "24"]
 DUEL = [*SMALL, *PGGAN, "--pretrain-kimg", "6"]
 CLAIMS: dict[str, list[str]] = {
+    "pioneer without spectral norm": [*TRIALS["pioneer"], "--encoder-norm", "equalized"],
     **{
         f"introvae, margin {margin}": [
             "--objective",
