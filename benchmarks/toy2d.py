@@ -89,14 +89,12 @@ class Preset:
     lr: float = 2e-4
     milestones: tuple[int, ...] = ()
     factor: float = 0.1
-    betas: tuple[float, float] | None = None
     average: float = 0.0
 
 
 _SOFT = {"beta_rec": 0.2, "beta_kl": 0.3, "beta_neg": 0.9}
 _PLAIN = Preset(steps=6000, lr=3e-4, average=300)
 _GAME = Preset(latent_dim=4, lr=3e-4, pretrain=500, average=300)
-_SPHERE = replace(_PLAIN, betas=(0.5, 0.99))
 
 # The first of each objective is the one of the table. Search on 8 Gaussians, seed 0 (KL / JSD),
 # 9,000 steps, rate 1e-3 times 0.2 at 4,500 and 7,000 steps, latents of 2 dimensions unless said:
@@ -198,10 +196,9 @@ def build(objective: Objective, preset: Preset, seed: int) -> TrainState:
         encoder = PointEncoder(config, preset.width)
         generator, ema = (PointGenerator(config, preset.width) for _ in range(2))
     ema.load_state_dict(generator.state_dict())
-    betas = objective.betas if preset.betas is None else preset.betas
     nets = Nets(encoder, generator, ema.requires_grad_(False))
     optimizers = {
-        name: torch.optim.Adam(net.parameters(), lr=preset.lr, betas=betas, fused=True)
+        name: torch.optim.Adam(net.parameters(), lr=preset.lr, betas=objective.betas, fused=True)
         for name, net in (("encoder", encoder), ("generator", generator))
     }
     run = SimpleNamespace(

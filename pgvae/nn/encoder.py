@@ -5,11 +5,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pgvae.config import ModelConfig
-from pgvae.nn import pggan, residual
-from pgvae.nn.growing import GrowingNet
+from pgvae.nn.growing import ARCHS, GrowingNet
 from pgvae.types import Posterior
-
-_ARCHS = {"pggan": pggan, "residual": residual}
 
 
 class Encoder(GrowingNet):
@@ -21,10 +18,10 @@ class Encoder(GrowingNet):
             self.classifier = nn.Linear(config.latent_dim, config.classes, bias=False)
 
     def make_block(self, resolution: int) -> nn.Module:
-        return _ARCHS[self.config.arch].encoder_block(self.config, resolution)
+        return ARCHS[self.config.arch].encoder_block(self.config, resolution)
 
     def make_rgb(self, resolution: int) -> nn.Module:
-        return _ARCHS[self.config.arch].from_rgb(self.config, resolution)
+        return ARCHS[self.config.arch].from_rgb(self.config, resolution)
 
     def classify(self, latents: Tensor) -> Tensor:
         """Logits of the linear classifier on latents: [N, d] -> [N, K], in float32."""

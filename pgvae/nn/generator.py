@@ -3,20 +3,17 @@
 from torch import Tensor, nn
 
 from pgvae import ops
-from pgvae.nn import pggan, residual
-from pgvae.nn.growing import GrowingNet
-
-_ARCHS = {"pggan": pggan, "residual": residual}
+from pgvae.nn.growing import ARCHS, GrowingNet
 
 
 class Generator(GrowingNet):
     """Latents [N, d] to images [N, C, R, R], about [-1, 1] (linear output: not clamped)."""
 
     def make_block(self, resolution: int) -> nn.Module:
-        return _ARCHS[self.config.arch].generator_block(self.config, resolution)
+        return ARCHS[self.config.arch].generator_block(self.config, resolution)
 
     def make_rgb(self, resolution: int) -> nn.Module:
-        return _ARCHS[self.config.arch].to_rgb(self.config, resolution)
+        return ARCHS[self.config.arch].to_rgb(self.config, resolution)
 
     def forward(self, latents: Tensor, alpha: float | Tensor = 1.0) -> Tensor:
         """Images at `resolution`; below alpha 1 mixed with the upsampled previous stage."""

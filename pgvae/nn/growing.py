@@ -12,7 +12,10 @@ import torch
 from torch import nn
 
 from pgvae.config import ModelConfig, resolutions_between
+from pgvae.nn import pggan, residual
 from pgvae.nn.layers import SpectralWeight
+
+ARCHS = {"pggan": pggan, "residual": residual}
 
 
 @contextlib.contextmanager

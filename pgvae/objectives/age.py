@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pgvae.config import require_weight
 from pgvae.objectives import terms
-from pgvae.objectives.base import Context, Objective, Phase, draw_prior
+from pgvae.objectives.base import Context, Objective, Phase, draw_fakes, draw_prior
 from pgvae.types import Batch, Nets
 
 
@@ -52,8 +52,7 @@ class Age(Objective):
 
     def _encoder_losses(self, nets: Nets, batch: Batch, context: Context) -> dict[str, Tensor]:
         x, alpha = batch.images, context.alpha
-        with torch.no_grad():
-            fakes = nets.generator(draw_prior(nets, len(x), context), alpha)
+        fakes = draw_fakes(nets, len(x), context)
         # One pass over both: each weight is normalised once, and no layer mixes images.
         codes = nets.encoder(torch.cat([x, context.replay(fakes)]), alpha).mean
         z_real, z_fake = codes[: len(x)], codes[len(x) :]

@@ -134,6 +134,21 @@ def draw_posterior(nets: Nets, images: Tensor, context: Context) -> Encoded:
     return Encoded(mu, logvar, *ops.gaussian_kl_reparam(mu, logvar, noise))
 
 
+def draw_fakes(nets: Nets, count: int, context: Context) -> Tensor:
+    """Images [count, C, R, R] generated from the prior, without a gradient."""
+    with torch.no_grad():
+        return nets.generator(draw_prior(nets, count, context), context.alpha)
+
+
+def draw_others(nets: Nets, images: Tensor, context: Context) -> tuple[Encoded, Tensor]:
+    """For a generator's phase: posteriors of N real images, without a gradient, and the 2 N images
+    that the generator makes, first from latents drawn from those, then from the prior."""
+    with torch.no_grad():
+        real = draw_posterior(nets, images, context)
+    latents = torch.cat([real.z, draw_prior(nets, len(images), context)])
+    return real, nets.generator(latents, context.alpha)
+
+
 def full_size(nets: Nets, images: Tensor) -> float:
     """Pixels of the final resolution over those of `images`.
 

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from pgvae.config import require_weight
 from pgvae.objectives import terms
-from pgvae.objectives.base import Context, Phase, draw_posterior, draw_prior
+from pgvae.objectives.base import Context, Phase, draw_fakes, draw_others, draw_posterior
 from pgvae.objectives.vac import Vac
 from pgvae.types import Batch, Nets
 
@@ -36,7 +36,6 @@ class IntroVac(Vac):
         Phase("encoder", trains=("encoder",)),
         Phase("generator", trains=("generator",)),
     )
-
     passes: ClassVar[tuple[int, int]] = (1, 3)
 
     def __post_init__(self) -> None:
@@ -56,8 +55,7 @@ class IntroVac(Vac):
         x = batch.images
         real = draw_posterior(nets, x, context)
         x_r = nets.generator(real.z, context.alpha)
-        with torch.no_grad():
-            x_f = nets.generator(draw_prior(nets, len(x), context), context.alpha)
+        x_f = draw_fakes(nets, len(x), context)
         fake = self._fake_logits(nets, torch.cat([x_r.detach(), x_f]), context)
         context.report(fakes_found=(fake > 0).float().mean())
         return {
@@ -70,10 +68,7 @@ class IntroVac(Vac):
 
     def _generator_losses(self, nets: Nets, batch: Batch, context: Context) -> dict[str, Tensor]:
         x = batch.images
-        with torch.no_grad():
-            z = draw_posterior(nets, x, context).z
-        latents = torch.cat([z, draw_prior(nets, len(x), context)])
-        others = nets.generator(latents, context.alpha)
+        _, others = draw_others(nets, x, context)
         of_r, of_f = nets.encoder.classify(nets.encoder(others, context.alpha).mean).chunk(2)
         return {
             "rec": self._rec(x, others[: len(x)], context),

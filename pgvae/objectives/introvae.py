@@ -10,16 +10,15 @@ from pgvae.config import require_choice, require_weight
 from pgvae.objectives import terms
 from pgvae.objectives.base import (
     Context,
-    Encoded,
-    Objective,
-    Phase,
     Preset,
+    draw_fakes,
+    draw_others,
     draw_posterior,
-    draw_prior,
     full_size,
     nearest_of,
 )
-from pgvae.types import Batch, Nets
+from pgvae.objectives.introspective import Introspective, report_kl
+from pgvae.types import Nets
 
 Hinge = Literal["sample", "batch"]
 
@@ -32,7 +31,7 @@ _PAPER = {
 
 
 @dataclass(frozen=True)
-class IntroVae(Objective):
+class IntroVae(Introspective):
     """Encoder and generator play over the KL of reconstructed and generated images.
 
     encoder:   KL(E(x)) + alpha sum_{s in r, f} [margin - KL(E(sg x_s))]_+ + beta rec  (eq. 11)
@@ -56,15 +55,7 @@ class IntroVae(Objective):
     hinge: Hinge = "sample"
 
     name: ClassVar[str] = "introvae"
-    phases: ClassVar[tuple[Phase, ...]] = (
-        Phase("encoder", trains=("encoder",)),
-        Phase("generator", trains=("generator",)),
-    )
-    pretraining: ClassVar[Phase] = Phase("pretrain", trains=("encoder", "generator"))
     passes: ClassVar[tuple[int, int]] = (1, 3)
-    schedule: ClassVar[str] = "introvae"
-    grows: ClassVar[bool] = False
-    betas: ClassVar[tuple[float, float]] = (0.9, 0.999)
 
     def __post_init__(self) -> None:
         for name in ("margin", "alpha", "beta"):
@@ -82,14 +73,6 @@ class IntroVae(Objective):
     def model_settings(self, attributes: int = 0) -> dict[str, Any]:
         return {"head": "gaussian"}
 
-    def losses(self, phase: str, nets: Nets, batch: Batch, context: Context) -> dict[str, Tensor]:
-        losses = {
-            "pretrain": self._pretraining_losses,
-            "encoder": self._encoder_losses,
-            "generator": self._generator_losses,
-        }
-        return losses[phase](nets, batch.images, context)
-
     def _rec(self, nets: Nets, x: Tensor, x_r: Tensor, context: Context) -> Tensor:
         context.report(l1=terms.mean_abs_error(x, x_r))
         return self.beta * full_size(nets, x) * terms.unit_pixel_sum("mse", x, x_r).mean()
@@ -103,8 +86,7 @@ class IntroVae(Objective):
     def _encoder_losses(self, nets: Nets, x: Tensor, context: Context) -> dict[str, Tensor]:
         real = draw_posterior(nets, x, context)
         x_r = nets.generator(real.z, context.alpha)
-        with torch.no_grad():
-            x_f = nets.generator(draw_prior(nets, len(x), context), context.alpha)
+        x_f = draw_fakes(nets, len(x), context)
         both = draw_posterior(nets, torch.cat([x_r.detach(), x_f]), context)
         reconstructed, fake = both.split()
         report_kl(context, real, reconstructed, fake)
@@ -121,21 +103,10 @@ class IntroVae(Objective):
         return (self.margin - kl).clamp(min=0).mean()
 
     def _generator_losses(self, nets: Nets, x: Tensor, context: Context) -> dict[str, Tensor]:
-        with torch.no_grad():
-            z = draw_posterior(nets, x, context).z
-        latents = torch.cat([z, draw_prior(nets, len(x), context)])
-        others = nets.generator(latents, context.alpha)
+        _, others = draw_others(nets, x, context)
         reconstructed, fake = draw_posterior(nets, others, context).split()
         return {
             "rec": self._rec(nets, x, others[: len(x)], context),
             "kl_rec": self.alpha * reconstructed.kl.mean(),
             "kl_fake": self.alpha * fake.kl.mean(),
         }
-
-
-def report_kl(context: Context, real: Encoded, reconstructed: Encoded, fake: Encoded) -> None:
-    """Log the KL of real, reconstructed and generated images, and how far fakes are above reals."""
-    kl_real, kl_fake = real.kl.mean(), fake.kl.mean()
-    context.report(
-        kl_real=kl_real, kl_rec=reconstructed.kl.mean(), kl_fake=kl_fake, kl_gap=kl_fake - kl_real
-    )

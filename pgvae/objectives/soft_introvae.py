@@ -11,16 +11,15 @@ from pgvae.objectives import terms
 from pgvae.objectives.base import (
     Context,
     Encoded,
-    Objective,
-    Phase,
     Preset,
+    draw_fakes,
+    draw_others,
     draw_posterior,
-    draw_prior,
     full_size,
     nearest_of,
 )
-from pgvae.objectives.introvae import IntroVae, report_kl
-from pgvae.types import Batch, Nets
+from pgvae.objectives.introspective import Introspective, report_kl
+from pgvae.types import Nets
 
 # Final resolution: beta_kl, beta_rec, beta_neg, latent_dim (the published code's).
 _PAPER = {
@@ -31,7 +30,7 @@ _PAPER = {
 
 
 @dataclass(frozen=True)
-class SoftIntroVae(Objective):
+class SoftIntroVae(Introspective):
     """IntroVAE's game with exp(2 ELBO) of the images that are not real, in place of a hinge.
 
     encoder:   s (beta_rec rec + beta_kl KL)
@@ -56,12 +55,7 @@ class SoftIntroVae(Objective):
     gamma_r: float = 1e-8
 
     name: ClassVar[str] = "soft_introvae"
-    phases: ClassVar[tuple[Phase, ...]] = IntroVae.phases
-    pretraining: ClassVar[Phase] = IntroVae.pretraining
     passes: ClassVar[tuple[int, int]] = (3, 3)
-    schedule: ClassVar[str] = "introvae"
-    grows: ClassVar[bool] = False
-    betas: ClassVar[tuple[float, float]] = (0.9, 0.999)
 
     def __post_init__(self) -> None:
         require_choice("rec", self.rec, get_args(terms.Reconstruction))
@@ -76,18 +70,7 @@ class SoftIntroVae(Objective):
         return Preset(settings, "residual", latent_dim)
 
     def model_settings(self, attributes: int = 0) -> dict[str, Any]:
-        return {
-            "head": "gaussian",
-            "output": "tanh" if self.rec == "bce" else "linear",
-        }
-
-    def losses(self, phase: str, nets: Nets, batch: Batch, context: Context) -> dict[str, Tensor]:
-        losses = {
-            "pretrain": self._pretraining_losses,
-            "encoder": self._encoder_losses,
-            "generator": self._generator_losses,
-        }
-        return losses[phase](nets, batch.images, context)
+        return {"head": "gaussian", "output": "tanh" if self.rec == "bce" else "linear"}
 
     def _scale(self, nets: Nets) -> float:
         config = nets.generator.config
@@ -111,8 +94,7 @@ class SoftIntroVae(Objective):
         scale = self._scale(nets)
         real = draw_posterior(nets, x, context)
         x_r = nets.generator(real.z, context.alpha)
-        with torch.no_grad():
-            x_f = nets.generator(draw_prior(nets, len(x), context), context.alpha)
+        x_f = draw_fakes(nets, len(x), context)
         others = torch.cat([x_r.detach(), x_f])
         both = draw_posterior(nets, others, context)
         errors = self._error(nets, others, nets.generator(both.z, context.alpha))
@@ -130,10 +112,7 @@ class SoftIntroVae(Objective):
 
     def _generator_losses(self, nets: Nets, x: Tensor, context: Context) -> dict[str, Tensor]:
         scale = self._scale(nets)
-        with torch.no_grad():
-            real = draw_posterior(nets, x, context)
-        latents = torch.cat([real.z, draw_prior(nets, len(x), context)])
-        others = nets.generator(latents, context.alpha)
+        real, others = draw_others(nets, x, context)
         both = draw_posterior(nets, others, context)
         reconstructed, fake = both.split()
         x_r = others[: len(x)]
