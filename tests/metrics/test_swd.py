@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from made import blurred, cut
 from torch.nn import functional as F
 
 from pgvae.metrics import swd
-from pgvae.metrics.swd import laplacian_pyramid
+from pgvae.metrics.swd import Patches, laplacian_pyramid, patch_distance
 
 BINOMIAL = np.outer([1, 4, 6, 4, 1], [1, 4, 6, 4, 1]) / 256
 
@@ -71,9 +72,9 @@ def test_it_agrees_with_a_direct_version_on_smooth_noise_against_noise():
     ours = swd(noise(100, 16, 0), fakes)
     assert list(ours) == [16]
     direct = direct_swd(noise(100, 16, 0).double().numpy(), fakes.double().numpy(), seed=3)
-    blurred = F.avg_pool2d(F.pad(noise(100, 16, 1), (1, 1, 1, 1)), 3, stride=1)
-    ours_blurred = swd(noise(100, 16, 0), blurred)[16]
-    direct_blurred = direct_swd(noise(100, 16, 0).double().numpy(), blurred.double().numpy(), 3)
+    smooth = F.avg_pool2d(F.pad(noise(100, 16, 1), (1, 1, 1, 1)), 3, stride=1)
+    ours_blurred = swd(noise(100, 16, 0), smooth)[16]
+    direct_blurred = direct_swd(noise(100, 16, 0).double().numpy(), smooth.double().numpy(), 3)
     assert ours[16] == pytest.approx(direct, rel=0.2)  # two draws of white noise: the floor
     assert ours_blurred == pytest.approx(direct_blurred, rel=0.03)
     assert ours_blurred > 2 * ours[16]
@@ -81,14 +82,7 @@ def test_it_agrees_with_a_direct_version_on_smooth_noise_against_noise():
 
 def test_more_blur_is_further_away():
     reals, others = noise(60, 32, 0), noise(60, 32, 1)
-
-    def blurred(times: int) -> torch.Tensor:
-        images = others
-        for _ in range(times):
-            images = F.avg_pool2d(F.pad(images, (1, 1, 1, 1), "reflect"), 3, stride=1)
-        return images
-
-    means = [np.mean(list(swd(reals, blurred(times)).values())) for times in (0, 1, 3)]
+    means = [np.mean(list(swd(reals, blurred(others, times)).values())) for times in (0, 1, 3)]
     assert means[0] < means[1] < means[2]
 
 
@@ -103,15 +97,140 @@ def test_the_same_seed_gives_the_same_figure():
     assert swd(reals, fakes, seed=4) != swd(reals, fakes, seed=5)
 
 
-@pytest.mark.parametrize(("count", "resolution"), [(9, 16), (10, 32)])
-def test_sets_of_other_shapes_are_refused(count: int, resolution: int):
+def test_batches_of_any_size_give_the_same_figures():
+    reals, fakes = noise(20, 32, 0), noise(20, 32, 1)
+    whole = swd(reals, fakes)
+    for sizes in ((1,), (7,), (3, 16, 1)):
+        assert swd(cut(reals, *sizes), list(cut(fakes, 6))) == pytest.approx(whole, rel=1e-5)
+
+
+def kept(images: torch.Tensor, seed: int) -> Patches:
+    patches = Patches(seed)
+    patches.add(images)
+    return patches
+
+
+def test_patches_are_windows_at_every_place_of_their_own_image():
+    """A pixel's value is its number in the set, so that a patch says where it is from."""
+    images = torch.arange(60 * 2 * 256.0).view(60, 2, 16, 16)
+    patches = torch.cat(kept(images, 0).levels[16]).view(60, 128, 2, 7, 7)
+    corners = []
+    for image, of_image in zip(images, patches, strict=True):
+        for patch in of_image:
+            y, x = divmod(int(patch[0, 0, 0] - image[0, 0, 0]), 16)
+            assert torch.equal(patch, image[:, y : y + 7, x : x + 7])
+            corners.append((y, x))
+    hits = np.bincount([y * 10 + x for y, x in corners], minlength=100)
+    assert len(hits) == 100  # 10 x 10 places, 76.8 hits each: a deviation is 8.7
+    assert 40 < hits.min() <= hits.max() < 115
+
+
+def test_patches_do_not_depend_on_batches_but_on_the_seed_and_the_place():
+    images = noise(9, 32, 0)
+    whole = kept(images, 5)
+    for sizes in ((1,), (4,), (2, 7)):
+        patches = Patches(5)
+        for batch in cut(images, *sizes):
+            patches.add(batch)
+        assert (patches.count, patches.shape) == (9, (3, 32))
+        for size in (32, 16):
+            parts = torch.cat(patches.levels[size])
+            assert parts.dtype == torch.float32
+            torch.testing.assert_close(parts, torch.cat(whole.levels[size]), atol=1e-6, rtol=0)
+    twice = torch.cat(kept(images[:1].repeat(2, 1, 1, 1), 5).levels[16])
+    assert not torch.equal(twice[:128], twice[128:])
+    assert not torch.equal(torch.cat(kept(images, 6).levels[16]), torch.cat(whole.levels[16]))
+
+
+def directions(seed: int) -> np.ndarray:
+    """The 512 unit vectors [512, 147] of the first level."""
+    rng = torch.Generator().manual_seed(seed)
+    rows = torch.cat([torch.randn(147, 128, generator=rng).t() for _ in range(4)]).double().numpy()
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def direct_distance(a: np.ndarray, b: np.ndarray, along: np.ndarray) -> float:
+    """The published algorithm on patches [M, 3, 49] at hand, in float64."""
+    sides = []
+    for patches in (a, b):
+        centred = patches - patches.mean(axis=(0, 2), keepdims=True)
+        unit = centred / np.sqrt((centred**2).mean(axis=(0, 2), keepdims=True))
+        sides.append(np.sort(unit.reshape(len(unit), -1) @ along.T, axis=0))
+    return 1000 * float(np.abs(sides[0] - sides[1]).mean())
+
+
+def test_the_distance_of_patches_is_that_of_plain_float64():
+    scales = torch.tensor([0.2, 1.0, 3.0]).view(3, 1, 1)
+    a = kept(noise(30, 16, 0) * scales + 0.4, 1)
+    b = kept(blurred(noise(30, 16, 1), 1) - 0.7 * scales, 2)
+    ours = patch_distance(a, b, seed=3)
+    plain = [torch.cat(x.levels[16]).double().numpy().reshape(-1, 3, 49) for x in (a, b)]
+    assert ours[16] == pytest.approx(direct_distance(*plain, directions(3)), rel=1e-5)
+    rng = np.random.default_rng(0)
+    others = rng.normal(size=(1000, 147))
+    others /= np.linalg.norm(others, axis=1, keepdims=True)
+    assert ours[16] == pytest.approx(direct_distance(*plain, others), rel=0.03)
+
+
+def test_sets_can_be_compared_again_and_go_on():
+    a, b, c = (kept(noise(5, 32, seed), seed) for seed in range(3))
+    first = patch_distance(a, b)
+    assert patch_distance(a, c) != first
+    assert patch_distance(a, b) == first
+    for patches, seed in ((a, 3), (b, 4)):
+        patches.add(noise(5, 32, seed))
+    assert patch_distance(a, b) != first
+    assert a.count == 10
+
+
+def test_a_set_and_itself_are_at_no_distance_and_the_order_does_not_count():
+    a, b = kept(noise(10, 32, 0), 0), kept(noise(10, 32, 1), 1)
+    assert patch_distance(a, a) == {32: 0.0, 16: 0.0}
+    assert patch_distance(a, b) == pytest.approx(patch_distance(b, a), rel=1e-5)
+
+
+def test_the_patches_of_two_sets_are_drawn_apart():
+    images = noise(10, 16, 0)
+    assert swd(images, images)[16] > 0.3 * swd(images, noise(10, 16, 1))[16]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_channel_that_never_varies_has_no_part_in_it(channels: int):
+    images = noise(20, 16, 0)[:, :channels]
+    fakes = noise(20, 16, 1)[:, :channels] / 2
+    fakes[:, 0] = 0.3
+    found = swd(images, fakes)[16]
+    fakes[:, 0] = -0.9
+    assert swd(images, fakes)[16] == pytest.approx(found, rel=1e-5)
+
+
+@pytest.mark.parametrize("count", [0, 9])
+def test_sets_of_other_numbers_are_refused(count: int):
+    with pytest.raises(ValueError, match=f"got 10 and {count} images"):
+        swd(noise(10, 16, 0), noise(count, 16, 1))
+
+
+def test_two_empty_sets_are_refused():
+    with pytest.raises(ValueError, match="not empty"):
+        swd([], [])
+
+
+@pytest.mark.parametrize(("channels", "resolution"), [(1, 16), (3, 32)])
+def test_sets_of_other_shapes_are_refused(channels: int, resolution: int):
     with pytest.raises(ValueError, match="one shape"):
-        swd(noise(10, 16, 0), noise(count, resolution, 1))
+        swd(noise(10, 16, 0), noise(10, resolution, 1)[:, :channels])
 
 
-def test_images_below_16_pixels_are_refused():
+def test_images_of_two_shapes_are_no_set():
+    patches = kept(noise(2, 16, 0), 0)
+    with pytest.raises(ValueError, match=r"one shape: .*\(3, 16\), then \(1, 16\)"):
+        patches.add(noise(2, 16, 0)[:, :1])
+
+
+@pytest.mark.parametrize(("height", "width"), [(8, 8), (24, 24), (16, 32)])
+def test_images_without_a_pyramid_to_16_pixels_are_refused(height: int, width: int):
     with pytest.raises(ValueError, match="at least 16"):
-        swd(noise(10, 8, 0), noise(10, 8, 1))
+        swd(noise(10, 32, 0)[..., :height, :width], noise(10, 32, 1)[..., :height, :width])
 
 
 def test_images_that_are_all_one_colour_have_a_finite_distance():
