@@ -100,6 +100,8 @@ class ModelConfig:
     generator_norm: "pixel" norm and equalized learning rate (PGGAN, PIONEER), "spectral" (Balanced
                   PIONEER), "none", or "batch" norm (residual only).
     output:       "linear" RGB as PIONEER, or "tanh".
+    last_activation: LeakyReLU after the last layer of a pggan encoder with head "sphere", as
+                  PIONEER; off in Balanced PIONEER's code, unless asked for there.
     classes:      logits of the linear classifier on the latents; 0 for none.
     """
 
@@ -114,6 +116,7 @@ class ModelConfig:
     encoder_norm: EncoderNorm = "spectral"
     generator_norm: GeneratorNorm = "pixel"
     output: Output = "linear"
+    last_activation: bool = True
     classes: int = 0
 
     def __post_init__(self) -> None:
@@ -128,6 +131,10 @@ class ModelConfig:
             self.arch == "residual" or "batch" not in (self.encoder_norm, self.generator_norm),
             f"encoder_norm {self.encoder_norm}, generator_norm {self.generator_norm}: batch norm "
             "is for arch residual; choose another",
+        )
+        require(
+            isinstance(self.last_activation, bool),
+            f"last_activation is {self.last_activation!r}: use true or false",
         )
         require(self.classes >= 0, f"classes is {self.classes}: use 0 or more")
         require(self.channels in (1, 3), f"channels is {self.channels}: use 1 or 3")
@@ -192,6 +199,8 @@ class RunConfig:
     ema_kimg:      half-life of the generator's running average, in thousands of images.
     ema_rampup:    the half-life is at most this share of the images seen so far.
     snapshot_kimg: thousands of images between snapshots, grids and checkpoints.
+    metrics:       measured every metric_kimg (see `pgvae.evaluation`); the best snapshot by the
+                   first of them is kept.
     """
 
     dataset: str
@@ -207,15 +216,16 @@ class RunConfig:
     ema_kimg: float = 10.0
     ema_rampup: float = 0.05
     snapshot_kimg: float = 500.0
+    metrics: tuple[str, ...] = ()
+    metric_kimg: float = 500.0
     init_from: str | None = field(default=None)
 
     def __post_init__(self) -> None:
         require_choice("precision", self.precision, get_args(Precision))
         require(self.seed >= 0, f"seed is {self.seed}: use 0 or more")
-        require(
-            self.snapshot_kimg > 0 and math.isfinite(self.snapshot_kimg),
-            f"snapshot_kimg is {self.snapshot_kimg}: use a positive number",
-        )
+        for name in ("snapshot_kimg", "metric_kimg"):
+            value = getattr(self, name)
+            require(value > 0 and math.isfinite(value), f"{name} is {value}: use a positive number")
         require_weight("ema_kimg", self.ema_kimg)
         require_weight("ema_rampup", self.ema_rampup)
         require(

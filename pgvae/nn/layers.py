@@ -112,4 +112,4 @@ class LatentTo4x4(nn.Module):
     def forward(self, latents: Tensor) -> Tensor:
         weight = self.weight if self.kernel is None else self.kernel().transpose(0, 1)
         pixels = (latents * self.scale) @ matrix_of(weight)  # [N, 4 * 4 * C]
-        return pixels.view(len(latents), 4, 4, -1).permute(0, 3, 1, 2)
+        return pixels.unflatten(1, (4, 4, -1)).permute(0, 3, 1, 2)

@@ -29,15 +29,17 @@ class EncoderBlock(nn.Module):
 class LastEncoderBlock(nn.Module):
     """[3x3 convolution, bias, LeakyReLU] at 4 px, then a 4x4 convolution to one pixel.
 
-    LeakyReLU follows it too for a sphere head, as in PIONEER; mean and log variance are linear.
+    LeakyReLU follows it too for a sphere head with `last_activation`, as in PIONEER; mean and log
+    variance are linear.
     The last layer runs in float32 whatever the autocast: KL terms need its small differences.
     """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         features = config.fmaps(4)
-        self.on_sphere = config.head == "sphere"
-        outputs = config.latent_dim * (1 if self.on_sphere else 2)
+        on_sphere = config.head == "sphere"
+        self.last_activation = on_sphere and config.last_activation
+        outputs = config.latent_dim * (1 if on_sphere else 2)
         self.first = weight_of(config.encoder_norm, features, features, 3)
         self.second = weight_of(config.encoder_norm, features, outputs, 4)
         self.first_bias = nn.Parameter(torch.zeros(features))
@@ -46,7 +48,7 @@ class LastEncoderBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = ops.bias_act(ops.conv3x3(x, self.first()), self.first_bias)
         codes = full_precision_linear(x, self.second(), self.second_bias)
-        return F.leaky_relu(codes, 0.2) if self.on_sphere else codes
+        return F.leaky_relu(codes, 0.2) if self.last_activation else codes
 
 
 class GeneratorBlock(nn.Module):

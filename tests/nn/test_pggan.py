@@ -1,14 +1,18 @@
 """PIONEER's networks: parameter counts, and a forward pass written out."""
 
+import json
+
 import pytest
 import torch
 from small import in_use, leaky, mean2x2, opening, pixel_norm, randn, state_of, tiny_nets, unit, up2
+from snapshots import join, make, split, written
 from torch import Tensor
 from torch.nn import functional as F
 
 from pgvae.config import ModelConfig
 from pgvae.errors import InputError
 from pgvae.nn import Encoder, Generator, parameter_count
+from pgvae.snapshot import load_snapshot
 
 # Active parameters of PIONEER's networks, G and E.
 PIONEER_PARAMETERS = {
@@ -105,6 +109,38 @@ def test_the_encoder_is_pioneers_written_out(norm, channels, alpha) -> None:
     expected = F.normalize(leaky(expected_code(net, images, norm, alpha)))
     torch.testing.assert_close(posterior.mean.double(), expected, rtol=1e-4, atol=1e-5)
     assert posterior.logvar is None
+
+
+def test_the_last_activation_of_the_encoder_can_be_off() -> None:
+    images = randn(4, 3, 8, 8)
+    net = tiny_nets(last_activation=False).encoder
+    expected = F.normalize(expected_code(net, images, "spectral", 1.0))
+    torch.testing.assert_close(net(images).mean.double(), expected, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(expected, F.normalize(leaky(expected)), atol=0.1)
+
+
+def test_a_gaussian_head_has_no_last_activation_to_switch_off() -> None:
+    images = randn(4, 3, 8, 8)
+    on, off = (tiny_nets(head="gaussian", last_activation=a).encoder for a in (True, False))
+    assert torch.equal(on(images).mean, off(images).mean)
+
+
+def test_a_snapshot_that_says_nothing_of_the_last_activation_has_it(tmp_path) -> None:
+    path = written(tmp_path / "old.safetensors")
+    header, data = split(path)
+    about = json.loads(header["__metadata__"]["pgvae"])
+    assert about["model"].pop("last_activation") is True
+    header["__metadata__"]["pgvae"] = json.dumps(about)
+    snapshot = load_snapshot(join(path, header, data))
+    assert snapshot.config.last_activation is True
+    images = randn(4, 3, 8, 8)
+    assert torch.equal(snapshot.nets.encoder(images).mean, make().nets.encoder(images).mean)
+
+
+@pytest.mark.parametrize("value", ["no", 0, None])
+def test_the_last_activation_is_on_or_off(value) -> None:
+    with pytest.raises(InputError, match=f"last_activation is {value!r}: use true or false"):
+        ModelConfig(last_activation=value)
 
 
 @pytest.mark.parametrize("alpha", [0.3, 1.0])

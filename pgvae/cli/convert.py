@@ -1,0 +1,85 @@
+"""`pgvae convert`: checkpoints of other programs become snapshots."""
+
+from pathlib import Path
+
+import click
+from safetensors import SafetensorError
+
+from pgvae.config import require
+from pgvae.errors import InputError
+from pgvae.interop import read_pioneer, vectors_beside
+from pgvae.snapshot import Snapshot, save_snapshot
+
+_GENERATORS = {
+    "pixel": "pixel norm, equalized learning rates",
+    "spectral": "spectral norm",
+    "none": "no norm",
+}
+
+
+@click.group()
+def convert() -> None:
+    """Make snapshots of other programs' checkpoints."""
+
+
+@convert.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option(
+    "--spectral-vectors",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Balanced PIONEER's NNNNNN_SNU file.  [default: the one beside FILE, where there is one; "
+    "else the norms are computed exactly]",
+)
+@click.option(
+    "--last-activation/--no-last-activation",
+    default=True,
+    help="LeakyReLU after the encoder's last layer, as in PIONEER and in all published models. "
+    "Off for Balanced PIONEER trained without --e_last_relu: the file does not tell.",
+)
+@click.option("--dataset-name", default="unknown", help="Name of the training data.")
+@click.option("--force", is_flag=True, help="Replace OUT.")
+def pioneer(
+    file: Path,
+    out: Path,
+    spectral_vectors: Path | None,
+    last_activation: bool,
+    dataset_name: str,
+    force: bool,
+) -> None:
+    """Convert a checkpoint of PIONEER or Balanced PIONEER.
+
+    FILE is a NNNNNN_state file; OUT ends in .safetensors. The snapshot samples and reconstructs as
+    FILE does. Nothing in FILE is executed.
+
+    Example: pgvae convert pioneer 604000_state pioneer.safetensors
+    """
+    _check_out(out, force)
+    vectors = spectral_vectors or vectors_beside(file)
+    snapshot = read_pioneer(file, vectors, last_activation=last_activation, dataset=dataset_name)
+    _describe(snapshot, vectors)
+    try:
+        save_snapshot(out, snapshot)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"cannot write {out}: {error}; use another OUT") from error
+    click.echo(out)
+
+
+def _check_out(out: Path, force: bool) -> None:
+    """InputError unless a snapshot may be written there."""
+    require(out.suffix == ".safetensors", f"{out} is no snapshot's name: end it in .safetensors")
+    require(force or not out.exists(), f"{out} exists: give another name, or --force")
+    require(out.parent.is_dir(), f"no such folder: {out.parent}; make it, or give another OUT")
+
+
+def _describe(snapshot: Snapshot, vectors: Path | None) -> None:
+    config = snapshot.config
+    click.echo(
+        f"{snapshot.objective['name']} at {snapshot.nets.ema.resolution} px, alpha "
+        f"{snapshot.alpha:g}, {snapshot.images_seen:,} images seen, {config.latent_dim} latent "
+        "dimensions"
+    )
+    click.echo(f"generator: {_GENERATORS[config.generator_norm]}")
+    click.echo(f"encoder's last activation: {'on' if config.last_activation else 'off'}")
+    click.echo(f"spectral vectors: {f'read from {vectors}' if vectors else 'recomputed'}")
