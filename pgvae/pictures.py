@@ -8,6 +8,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from pgvae.errors import InputError
+
 _MIN_CELL = 64
 
 
@@ -50,12 +52,45 @@ def save_images(paths: list[Path], images: Tensor) -> None:
         to_picture(image).save(path)
 
 
-def interleave(first: Tensor, second: Tensor, columns: int) -> Tensor:
-    """Rows of `first` above the matching rows of `second`, the last ones filled up with white.
+def interleave(*sets: Tensor, columns: int) -> Tensor:
+    """Rows of the first set, below each the matching rows of the others, filled up with white.
 
-    [N, C, R, R] in [-1, 1] twice -> [2 M, C, R, R], M the next multiple of `columns`.
+    K times [N, C, R, R] in [-1, 1] -> [K M, C, R, R], M the next multiple of `columns`.
     """
-    white = first.new_ones(-len(first) % columns, *first.shape[1:])
-    first, second = torch.cat([first, white]), torch.cat([second, white])
-    rows = zip(first.split(columns), second.split(columns), strict=True)
-    return torch.cat([row for pair in rows for row in pair])
+    white = sets[0].new_ones(-len(sets[0]) % columns, *sets[0].shape[1:])
+    rows = zip(*(torch.cat([images, white]).split(columns) for images in sets), strict=True)
+    return torch.cat([row for group in rows for row in group])
+
+
+def save_animation(path: Path, images: Tensor, fps: float) -> None:
+    """Write frames [N, C, R, R] in [-1, 1] as a GIF, an animated PNG or an MP4, by the ending.
+
+    GIF and PNG repeat for ever. GIF has 256 colours a frame; MP4 is lossy and needs the package
+    imageio-ffmpeg: InputError where it is missing, and for another ending. Small images are
+    enlarged as in `grid_of`.
+    """
+    frames = [grid_of(image[None]) for image in images]
+    if path.suffix in (".gif", ".png"):
+        first, *rest = map(to_picture, frames)
+        first.save(path, save_all=True, append_images=rest, duration=1000 / fps, loop=0)
+    elif path.suffix == ".mp4":
+        _save_mp4(path, frames, fps)
+    else:
+        raise InputError(f"{path.name}: animations are .gif, .png or .mp4")
+
+
+def _save_mp4(path: Path, frames: list[np.ndarray], fps: float) -> None:
+    try:
+        import imageio_ffmpeg
+    except ImportError as error:
+        raise InputError(
+            "mp4 needs the package imageio-ffmpeg: pip install 'pgvae[video]', or take gif or png"
+        ) from error
+    height, width, channels = frames[0].shape
+    writer = imageio_ffmpeg.write_frames(
+        str(path), (width, height), fps=fps, macro_block_size=2, quality=8
+    )
+    writer.send(None)  # starts it
+    for frame in frames:
+        writer.send(np.ascontiguousarray(frame.repeat(3 // channels, axis=2)))
+    writer.close()

@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from pgvae.config import ModelConfig, check_resolution, from_dict
+from pgvae.config import ModelConfig, check_resolution, from_dict, require
 from pgvae.errors import CorruptFileError, InputError
 from pgvae.files import atomic_path
 from pgvae.nn import build_nets
@@ -90,6 +90,15 @@ def save_snapshot(path: Path, snapshot: Snapshot) -> None:
     }
     with atomic_path(path) as aside:
         save_file(tensors, aside, metadata={"pgvae": json.dumps(about)})
+
+
+def newest_snapshot(path: Path) -> Path:
+    """The snapshot itself, or the newest one of a run directory; InputError without any."""
+    if not path.is_dir():
+        return path
+    found = sorted(path.glob("snapshot-*.safetensors"))
+    require(bool(found), f"no snapshot-*.safetensors in {path}: give a run directory or a file")
+    return found[-1]
 
 
 def load_snapshot(path: str | Path) -> Snapshot:

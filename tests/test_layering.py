@@ -13,6 +13,7 @@ LAYERS = (
     {"nn"},
     {"metrics", "objectives", "data"},
     {"snapshot", "inference", "pictures", "__init__"},
+    {"evaluation", "interop", "report"},
     {"training"},
     {"cli"},
 )

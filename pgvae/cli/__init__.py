@@ -1,4 +1,4 @@
-"""The commands: `pgvae train`, `pgvae generate`, `pgvae data`. Errors are one line, see `main`."""
+"""The commands: `pgvae train`, `pgvae generate`, and so on. Errors are one line, see `main`."""
 
 import sys
 from collections.abc import Sequence
@@ -9,8 +9,13 @@ tuning.shorten_spinning()  # before anything imports PyTorch
 
 import click  # noqa: E402
 
+from pgvae.cli.convert import convert  # noqa: E402
 from pgvae.cli.data import data  # noqa: E402
+from pgvae.cli.directions import directions_command  # noqa: E402
+from pgvae.cli.evaluate import evaluate_command  # noqa: E402
+from pgvae.cli.export import export_command  # noqa: E402
 from pgvae.cli.generate import generate  # noqa: E402
+from pgvae.cli.report import report_command  # noqa: E402
 from pgvae.cli.train import train  # noqa: E402
 from pgvae.errors import PgvaeError, Preempted  # noqa: E402
 
@@ -25,7 +30,16 @@ def cli() -> None:
     """Generative autoencoders that grow from 4x4 to 1024x1024."""
 
 
-for _command in (train, generate, data):
+for _command in (
+    train,
+    generate,
+    evaluate_command,
+    directions_command,
+    convert,
+    export_command,
+    report_command,
+    data,
+):
     cli.add_command(_command)
 
 

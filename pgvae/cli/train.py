@@ -1,13 +1,14 @@
 """`pgvae train`: start or resume a run."""
 
-import math
 from pathlib import Path
 from typing import Any, get_args
 
 import click
 
-from pgvae.config import Arch, EncoderNorm, GeneratorNorm, check_resolution
+from pgvae.cli.types import Finite, Resolution, WordList
+from pgvae.config import Arch, EncoderNorm, GeneratorNorm
 from pgvae.data import open_dataset
+from pgvae.evaluation import METRICS, check_metrics
 from pgvae.inference import pick_device
 from pgvae.objectives import OBJECTIVES
 from pgvae.schedule import PRESETS
@@ -21,46 +22,7 @@ from pgvae.training.setup import build_config, check_batch
 _MODEL = ("arch", "encoder_norm", "generator_norm", "latent_dim", "fmap_base", "fmap_max")
 
 
-class _Finite(click.ParamType):
-    """A positive, finite number."""
-
-    name = "number"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> float:
-        try:
-            number = float(value)
-        except ValueError:
-            number = math.nan
-        if not (math.isfinite(number) and number > 0):
-            self.fail(f"{value!r} is not a positive, finite number", param, ctx)
-        return number
-
-
-class _Resolution(click.ParamType):
-    """A power of two from 4 to 1024."""
-
-    name = "integer"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> int:
-        return check_resolution(click.INT.convert(value, param, ctx), param.name.replace("_", " "))
-
-
-class _List(click.ParamType):
-    """Words with commas between them, each converted by `item`."""
-
-    name = "list"
-
-    def __init__(self, item: click.ParamType = click.STRING, count: int | None = None) -> None:
-        self._item, self._count = item, count
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[Any, ...]:
-        words = [word.strip() for word in value.split(",") if word.strip()]
-        if not words or self._count not in (None, len(words)):
-            self.fail(f"{value!r} is not {self._count or 'one or more'} values with commas")
-        return tuple(self._item.convert(word, param, ctx) for word in words)
-
-
-_POSITIVE, _RESOLUTION = _Finite(), _Resolution()
+_POSITIVE, _RESOLUTION = Finite(), Resolution()
 
 
 @click.command()
@@ -149,7 +111,7 @@ _POSITIVE, _RESOLUTION = _Finite(), _Resolution()
 )
 @click.option(
     "--lr-milestones",
-    type=_List(_POSITIVE),
+    type=WordList(_POSITIVE),
     metavar="K,K,...",
     help="Thousands of images after each of which the rate is halved.  [default: the schedule's]",
 )
@@ -162,20 +124,20 @@ _POSITIVE, _RESOLUTION = _Finite(), _Resolution()
 )
 @click.option(
     "--attributes",
-    type=_List(),
+    type=WordList(),
     metavar="NAME,...",
     help="Labels that vac and introvac learn.  [default: all of the data's]",
 )
 @click.option(
     "--label-thresholds",
-    type=_List(click.FLOAT, 2),
+    type=WordList(click.FLOAT, 2),
     default="0.5,0.5",
     metavar="LOW,HIGH",
     help="A label below LOW says no, above HIGH yes; between them it is unknown and not learned.",
 )
 @click.option(
     "--balance",
-    type=_List(),
+    type=WordList(),
     metavar="NAME,...",
     help="Draw images so that these labels are yes as often as no, for rare ones.",
 )
@@ -219,6 +181,25 @@ _POSITIVE, _RESOLUTION = _Finite(), _Resolution()
     "[default: a quarter of the run, at most 500]",
 )
 @click.option(
+    "--metrics",
+    type=WordList(),
+    metavar="NAME,...",
+    help=f"Measure on unseen images while training, of {', '.join(METRICS)}; best.safetensors is "
+    "kept by the first.  [default: none]",
+)
+@click.option(
+    "--metric-kimg",
+    type=_POSITIVE,
+    metavar="K",
+    help="Thousands of images between measurements.  [default: as --snapshot-kimg]",
+)
+@click.option(
+    "--inception-weights",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="For the metrics fid and kid, see `pgvae evaluate --help`.",
+)
+@click.option(
     "--data-root",
     type=click.Path(path_type=Path),
     default=Path("datasets"),
@@ -242,6 +223,7 @@ def train(
     init_from: Path | None,
     data_root: Path,
     workers: int,
+    inception_weights: Path | None,
     dry_run: bool,
     **options: Any,
 ) -> None:
@@ -252,6 +234,9 @@ def train(
 
     Example: python train.py --dataset photos/ --grow --resolution 64 --mirror
     """
+    options["metrics"] = options["metrics"] or ()
+    if options["metrics"]:
+        check_metrics(options["metrics"])
     chosen_settings = parse_settings(objective, settings)
     if options["batch"] is not None:
         check_batch(objective, options["batch"])
@@ -289,6 +274,14 @@ def train(
     try:
         if found:
             run.write_config(config)
-        run_training(config, store, run, chosen_device, workers=workers, initial=initial)
+        run_training(
+            config,
+            store,
+            run,
+            chosen_device,
+            workers=workers,
+            initial=initial,
+            inception_weights=inception_weights,
+        )
     finally:
         run.close()

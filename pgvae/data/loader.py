@@ -1,6 +1,7 @@
 """Batches of training images, as a pure function of how many images were seen before."""
 
 import warnings
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -24,6 +25,26 @@ def fade_images(images: Tensor, alpha: float) -> Tensor:
         return images
     coarse = F.interpolate(F.avg_pool2d(images, 2), scale_factor=2)
     return torch.lerp(coarse, images, alpha)
+
+
+def read_images(
+    store: Store, indices: np.ndarray, resolution: int, device: torch.device | str = "cpu"
+) -> Tensor:
+    """Images of a set as networks take them: [N, C, R, R] float32 in [-1, 1], channels_last."""
+    pixels = torch.from_numpy(store.get_many(indices, resolution)).to(device)
+    return (pixels.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+
+
+def read_batches(
+    store: Store,
+    indices: np.ndarray,
+    resolution: int,
+    device: torch.device | str = "cpu",
+    size: int = 256,
+) -> Iterator[Tensor]:
+    """`read_images`, `size` at a time."""
+    for start in range(0, len(indices), size):
+        yield read_images(store, indices[start : start + size], resolution, device)
 
 
 class Loader:

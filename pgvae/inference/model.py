@@ -1,4 +1,4 @@
-"""A trained model: encode, decode, reconstruct, interpolate, sample.
+"""A trained model: encode, decode, reconstruct, interpolate, edit, sample.
 
 import pgvae
 model = pgvae.load("snapshot-000060000.safetensors")
@@ -7,14 +7,26 @@ again = model.reconstruct(images)
 """
 
 import math
+from collections.abc import Mapping, Sequence
+from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from pgvae.config import require
+from pgvae.inference import conditional, paths
+from pgvae.inference.directions import (
+    Directions,
+    directions_path,
+    load_directions,
+    move,
+    move_to,
+)
 from pgvae.objectives import terms
-from pgvae.snapshot import Snapshot, load_snapshot
+from pgvae.snapshot import Snapshot, load_snapshot, newest_snapshot
+from pgvae.types import Posterior
 
 _BATCH_PIXELS = 64 * 128 * 128
 
@@ -27,9 +39,13 @@ class Model:
     config:     the `ModelConfig` of the fully grown networks.
     attributes: names of the labels that it was trained with.
     mean_image: [C, R, R] in [-1, 1], mean of the training images.
+    path:       the snapshot's file; None for one that is not in a file.
     """
 
-    def __init__(self, snapshot: Snapshot, device: str | torch.device = "cpu") -> None:
+    def __init__(
+        self, snapshot: Snapshot, device: str | torch.device = "cpu", path: Path | None = None
+    ) -> None:
+        self.path = path
         self.device = torch.device(device)
         self.encoder = snapshot.nets.encoder.eval().requires_grad_(False).to(self.device)
         self.generator = snapshot.nets.ema.eval().requires_grad_(False).to(self.device)
@@ -44,17 +60,28 @@ class Model:
         self.mean_image = snapshot.mean_image.to(self.device)
 
     @torch.no_grad()
-    def encode(self, images: Tensor) -> Tensor:
-        """Latents of images: [N, C, R, R] in [-1, 1] -> [N, d], the posterior's mean.
+    def posterior(self, images: Tensor) -> Posterior:
+        """What the encoder says of images: [N, C, R, R] in [-1, 1] -> mean, logvar, [N, d] each.
 
-        For a sphere model that is the unit vector. ValueError where the shape is another.
+        logvar is None for a sphere model. ValueError where the shape is another.
         """
         shape = (self.config.channels, self.resolution, self.resolution)
         if images.ndim != 4 or tuple(images.shape[1:]) != shape:
             want = "x".join(map(str, shape))
             raise ValueError(f"images must be [N, {want}]: got {list(images.shape)}")
         images = images.to(self.device, torch.float32, memory_format=torch.channels_last)
-        return self._batched(lambda x: self.encoder(x, self.alpha).mean, images)
+        parts = [self.encoder(part, self.alpha) for part in images.split(self.batch_size)]
+        mean = torch.cat([part.mean for part in parts])
+        if self.config.head == "sphere":
+            return Posterior(mean)
+        return Posterior(mean, torch.cat([part.logvar for part in parts]))
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Latents of images: [N, C, R, R] in [-1, 1] -> [N, d], the posterior's mean.
+
+        For a sphere model that is the unit vector. ValueError where the shape is another.
+        """
+        return self.posterior(images).mean
 
     @property
     def classifies(self) -> bool:
@@ -80,15 +107,17 @@ class Model:
         if latents.ndim != 2 or latents.shape[1] != self.latent_dim:
             raise ValueError(f"latents must be [N, {self.latent_dim}]: got {list(latents.shape)}")
         latents = latents.to(self.device, torch.float32)
-        return self._batched(lambda z: self.generator(z, self.alpha).clamp(-1, 1), latents)
+        parts = latents.split(self.batch_size)
+        return torch.cat([self.generator(z, self.alpha).clamp(-1, 1) for z in parts])
+
+    def sample_latents(self, count: int, seed: int = 0) -> Tensor:
+        """Latents [count, d] from the training prior; the same for a seed on every device."""
+        rng = torch.Generator().manual_seed(seed)
+        return terms.sample_prior(self.config.head, count, self.latent_dim, rng)
 
     def sample(self, count: int, seed: int = 0) -> Tensor:
-        """New images from the training prior: -> [count, C, R, R] in [-1, 1].
-
-        The same seed gives the same latents on every device.
-        """
-        rng = torch.Generator().manual_seed(seed)
-        return self.decode(terms.sample_prior(self.config.head, count, self.latent_dim, rng))
+        """New images from the training prior: -> [count, C, R, R] in [-1, 1]."""
+        return self.decode(self.sample_latents(count, seed))
 
     def reconstruct(self, images: Tensor) -> Tensor:
         """decode(encode(images)): [N, C, R, R] -> [N, C, R, R], both in [-1, 1]."""
@@ -102,32 +131,130 @@ class Model:
         """
         if len(images) not in (2, 4) or steps < 2:
             raise ValueError(f"give 2 or 4 images and 2 or more steps: got {len(images)}, {steps}")
-        mix = slerp if self.config.head == "sphere" else torch.lerp
-        corners = self.encode(images)
-        ratios = torch.linspace(0, 1, steps, device=self.device)
-        top = torch.stack([mix(corners[0], corners[1], t) for t in ratios])  # [steps, d]
+        corners, head = self.encode(images), self.config.head
         if len(images) == 2:
-            return self.decode(top)
-        bottom = torch.stack([mix(corners[2], corners[3], t) for t in ratios])
-        rows = torch.stack([mix(top, bottom, t) for t in ratios])  # [steps, steps, d]
-        return self.decode(rows.flatten(0, 1))
+            return self.decode(paths.line(head, *corners, steps))
+        return self.decode(paths.square(head, corners, steps).flatten(0, 1))
 
-    def _batched(self, function, inputs: Tensor) -> Tensor:
-        size = max(1, _BATCH_PIXELS // self.resolution**2)
-        return torch.cat([function(part) for part in inputs.split(min(size, 256))])
+    def walk(self, latents: Tensor, steps: int = 16, closed: bool = False) -> Tensor:
+        """A walk through latents [N, d], N >= 2: -> [(N - 1) steps + 1, C, R, R].
 
+        closed: back to the first one and up to just before it, for a loop: [N steps, C, R, R].
+        """
+        if len(latents) < 2 or steps < 1:
+            raise ValueError(
+                f"give 2 or more latents and 1 or more steps: got {len(latents)}, {steps}"
+            )
+        latents = latents.to(self.device)
+        return self.decode(paths.polyline(self.config.head, latents, steps, closed))
 
-def slerp(a: Tensor, b: Tensor, ratio: Tensor | float) -> Tensor:
-    """Spherical interpolation of unit vectors [..., d] along their great circle.
+    @cached_property
+    def directions(self) -> Directions:
+        """The attributes that can be edited: the classifier's, and those of the file beside it.
 
-    Falls back on a normalised straight line where the vectors are (nearly) equal or opposite.
-    """
-    angle = torch.acos((a * b).sum(dim=-1, keepdim=True).clamp(-1, 1))
-    near = torch.sin(angle) < 1e-4
-    safe = torch.where(near, torch.full_like(angle, math.pi / 2), angle)
-    curved = (torch.sin((1 - ratio) * safe) * a + torch.sin(ratio * safe) * b) / torch.sin(safe)
-    straight = torch.nn.functional.normalize(torch.lerp(a, b, ratio), dim=-1)
-    return torch.where(near, straight, curved)
+        InputError where there are none, CorruptFileError for a damaged file.
+        """
+        found: list[Directions] = []
+        if self.classifies:
+            weight = self.encoder.classifier.weight[: len(self.attributes)]
+            found.append(Directions(self.attributes, weight, weight.new_zeros(len(weight))))
+        file = directions_path(self.path) if self.path else None
+        if file and file.is_file():
+            found.append(load_directions(file, self.path, self.latent_dim).to(self.device))
+        require(
+            bool(found),
+            f"a model of objective {self.objective['name']} knows no attributes: estimate them "
+            f"with `pgvae directions --snapshot {self.path or 'PATH'} --dataset NAME`",
+        )
+        return found[0] if len(found) == 1 else found[0].joined(found[1])
+
+    def edit(
+        self,
+        images: Tensor,
+        attribute: str | Sequence[str],
+        delta: float | Sequence[float] = 3.0,
+        *,
+        to: float | None = None,
+    ) -> Tensor:
+        """Images with attributes added or taken away: [N, C, R, R] -> the same, in [-1, 1].
+
+        attribute: one of `directions.names`, or several.
+        delta: how far to move along each, in deviations of the prior; negative takes it away.
+        to:    move instead until the attributes are there with this probability, or, below 1/2,
+               until they are gone.
+
+        From the posterior's mean along w / |w| (IntroVAC, section 4.2). InputError for an attribute
+        that the model does not know.
+        """
+        return self.decode(self.move(self.encode(images), attribute, delta, to=to))
+
+    def move(
+        self,
+        latents: Tensor,
+        attribute: str | Sequence[str],
+        delta: float | Sequence[float] = 3.0,
+        *,
+        to: float | None = None,
+    ) -> Tensor:
+        """What `edit` does with latents: [N, d] -> [N, d]."""
+        names = [attribute] if isinstance(attribute, str) else list(attribute)
+        chosen = self.directions.of(names)
+        if to is not None:
+            return move_to(self.config.head, latents, chosen, to)
+        deltas = [float(delta)] * len(names) if isinstance(delta, (int, float)) else list(delta)
+        if len(deltas) != len(names):
+            raise ValueError(f"give a delta for each of {names}: got {deltas}")
+        return move(self.config.head, latents, chosen, deltas)
+
+    def sample_conditional(
+        self, count: int, attributes: Mapping[str, int], steps: int = 5000, **options: Any
+    ) -> Tensor:
+        """New images with given attributes, {"glasses": 1, "hat": 0}: -> [count, C, R, R].
+
+        Decodes `conditional_latents`, which has the other options.
+        """
+        return self.decode(self.conditional_latents(count, attributes, steps, **options).latents)
+
+    def conditional_latents(
+        self,
+        count: int,
+        attributes: Mapping[str, int],
+        steps: int = 5000,
+        *,
+        method: conditional.Method = "langevin",
+        step_size: float = 2e-4,
+        sure: float | None = 0.5,
+        seed: int = 0,
+    ) -> conditional.Conditional:
+        """Latents [count, d] of p(z | attributes), and the share of candidates that they are.
+
+        method: "langevin", `steps` of size `step_size` from the prior, or "rejection", exact.
+        sure:   leave out a latent whose image, encoded again, is not classified as asked with this
+                probability (IntroVAC, section 4.3, at 1/2); None: do not look at images.
+
+        Either way latents that the classifier gets wrong are left out. InputError for an unknown
+        attribute, or for attributes that hardly ever occur.
+        """
+        chosen = self.directions.of([*attributes])
+        yes = torch.tensor([bool(value) for value in attributes.values()])
+        if sure is not None:
+            require(0 < sure < 1, f"sure is {sure}: use a probability between 0 and 1")
+        check = None if sure is None else partial(self._looks_right, chosen, yes, sure)
+        rng = torch.Generator().manual_seed(seed)
+        given = (self.config.head, chosen.to(torch.device("cpu")), yes, count, rng)
+        if method == "rejection":
+            return conditional.reject(*given, check=check)
+        return conditional.langevin(*given, steps, step_size, check=check)
+
+    def _looks_right(self, chosen: Directions, yes: Tensor, sure: float, latents: Tensor) -> Tensor:
+        """Whether the images of latents are classified as asked: [N, d] -> bool [N], on the CPU."""
+        logits = chosen.logits(self.encode(self.decode(latents))).cpu()
+        return (logits * (yes.float() * 2 - 1) > math.log(sure / (1 - sure))).all(dim=1)
+
+    @property
+    def batch_size(self) -> int:
+        """Images that go through the networks at once."""
+        return min(max(1, _BATCH_PIXELS // self.resolution**2), 256)
 
 
 def pick_device(name: str) -> torch.device:
@@ -150,8 +277,9 @@ def pick_device(name: str) -> torch.device:
 
 
 def load(path: str | Path, device: str | torch.device = "cpu") -> Model:
-    """Load a snapshot; its averaged generator decodes.
+    """Load a snapshot, or the newest one of a run directory; its averaged generator decodes.
 
     Raises InputError (no such file, a pickle, another format) or CorruptFileError.
     """
-    return Model(load_snapshot(path), device)
+    path = newest_snapshot(Path(path))
+    return Model(load_snapshot(path), device, path)

@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -19,6 +20,7 @@ from pgvae.snapshot import Snapshot, save_snapshot
 from pgvae.training.checkpoint import load_newest, save_checkpoint
 from pgvae.training.gallery import Gallery
 from pgvae.training.log import RunLog
+from pgvae.training.referee import Referee
 from pgvae.training.rundir import RunDirectory
 from pgvae.training.state import TrainState
 from pgvae.training.step import resolve_precision, train_step
@@ -63,11 +65,13 @@ def train(
     *,
     workers: int = 0,
     initial: Snapshot | None = None,
+    inception_weights: Path | None = None,
 ) -> None:
     """Train to the end of the schedule, from the run's newest checkpoint where it has one.
 
-    initial: weights to start a new run from. Raises Preempted, with all saved, after SIGINT or
-    SIGTERM; ResourceError when numbers stop being finite or the disk is full.
+    initial: weights to start a new run from. inception_weights: for the metrics FID and KID.
+    Raises Preempted, with all saved, after SIGINT or SIGTERM; ResourceError when numbers stop
+    being finite or the disk is full.
     """
     objective = objective_from(config.objective)
     precision = resolve_precision(config.precision, device)
@@ -85,6 +89,7 @@ def train(
         device=device,
     )
     gallery = Gallery(store, config.labels, device, config.seed)
+    referee = Referee(config, store, run.path, device, inception_weights)
     for note in notes:
         log.say(note)
     where = f"on {device}, {precision}, {ops.native.on(device)}"
@@ -94,7 +99,7 @@ def train(
     try:
         with stop_signals() as stop, disk_errors(run.path):
             run.write_status("running", 0, state.images_seen)
-            _loop(state, objective, loader, precision, log, gallery, run, stop)
+            _loop(state, objective, loader, precision, log, gallery, referee, run, stop)
         run.write_status("done", 0, state.images_seen)
     except BaseException as error:
         code = error.exit_code if isinstance(error, PgvaeError) else 1
@@ -114,12 +119,14 @@ def _loop(
     precision: Precision,
     log: RunLog,
     gallery: Gallery,
+    referee: Referee,
     run: RunDirectory,
     stop: StopFlag,
 ) -> None:
     schedule = state.config.schedule
     tick_images = min(4000, max(1, schedule.total_images // 100))
     snapshot_images = max(1, round(state.config.snapshot_kimg * 1000))
+    metric_images = max(1, round(state.config.metric_kimg * 1000))
     start = saved = before = state.images_seen
     saved_time = time.monotonic()
     stage = schedule.at(start)
@@ -141,6 +148,9 @@ def _loop(
                 log.say(warning)
         if now > saved and due:
             _show(state, stage, gallery, run, log)
+        if now > start and (done or _crossed(before, now, metric_images)):
+            referee.judge(_snapshot(state, stage, gallery), log)
+            log.restart_clock(now)
         if now > saved and (due or late or stop.requested):
             save_checkpoint(run.path, state)
             saved, saved_time = now, time.monotonic()
@@ -165,11 +175,8 @@ def _crossed(before: int, now: int, interval: int) -> bool:
     return now // interval > before // interval
 
 
-def _show(
-    state: TrainState, stage: Stage, gallery: Gallery, run: RunDirectory, log: RunLog
-) -> None:
-    """Write a snapshot and the grids, and say how well unseen images are reconstructed."""
-    snapshot = Snapshot(
+def _snapshot(state: TrainState, stage: Stage, gallery: Gallery) -> Snapshot:
+    return Snapshot(
         nets=state.nets,
         config=state.config.model,
         alpha=stage.alpha,
@@ -179,6 +186,13 @@ def _show(
         dataset=state.config.dataset,
         mean_image=gallery.mean_image(stage.resolution),
     )
+
+
+def _show(
+    state: TrainState, stage: Stage, gallery: Gallery, run: RunDirectory, log: RunLog
+) -> None:
+    """Write a snapshot and the grids, and say how well unseen images are reconstructed."""
+    snapshot = _snapshot(state, stage, gallery)
     path = run.path / f"snapshot-{state.images_seen:09d}.safetensors"
     save_snapshot(path, snapshot)
     figures = gallery.look(snapshot, run.path, log)

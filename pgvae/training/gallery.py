@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pgvae.config import LabelConfig
-from pgvae.data import Store, fade_images
+from pgvae.data import Store, fade_images, read_images
 from pgvae.inference import Model
 from pgvae.metrics import psnr, rmse
 from pgvae.objectives.terms import known_accuracy
@@ -63,9 +63,10 @@ class Gallery:
         again = model.reconstruct(unseen)
         columns = max(2, int(count**0.5))
         shown = min(len(unseen), columns * max(1, columns // 2))
+        pairs = interleave(unseen[:shown], again[:shown], columns=columns)
         grids = {
             "fakes": grid_of(model.sample(count, seed=self._seed)),
-            "reconstructions": grid_of(interleave(unseen[:shown], again[:shown], columns), columns),
+            "reconstructions": grid_of(pairs, columns),
         }
         for name, grid in grids.items():
             to_picture(grid).save(run_dir / f"{name}-{snapshot.images_seen:09d}.png")
@@ -109,10 +110,7 @@ class Gallery:
         return torch.from_numpy(np.sum(sums, axis=0) / len(indices) / 127.5 - 1).float()
 
     def _images(self, indices: np.ndarray, resolution: int) -> Tensor:
-        raw = torch.from_numpy(self._store.get_many(indices, resolution))
-        return (raw.to(self._device).float() / 127.5 - 1).contiguous(
-            memory_format=torch.channels_last
-        )
+        return read_images(self._store, indices, resolution, self._device)
 
 
 def _grid_size(resolution: int) -> int:

@@ -1,5 +1,6 @@
 """Run directories: numbered, locked while in use, found again by their config."""
 
+import contextlib
 import dataclasses
 import fcntl
 import json
@@ -17,7 +18,8 @@ _CONFIG, _STATUS, _LOCK = "config.json", "status.json", ".lock"
 # What may change between the first command and the one that goes on; the second are shares of
 # the total by default, and stay what they were (see `with_shares_of`).
 _SHARES = ("pretrain_kimg", "anneal_kimg", "milestones_kimg")
-_FREE = ("snapshot_kimg", "schedule.total_kimg", *(f"schedule.{name}" for name in _SHARES))
+_REPORTS = ("snapshot_kimg", "metrics", "metric_kimg")
+_FREE = (*_REPORTS, "schedule.total_kimg", *(f"schedule.{name}" for name in _SHARES))
 
 
 class RunDirectory:
@@ -104,11 +106,11 @@ def find_run(outdir: Path, config: RunConfig) -> Path | None:
     """
     itself = (outdir / _CONFIG).is_file()
     runs = [outdir] if itself else sorted(p.parent for p in outdir.glob(f"[0-9]*/{_CONFIG}"))
-    wanted = _flatten(json.loads(json.dumps(config.to_dict())))
+    wanted = _settings(config.to_dict())
     newest: tuple[str, str] | None = None  # the name of the newest run, and how it differs
     for path in reversed(runs):
         try:
-            found = _flatten(json.loads((path / _CONFIG).read_text()))
+            found = _settings(json.loads((path / _CONFIG).read_text()))
         except (OSError, ValueError, AttributeError):  # cut short, or not an object
             continue
         differences = [
@@ -137,6 +139,13 @@ def with_shares_of(run_dir: Path, config: RunConfig, given: Collection[str] = ()
     kept = {name: tuple(v) if isinstance(v, list) else v for name, v in kept.items()}
     schedule = dataclasses.replace(config.schedule, **kept)
     return dataclasses.replace(config, schedule=schedule)
+
+
+def _settings(values: dict[str, Any]) -> dict[str, Any]:
+    """A config's JSON by "part.name"; what a run of an earlier version lacks has its default."""
+    with contextlib.suppress(InputError, TypeError):  # else it is compared as it stands
+        values = RunConfig.from_dict(values).to_dict()
+    return _flatten(json.loads(json.dumps(values)))
 
 
 def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

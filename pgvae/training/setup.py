@@ -53,6 +53,7 @@ def build_config(
     lr: float | None,
     snapshot_kimg: float | None,
     initial: Snapshot | None,
+    metric_kimg: float | None = None,
     **run: Any,
 ) -> RunConfig:
     """The `RunConfig` for a data set and a user's options; None means the preset's value.
@@ -107,6 +108,7 @@ def build_config(
         labels=label_config,
         betas=chosen.betas,
         snapshot_kimg=snapshot_kimg,
+        metric_kimg=snapshot_kimg if metric_kimg is None else metric_kimg,
         **run,
     )
 

@@ -1,13 +1,22 @@
-"""Fixtures for `pgvae train`: a folder to work in, a finished run, a command that must fail."""
+"""Fixtures for `pgvae train`: a folder to work in, a finished run, a command that must fail.
+
+And for the commands that use snapshots: a desk with snapshots and images, and the same.
+"""
 
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from commands import BASE, contents, train
 
 from pgvae.cli import main
+from pgvae.config import ModelConfig
+from pgvae.data.prepare import Options, prepare
+from pgvae.data.recipes import Split, folder
+from pgvae.nn import build_nets
+from pgvae.snapshot import Snapshot, save_snapshot
 
 
 @pytest.fixture
@@ -46,6 +55,87 @@ def refused(capsys, workplace) -> Callable[..., str]:
         assert lines[0].startswith("error: ")
         assert "Traceback" not in captured.out + captured.err
         assert contents(workplace) == before
+        return lines[0]
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def classified(tmp_path_factory, faces) -> Path:
+    """A finished run of vac, with a classifier of glasses and hat."""
+    place = tmp_path_factory.mktemp("classified")
+    labels = ("--objective", "vac", "--attributes", "glasses,hat", "--grow")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PGVAE_CPU_TUNING", "0")
+        data = ("--dataset", "faces", "--data-root", faces.parent)
+        assert train(*data, *labels, "--outdir", place) == 0
+    [run] = place.iterdir()
+    return run
+
+
+@pytest.fixture
+def desk(tmp_path, monkeypatch, finished, classified, pictures) -> Path:
+    """A folder to work in: pioneer's s.safetensors, vac's v.safetensors, images a.png to e.png."""
+    for name, run in (("s", finished), ("v", classified)):
+        shutil.copy(run / "snapshot-000000096.safetensors", tmp_path / f"{name}.safetensors")
+    for index in range(5):
+        shutil.copy(pictures / f"picture-{index:03d}.png", tmp_path / f"{'abcde'[index]}.png")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PGVAE_CPU_TUNING", "0")
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def sketch() -> Callable[..., Path]:
+    """Write a snapshot with random weights."""
+
+    def write(path: Path, resolution: int = 8, objective: str = "vae", **settings: object) -> Path:
+        attributes = settings.pop("attributes", ())
+        config = ModelConfig(resolution=32, latent_dim=8, fmap_max=8, **settings)
+        nets = build_nets(config, resolution, fading=False, seed=3)
+        mean = torch.zeros(config.channels, resolution, resolution)
+        about = {"name": objective}
+        save_snapshot(path, Snapshot(nets, config, 1.0, 0, about, attributes, "tiny", mean))
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory, pictures) -> Path:
+    """The pictures prepared as `tiny` up to 8 px, and all of them for training."""
+    root = tmp_path_factory.mktemp("small")
+    options = Options(resolution=8, workers=0)
+    prepare(folder("tiny", pictures, Split(fraction=0.0)), options, root, say=lambda _: None)
+    return root / "tiny"
+
+
+@pytest.fixture
+def run_pgvae(desk) -> Callable[..., int]:
+    """Run `pgvae` in this process, on the desk; -> its exit code."""
+
+    def run(*arguments: object) -> int:
+        with pytest.raises(SystemExit) as caught:
+            main([*map(str, arguments)])
+        return caught.value.code
+
+    return run
+
+
+@pytest.fixture
+def rejected(capsys, desk, run_pgvae) -> Callable[..., str]:
+    """Run a `pgvae` that must fail: one line, the right code, and nothing touched."""
+
+    def run(*arguments: object, code: int = 2) -> str:
+        before = contents(desk)
+        capsys.readouterr()
+        assert run_pgvae(*arguments) == code
+        captured = capsys.readouterr()
+        lines = captured.err.splitlines()
+        assert len(lines) == 1, captured.err
+        assert lines[0].startswith("error: ")
+        assert "Traceback" not in captured.out + captured.err
+        assert contents(desk) == before
         return lines[0]
 
     return run

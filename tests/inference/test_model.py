@@ -6,10 +6,11 @@ import pytest
 import torch
 
 import pgvae
-from pgvae import inference
+
 from pgvae.config import ModelConfig
 from pgvae.errors import InputError
-from pgvae.inference import Model, pick_device, slerp
+from pgvae.inference import Model, model as model_module, pick_device
+from pgvae.inference.paths import slerp
 from pgvae.nn import build_nets
 from pgvae.snapshot import Snapshot, save_snapshot
 
@@ -124,7 +125,7 @@ def test_samples_come_from_the_prior(monkeypatch):
 
 def test_splitting_into_batches_changes_nothing(model, monkeypatch):
     whole = model.sample(7, seed=0), model.reconstruct(images_of(7)), model.encode(images_of(7))
-    monkeypatch.setattr(inference, "_BATCH_PIXELS", 2 * R * R)
+    monkeypatch.setattr(model_module, "_BATCH_PIXELS", 2 * R * R)
     parts = model.sample(7, seed=0), model.reconstruct(images_of(7)), model.encode(images_of(7))
     for one, other in zip(whole, parts, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)

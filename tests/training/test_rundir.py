@@ -240,3 +240,11 @@ def test_a_run_that_is_made_longer_keeps_what_were_shares_of_its_length(tmp_path
     asked = with_shares_of(path, wanted, given=("milestones_kimg",)).schedule
     assert asked.milestones_kimg == (0.5, 1.0)
     assert asked.pretrain_kimg == 0.02
+
+
+def test_a_run_from_before_a_setting_existed_is_found(tmp_path, config):
+    path = make(tmp_path, config)
+    values = json.loads((path / "config.json").read_text())
+    del values["metrics"], values["metric_kimg"], values["model"]["last_activation"]
+    (path / "config.json").write_text(json.dumps(values))
+    assert find_run(tmp_path, config) == path

@@ -1,0 +1,111 @@
+"""`pgvae directions`: attributes of any model, estimated from labelled images."""
+
+import dataclasses
+from pathlib import Path
+from typing import get_args
+
+import click
+import numpy as np
+import torch
+from torch import Tensor
+
+from pgvae.cli import inputs
+from pgvae.cli.types import WordList
+from pgvae.config import LabelConfig, require
+from pgvae.data import Store, open_dataset, read_batches
+from pgvae.inference import (
+    Model,
+    directions_path,
+    estimate,
+    load,
+    pick_device,
+    save_directions,
+)
+from pgvae.inference.directions import Directions, Method
+from pgvae.objectives.terms import known_accuracy
+
+
+@click.command("directions")
+@inputs.SNAPSHOT
+@inputs.DATASET
+@inputs.DATA_ROOT
+@click.option(
+    "--attribute",
+    "attributes",
+    multiple=True,
+    metavar="NAME",
+    help="A label; may be repeated.  [default: all]",
+)
+@click.option(
+    "--method",
+    type=click.Choice(get_args(Method)),
+    default="probe",
+    help="Logistic regression, or the difference of the means of yes and no.",
+)
+@click.option(
+    "--label-thresholds",
+    type=WordList(click.FLOAT, 2),
+    default="0.5,0.5",
+    metavar="LOW,HIGH",
+    help="A label below LOW says no, above HIGH yes; between them it is unknown and left out.",
+)
+@click.option(
+    "--count", type=click.IntRange(min=2), default=10_000, help="Training images, at most."
+)
+@inputs.DEVICE
+def directions_command(
+    snapshot: Path,
+    dataset: str,
+    data_root: Path,
+    attributes: tuple[str, ...],
+    method: Method,
+    label_thresholds: tuple[float, float],
+    count: int,
+    device: str,
+) -> None:
+    """Estimate in which direction of the latent space each attribute lies.
+
+    Writes directions-SNAPSHOT.safetensors beside the snapshot, where `generate.py ... edit` and
+    `... conditional` find it, and prints how often it is right about unseen images.
+
+    Example: pgvae directions --snapshot PATH --dataset faces --attribute glasses
+    """
+    model = load(snapshot, pick_device(device))
+    store = open_dataset(dataset, data_root, resolution=model.resolution, say=click.echo)
+    inputs.require_fitting(store, model)
+    require(len(store.attributes) > 0, f"{store.name} has no labels: prepare it with --labels")
+    labels = LabelConfig(attributes or store.attributes, *label_thresholds)
+    said = store.said(labels)
+    rng = np.random.default_rng(0)
+    training = rng.permutation(store.split("train"))[:count]
+    found = estimate(
+        _encode(model, store, training),
+        torch.from_numpy(said[training]),
+        labels.attributes,
+        method,
+    )
+    accuracy = _accuracy(model, store, found, said)
+    about = {**found.about, "dataset": store.name, "count": len(training), "accuracy": accuracy}
+    path = directions_path(model.path)
+    save_directions(path, dataclasses.replace(found, about=about), model.path)
+    for name, value in accuracy.items():
+        click.echo(f"{name}: {value:.1%} right on unseen images")
+    click.echo(path)
+
+
+def _encode(model: Model, store: Store, indices: np.ndarray) -> Tensor:
+    batches = read_batches(store, indices, model.resolution, model.device)
+    return torch.cat([model.encode(images).cpu() for images in batches])
+
+
+def _accuracy(model: Model, store: Store, found: Directions, said: np.ndarray) -> dict[str, float]:
+    """Of each attribute on the validation images that have it known; empty without any."""
+    unseen = store.split("val")
+    if len(unseen) == 0:
+        return {}
+    logits, known = found.logits(_encode(model, store, unseen)), torch.from_numpy(said[unseen])
+    return {
+        name: known_accuracy(logits[:, k], known[:, k]).item()
+        for k, name in enumerate(found.names)
+        if known[:, k].isfinite().any()
+    }

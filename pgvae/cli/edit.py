@@ -1,0 +1,171 @@
+"""`pgvae generate edit | conditional`: images by their attributes."""
+
+from pathlib import Path
+from typing import get_args
+
+import click
+import torch
+
+from pgvae.cli import inputs
+from pgvae.cli.inputs import Job, read_paths, write_grid
+from pgvae.config import require
+from pgvae.inference.conditional import Method
+from pgvae.pictures import interleave, save_images
+
+_COLUMNS = 8
+
+
+@click.command()
+@inputs.PATHS
+@click.option(
+    "--attribute",
+    "attributes",
+    multiple=True,
+    required=True,
+    metavar="NAME",
+    help="What to add; may be repeated.",
+)
+@click.option(
+    "--delta",
+    "deltas",
+    multiple=True,
+    type=float,
+    default=(3.0,),
+    show_default=False,
+    help="How far to move along each, in deviations of the prior: one for all, or one for each.  "
+    "[default: 3]",
+)
+@click.option("--remove", is_flag=True, help="Take away instead of adding.")
+@click.option(
+    "--to",
+    type=click.FloatRange(0.5, 1, max_open=True),
+    metavar="P",
+    help="Move until the classifier is so sure, in place of --delta.",
+)
+@click.option(
+    "--strip",
+    type=click.IntRange(min=2),
+    metavar="N",
+    help="Also N steps from -delta to +delta of each image.",
+)
+@click.option("--count", type=click.IntRange(min=1), default=64, help="At most so many images.")
+@click.pass_obj
+def edit(
+    job: Job,
+    paths: tuple[Path, ...],
+    attributes: tuple[str, ...],
+    deltas: tuple[float, ...],
+    remove: bool,
+    to: float | None,
+    strip: int | None,
+    count: int,
+) -> None:
+    """Add attributes to images, or take them away: original, reconstruction and edit of each.
+
+    PATHS are image files, folders or zips, or a prepared set, whose unseen images are taken.
+    vac and introvac know the attributes that they were trained with; for others, and for more,
+    `pgvae directions` estimates them from labelled images.
+
+    Example: python generate.py --snapshot PATH edit me.jpg --attribute glasses --delta 3
+    """
+    require(
+        len(deltas) in (1, len(attributes)),
+        f"--delta is given {len(deltas)} times for {len(attributes)} attributes: give one for each",
+    )
+    model, sign = job.model, -1.0 if remove else 1.0
+    chosen = model.directions.of(attributes)
+    steps = [sign * d for d in (deltas * len(attributes) if len(deltas) == 1 else deltas)]
+    certainty = to if to is None or not remove else 1 - to
+    images, names = read_paths(model, paths, count)
+    latents = model.encode(images)
+    moved = model.move(latents, attributes, steps, to=certainty)
+    before, after = (torch.sigmoid(chosen.logits(z)) for z in (latents, moved))
+    if len(names) <= 16:
+        for name, was, now in zip(names, before, after, strict=True):
+            changes = [
+                f"{a} {p:.0%} -> {q:.0%}" for a, p, q in zip(attributes, was, now, strict=True)
+            ]
+            click.echo(f"{name}: {', '.join(changes)}")
+    folder = job.folder()
+    again, edited = model.decode(latents), model.decode(moved)
+    stems = inputs.unique([Path(name).stem for name in names])
+    triplets = torch.cat([images, again, edited], dim=3)  # [N, C, R, 3R]
+    save_images([folder / f"{stem}-edit.png" for stem in stems], triplets)
+    columns = min(_COLUMNS, len(names))
+    write_grid(folder / "edits.png", interleave(images, again, edited, columns=columns), columns)
+    if strip:
+        ratios = torch.linspace(-1, 1, strip).tolist()
+        ways = [model.move(latents, attributes, [r * step for step in steps]) for r in ratios]
+        frames = torch.stack([images, *map(model.decode, ways)], dim=1)  # [N, 1 + strip, C, R, R]
+        write_grid(folder / "strip.png", frames.flatten(0, 1), strip + 1)
+
+
+class _Wanted(click.ParamType):
+    """glasses=1,hat=0: attributes that are to be there, or not."""
+
+    name = "attributes"
+
+    def convert(self, value, param, ctx) -> dict[str, int]:
+        if isinstance(value, dict):
+            return value
+        wanted = {}
+        for word in value.split(","):
+            name, _, asked = (part.strip() for part in word.partition("="))
+            if not name or asked not in ("0", "1"):
+                self.fail(f"{word!r} is not NAME=1 or NAME=0", param, ctx)
+            wanted[name] = int(asked)
+        return wanted
+
+
+@click.command()
+@click.option(
+    "--with",
+    "wanted",
+    type=_Wanted(),
+    required=True,
+    metavar="NAME=1,NAME=0,...",
+    help="Attributes that are to be there (1) or not (0).",
+)
+@click.option("--count", type=click.IntRange(min=1), default=64)
+@click.option(
+    "--method",
+    type=click.Choice(get_args(Method)),
+    default="langevin",
+    help="Langevin Monte Carlo, or rejection from the prior, which is exact and faster.",
+)
+@click.option("--steps", type=click.IntRange(min=1), default=5000, help="Of Langevin.")
+@click.option(
+    "--step-size", type=click.FloatRange(min=0, min_open=True), default=2e-4, help="Of Langevin."
+)
+@click.option(
+    "--sure",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.5,
+    metavar="P",
+    help="Leave out images that, encoded again, are not as asked with this probability.",
+)
+@click.pass_obj
+def conditional(
+    job: Job,
+    wanted: dict[str, int],
+    count: int,
+    method: Method,
+    steps: int,
+    step_size: float,
+    sure: float,
+) -> None:
+    """Draw new images with given attributes: one file each and a grid.
+
+    What the classifier does not find to be as asked is left out.
+
+    Example: python generate.py --snapshot PATH conditional --with glasses=1,hat=0 --count 16
+    """
+    found = job.model.conditional_latents(
+        count, wanted, steps, method=method, step_size=step_size, sure=sure, seed=job.seed
+    )
+    what = "chains" if method == "langevin" else "draws from the prior"
+    click.echo(f"{method}: kept {found.accepted:.1%} of the {what}")
+    images = job.model.decode(found.latents)
+    folder = job.folder()
+    save_images([folder / f"conditional-{i:04d}.png" for i in range(count)], images)
+    write_grid(folder / "conditional.png", images, None)

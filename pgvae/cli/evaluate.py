@@ -1,0 +1,127 @@
+"""`pgvae evaluate`: measures of a snapshot, each beside its floor."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+from tqdm import tqdm
+
+from pgvae.cli import inputs
+from pgvae.cli.types import WordList
+from pgvae.data import open_dataset
+from pgvae.evaluation import DEFAULT_COUNT, DEFAULT_METRICS, METRICS, Evaluation, evaluate
+from pgvae.files import atomic_path
+from pgvae.inference import load, pick_device
+
+
+@click.command("evaluate")
+@inputs.SNAPSHOT
+@inputs.DATASET
+@inputs.DATA_ROOT
+@click.option(
+    "--split",
+    type=click.Choice(["val", "train"]),
+    default="val",
+    help="Real images to compare with; the published FID and SWD are against train.",
+)
+@click.option(
+    "--metrics",
+    "names",
+    type=WordList(),
+    default=",".join(DEFAULT_METRICS),
+    metavar="NAME,...",
+    help=f"Of {', '.join(METRICS)}.",
+)
+@click.option(
+    "--count",
+    type=click.IntRange(min=2),
+    default=DEFAULT_COUNT,
+    help="Real images, and samples; less where the split has less.",
+)
+@inputs.SEED
+@click.option(
+    "--inception-weights",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="pt_inception-2015-12-05-6726825d.pth, for FID and KID as published.  "
+    "[default: EfficientNet-Lite0's features, said so in the names]",
+)
+@click.option(
+    "--json", "json_path", type=click.Path(path_type=Path), metavar="FILE", help="Also write JSON."
+)
+@inputs.DEVICE
+def evaluate_command(
+    snapshot: Path,
+    dataset: str,
+    data_root: Path,
+    split: str,
+    names: tuple[str, ...],
+    count: int,
+    seed: int,
+    inception_weights: Path | None,
+    json_path: Path | None,
+    device: str,
+) -> None:
+    """Measure a snapshot: samples against real images, reconstructions against unseen ones.
+
+    Beside each figure stands its floor, what other real images of the data (of its training split)
+    get in the place of the samples or the reconstructions, at the same n. A distance between sets,
+    such as SWD or FID, can hardly be below it; a reconstruction should be far better.
+
+    Example: pgvae evaluate --snapshot runs/00000-faces-pioneer-64px --dataset faces --json e.json
+    """
+    model = load(snapshot, pick_device(device))
+    store = open_dataset(dataset, data_root, resolution=model.resolution, say=click.echo)
+    inputs.require_fitting(store, model)
+    found = evaluate(
+        model,
+        store,
+        names,
+        split=split,
+        count=count,
+        seed=seed,
+        inception_weights=inception_weights,
+        watch=_progress,
+    )
+    click.echo(
+        f"{model.path.name} at {model.resolution} px, {store.name}: {found.count:,} images of "
+        f"split {split} and as many samples, seed {seed}"
+        + (f" ({count:,} asked for)" if found.count < count else "")
+    )
+    for line in _table(found):
+        click.echo(line)
+    if json_path:
+        about = {
+            "snapshot": model.path.name,
+            "images_seen": model.images_seen,
+            "objective": model.objective["name"],
+            "dataset": store.name,
+            "dataset_digest": store.digest,
+            "resolution": model.resolution,
+        }
+        with atomic_path(json_path) as aside:
+            aside.write_text(json.dumps({**about, **found.to_dict()}, indent=2) + "\n")
+        click.echo(json_path)
+
+
+def _progress(starts: Iterator[int], total: int) -> Iterator[int]:
+    """A bar over the images, on a terminal; elsewhere a line every tenth part."""
+    with tqdm(total=total, unit="img", disable=None, dynamic_ncols=True) as bar:
+        told = 0
+        for start in starts:
+            bar.update(start - bar.n)
+            if bar.disable and start >= told:
+                click.echo(f"  {start:,} of {total:,} images", err=True)
+                told = start + total / 10
+            yield start
+        bar.update(total - bar.n)
+
+
+def _table(found: Evaluation) -> Iterator[str]:
+    width = max(len(figure.label) for figure in found.figures.values())
+    yield f"{'':<{width}}  {'model':>10}  {'floor':>10}"
+    for figure in found.figures.values():
+        floor = "" if figure.floor is None else f"{figure.floor:10.4g}"
+        wish = f"  {figure.better} is better" if figure.better else ""
+        yield f"{figure.label:<{width}}  {figure.value:10.4g}  {floor:>10}{wish}".rstrip()

@@ -1,0 +1,105 @@
+"""What the commands that use a snapshot share: options, the images they read, what they write."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import torch
+from torch import Tensor
+
+from pgvae.config import require
+from pgvae.data import Store, load_images, read_images
+from pgvae.errors import InputError
+from pgvae.inference import Model
+from pgvae.pictures import save_grid
+
+SNAPSHOT = click.option(
+    "--snapshot",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="A .safetensors snapshot, or a run directory: its newest.",
+)
+DATASET = click.option(
+    "--dataset",
+    required=True,
+    metavar="NAME|PATH",
+    help="Prepared set, or a folder or zip of images (prepared on first use).",
+)
+DATA_ROOT = click.option(
+    "--data-root",
+    type=click.Path(path_type=Path),
+    default=Path("datasets"),
+    help="Where prepared sets are.",
+)
+DEVICE = click.option("--device", default="auto", metavar="auto|cpu|cuda[:I]")
+SEED = click.option("--seed", type=click.IntRange(min=0), default=0)
+PATHS = click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every subcommand of `generate` works with."""
+
+    model: Model
+    out: Path
+    seed: int
+
+    def folder(self) -> Path:
+        """The output folder, made once there is something to write."""
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"cannot write to {self.out}: {error.strerror}; use another --out"
+            ) from error
+        return self.out
+
+
+def read_paths(model: Model, paths: tuple[Path, ...], count: int) -> tuple[Tensor, list[str]]:
+    """Images of files, folders, zips or prepared sets: [N, C, R, R] in [-1, 1], and names."""
+    parts, names = [], []
+    for path in paths:
+        if (path / "manifest.json").is_file():
+            images, found = _unseen(Store(path), model, count)
+        else:
+            raw, found = load_images([path], model.resolution, model.config.channels, count=count)
+            images = torch.from_numpy(raw).float() / 127.5 - 1
+        parts.append(images.contiguous())
+        names += found
+    return torch.cat(parts)[:count].to(model.device), names[:count]
+
+
+def require_fitting(store: Store, model: Model) -> None:
+    """Raise InputError unless a set has images of the model's size and channels."""
+    require(
+        model.resolution in store.resolutions and store.channels == model.config.channels,
+        f"{store.name} has no {model.config.channels}-channel images at {model.resolution} px: "
+        f"it has {', '.join(map(str, store.resolutions))} px, {store.channels} channels",
+    )
+
+
+def write_grid(path: Path, images: Tensor, columns: int | None) -> None:
+    """Write a grid and say where."""
+    save_grid(path, images, columns)
+    click.echo(path)
+
+
+def unique(stems: list[str]) -> list[str]:
+    """File names without clashes: a number after a stem that was there before."""
+    result: dict[str, None] = {}  # a set that keeps its order
+    for stem in stems:
+        name, number = stem, 1
+        while name in result:
+            number += 1
+            name = f"{stem}-{number}"
+        result[name] = None
+    return list(result)
+
+
+def _unseen(store: Store, model: Model, count: int) -> tuple[Tensor, list[str]]:
+    """Validation images of a prepared set at the model's resolution, and a name for each."""
+    require_fitting(store, model)
+    indices = store.split("val")[:count]
+    require(len(indices) > 0, f"{store.name} has no validation images: prepare it with some")
+    return read_images(store, indices, model.resolution), [f"{store.name}-{i}" for i in indices]

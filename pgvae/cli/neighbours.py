@@ -1,0 +1,71 @@
+"""`pgvae generate neighbours`: does the model repeat its training images?"""
+
+from pathlib import Path
+
+import click
+import torch
+from tqdm import tqdm
+
+from pgvae.cli import inputs
+from pgvae.cli.inputs import Job, write_grid
+from pgvae.data import open_dataset, read_batches, read_images
+from pgvae.metrics.features import extractor
+from pgvae.metrics.neighbours import MEASURES, nearest
+
+_AT_ONCE = 256  # images
+
+
+@click.command()
+@inputs.DATASET
+@inputs.DATA_ROOT
+@click.option("--count", type=click.IntRange(min=1), default=8, help="How many samples.")
+@click.option("--nearest", "kept", type=click.IntRange(min=1), default=3, help="Images for each.")
+@click.option(
+    "--by",
+    "measures",
+    type=click.Choice(MEASURES),
+    multiple=True,
+    default=("l1",),
+    show_default=False,
+    help="L1 of pixels, SSIM, or cosine of features; may be repeated.  [default: l1]",
+)
+@click.option(
+    "--inception-weights",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Inception's features in place of EfficientNet-Lite0's.",
+)
+@click.pass_obj
+def neighbours(
+    job: Job,
+    dataset: str,
+    data_root: Path,
+    count: int,
+    kept: int,
+    measures: tuple[str, ...],
+    inception_weights: Path | None,
+) -> None:
+    """The training images nearest to samples, to see that these are no copies.
+
+    In each row a sample, then its neighbours, nearest first.
+
+    Example: python generate.py --snapshot PATH neighbours --dataset faces --by l1 --by features
+    """
+    model = job.model
+    store = open_dataset(dataset, data_root, resolution=model.resolution, say=click.echo)
+    inputs.require_fitting(store, model)
+    features = extractor(inception_weights, model.device) if "features" in measures else None
+    queries, training = model.sample(count, job.seed), store.split("train")
+    folder = job.folder()
+    for measure in measures:
+        name = features.name if measure == "features" else measure
+        parts = read_batches(store, training, model.resolution, model.device, size=_AT_ONCE)
+        batches = -(-len(training) // _AT_ONCE)
+        candidates = tqdm(parts, name, batches, leave=False, disable=None, unit="batch")
+        scores, places = nearest(queries, candidates, measure, kept, features)
+        best = ", ".join(f"{score:.3g}" for score in scores[:, 0].tolist())
+        click.echo(f"{name}, nearest of {len(training):,} training images: {best}")
+        found = read_images(store, training[places.flatten().numpy()], model.resolution)
+        found = found.unflatten(0, (count, -1))
+        rows = torch.cat([queries[:, None].cpu(), found.cpu()], dim=1)
+        write_grid(folder / f"neighbours-{measure}.png", rows.flatten(0, 1), rows.shape[1])

@@ -1,0 +1,47 @@
+"""Types of options that several commands have."""
+
+import math
+from typing import Any
+
+import click
+
+from pgvae.config import check_resolution
+
+
+class Finite(click.ParamType):
+    """A positive, finite number."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if not (math.isfinite(number) and number > 0):
+            self.fail(f"{value!r} is not a positive, finite number", param, ctx)
+        return number
+
+
+class Resolution(click.ParamType):
+    """A power of two from 4 to 1024."""
+
+    name = "integer"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int:
+        return check_resolution(click.INT.convert(value, param, ctx), param.name.replace("_", " "))
+
+
+class WordList(click.ParamType):
+    """Words with commas between them, each converted by `item`."""
+
+    name = "list"
+
+    def __init__(self, item: click.ParamType = click.STRING, count: int | None = None) -> None:
+        self._item, self._count = item, count
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[Any, ...]:
+        words = [word.strip() for word in value.split(",") if word.strip()]
+        if not words or self._count not in (None, len(words)):
+            self.fail(f"{value!r} is not {self._count or 'one or more'} values with commas")
+        return tuple(self._item.convert(word, param, ctx) for word in words)

@@ -1,0 +1,126 @@
+"""Latents given attributes: samples of p(z | y), proportional to p(y | z) p(z)."""
+
+import math
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pgvae.config import Head
+from pgvae.errors import InputError
+from pgvae.inference.directions import Directions
+
+Method = Literal["langevin", "rejection"]
+Check = Callable[[Tensor], Tensor]  # latents [n, d] -> bool [n], which to keep
+_ROUNDS = 64
+_CANDIDATES = 8192  # in a round, at most
+
+
+class Conditional(NamedTuple):
+    """Samples, and the share of the candidates that they are.
+
+    latents: [N, d]. accepted: the kept share of Langevin's ends, or of draws from the prior.
+    """
+
+    latents: Tensor
+    accepted: float
+
+
+def langevin(
+    head: Head,
+    directions: Directions,
+    yes: Tensor,
+    count: int,
+    rng: torch.Generator,
+    steps: int = 5000,
+    step_size: float = 2e-4,
+    check: Check | None = None,
+) -> Conditional:
+    """Langevin Monte Carlo from the prior (IntroVAC, eq. 8), misclassified ends rejected.
+
+    z <- z + a grad log(p(y | z) p(z)) + sqrt(2 a) noise, each sample with its own energy. `yes`:
+    [K] bool, whether each attribute is to be there. With a = 2e-4 and 5,000 steps the time is 1, in
+    which it does not quite forget its start. On the sphere the walk is that of a Gaussian vector
+    whose direction is the latent. check: what else to reject. InputError where hardly an end stays.
+    """
+    signs = yes.float() * 2 - 1  # [K]
+
+    def walk(n: int) -> tuple[Tensor, Tensor]:
+        z = torch.randn(n, directions.weight.shape[1], generator=rng)
+        for _ in range(steps):
+            noise = torch.randn(z.shape, generator=rng)
+            z = z + step_size * (_pull(head, directions, signs, z) - z)
+            z = z + math.sqrt(2 * step_size) * noise
+        z = _latent(head, z)
+        return z, (directions.logits(z) * signs > 0).all(dim=1)
+
+    return _collect(walk, count, check, least_rate=0.1)
+
+
+def reject(
+    head: Head,
+    directions: Directions,
+    yes: Tensor,
+    count: int,
+    rng: torch.Generator,
+    only_right: bool = True,
+    check: Check | None = None,
+) -> Conditional:
+    """Draws from the prior, each kept with probability p(y | z): exact, and cheap.
+
+    only_right: leave out those that the classifier gets wrong, as `langevin` does. check: what else
+    to reject. InputError where hardly a draw is kept.
+    """
+    signs = yes.float() * 2 - 1
+
+    def draw(n: int) -> tuple[Tensor, Tensor]:
+        z = _latent(head, torch.randn(n, directions.weight.shape[1], generator=rng))
+        margins = directions.logits(z) * signs  # [n, K]
+        kept = torch.rand(n, generator=rng) < torch.sigmoid(margins).prod(dim=1)
+        return z, kept & (margins > 0).all(dim=1) if only_right else kept
+
+    return _collect(draw, count, check, least_rate=1e-4)
+
+
+def _latent(head: Head, z: Tensor) -> Tensor:
+    return F.normalize(z, dim=1) if head == "sphere" else z
+
+
+def _pull(head: Head, directions: Directions, signs: Tensor, z: Tensor) -> Tensor:
+    """Gradient of log p(y | z) with respect to z: [N, d]."""
+    point = _latent(head, z)
+    pull = (torch.sigmoid(-signs * directions.logits(point)) * signs) @ directions.weight
+    if head == "gaussian":
+        return pull
+    along = (pull * point).sum(dim=1, keepdim=True)
+    return (pull - along * point) / z.norm(dim=1, keepdim=True)
+
+
+def _collect(
+    make: Callable[[int], tuple[Tensor, Tensor]],
+    count: int,
+    check: Check | None,
+    least_rate: float,
+) -> Conditional:
+    """Call make(n) -> latents, kept until `count` of them are kept and pass the check.
+
+    n follows from the rate of those before, taken as `least_rate` where it is lower.
+    """
+    parts, found, tried = [], 0, 0
+    for _ in range(_ROUNDS):
+        rate = max(found / tried, least_rate) if tried else 1.0
+        latents, kept = make(min(math.ceil((count - found) / rate), _CANDIDATES))
+        tried += len(latents)
+        latents = latents[kept]
+        if check is not None and len(latents):
+            latents = latents[check(latents)]
+        parts.append(latents)
+        found += len(latents)
+        if found >= count:
+            return Conditional(torch.cat(parts)[:count], found / tried)
+    raise InputError(
+        f"only {found} of {tried:,} candidates have what is asked for, {count} are wanted: ask for "
+        "fewer images or attributes"
+    )

@@ -1,0 +1,43 @@
+"""Ways through the latent space: great circles on the sphere, straight lines otherwise."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from pgvae.config import Head
+
+
+def slerp(a: Tensor, b: Tensor, ratio: Tensor | float) -> Tensor:
+    """Spherical interpolation of unit vectors [..., d] along their great circle.
+
+    Falls back on a normalised straight line where the vectors are (nearly) equal or opposite.
+    """
+    angle = torch.acos((a * b).sum(dim=-1, keepdim=True).clamp(-1, 1))
+    near = torch.sin(angle) < 1e-4
+    safe = torch.where(near, torch.full_like(angle, math.pi / 2), angle)
+    curved = (torch.sin((1 - ratio) * safe) * a + torch.sin(ratio * safe) * b) / torch.sin(safe)
+    straight = torch.nn.functional.normalize(torch.lerp(a, b, ratio), dim=-1)
+    return torch.where(near, straight, curved)
+
+
+def line(head: Head, a: Tensor, b: Tensor, steps: int) -> Tensor:
+    """`steps` latents from a to b, both included: [..., d] twice -> [steps, ..., d]."""
+    mix = slerp if head == "sphere" else torch.lerp
+    return torch.stack([mix(a, b, t) for t in torch.linspace(0, 1, steps, device=a.device)])
+
+
+def square(head: Head, corners: Tensor, steps: int) -> Tensor:
+    """Latents of a grid with the corners [4, d] (row by row): -> [steps, steps, d]."""
+    top, bottom = (line(head, *corners[i : i + 2], steps) for i in (0, 2))
+    return line(head, top, bottom, steps)
+
+
+def polyline(head: Head, points: Tensor, steps: int, closed: bool = False) -> Tensor:
+    """A walk through points [N, d]: -> [(N - 1) steps + 1, d], with a point every `steps`.
+
+    closed: on to just before the first point, so that it can be repeated: [N steps, d].
+    """
+    ends = points.roll(-1, dims=0) if closed else points[1:]
+    legs = [line(head, a, b, steps + 1)[:-1] for a, b in zip(points, ends, strict=False)]
+    return torch.cat(legs if closed else [*legs, points[-1:]])

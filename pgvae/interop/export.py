@@ -1,0 +1,119 @@
+"""Encoder or generator as one file that runs without pgvae: ONNX, or torch.export's .pt2."""
+
+import contextlib
+import copy
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from pgvae import ops
+from pgvae.errors import InputError
+from pgvae.files import atomic_path
+from pgvae.inference import Model
+
+Format = Literal["onnx", "torch-export"]
+Part = Literal["encoder", "generator"]
+ENDINGS = {"onnx": ".onnx", "torch-export": ".pt2"}
+TOLERANCE = 1e-3
+_BATCHES = (1, 2, 5)
+
+
+class _Encoder(nn.Module):
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.net, self.alpha = model.encoder, model.alpha
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.net(images, self.alpha).mean
+
+
+class _Generator(nn.Module):
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.net, self.alpha = model.generator, model.alpha
+
+    def forward(self, latents: Tensor) -> Tensor:
+        return self.net(latents, self.alpha).clamp(-1, 1)
+
+
+def export(model: Model, part: Part, form: Format, path: Path) -> float:
+    """Write a part of a model on the CPU; -> the largest difference from it that was seen.
+
+    encoder:   "images" [N, C, R, R] in [-1, 1] -> "latents" [N, d], the posterior's mean.
+    generator: "latents" [N, d] -> "images" [N, C, R, R], clamped to [-1, 1].
+
+    N is free. The file is checked with batches of 1, 2 and 5, ONNX in onnxruntime: InputError where
+    its packages are missing, RuntimeError (and no file) where a difference is above `TOLERANCE`.
+    """
+    wrapped = (_Encoder if part == "encoder" else _Generator)(model).eval()
+    net = copy.deepcopy(wrapped).to(memory_format=torch.contiguous_format)
+    source, result = ("images", "latents") if part == "encoder" else ("latents", "images")
+    rng = torch.Generator().manual_seed(0)
+    latents = torch.randn(max(_BATCHES), model.latent_dim, generator=rng)
+    if model.config.head == "sphere":
+        latents = nn.functional.normalize(latents, dim=1)
+    example = model.decode(latents) if part == "encoder" else latents
+    batch = torch.export.Dim("batch", min=1, max=2**16)
+    with ops.using("reference"), torch.no_grad(), _quiet():
+        program = torch.export.export(net, (example,), dynamic_shapes={source: {0: batch}})
+    with atomic_path(path) as aside:
+        if form == "onnx":
+            _write_onnx(program, source, result, aside)
+        else:
+            with aside.open("wb") as file:
+                torch.export.save(program, file)
+        found = [(wrapped(x), _run(form, program, aside, source, x)) for x in _parts(example)]
+        difference = max((ours - theirs).abs().max().item() for ours, theirs in found)
+        if not difference <= TOLERANCE:
+            raise RuntimeError(f"the exported {part} differs from the model by {difference:.3g}")
+    return difference
+
+
+def _parts(example: Tensor) -> list[Tensor]:
+    return [example[:n] for n in _BATCHES]
+
+
+def _write_onnx(
+    program: torch.export.ExportedProgram, source: str, result: str, path: Path
+) -> None:
+    try:
+        import onnxruntime  # noqa: F401 - before minutes of work
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise InputError(
+            f"onnx needs the package {error.name}: pip install 'pgvae[export]', or take --format "
+            "torch-export"
+        ) from error
+    with _quiet():
+        names = {"input_names": [source], "output_names": [result]}
+        torch.onnx.export(program, verbose=False, **names).save(path)
+
+
+def _run(
+    form: Format, program: torch.export.ExportedProgram, path: Path, source: str, inputs: Tensor
+) -> Tensor:
+    if form == "torch-export":
+        return program.module()(inputs)
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return torch.from_numpy(session.run(None, {source: inputs.numpy()})[0])
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep to ourselves what the exporter says of packages that it could also have used."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

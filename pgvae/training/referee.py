@@ -1,0 +1,100 @@
+"""Metrics while a run trains, and the best snapshot by the first of them."""
+
+import json
+import math
+from pathlib import Path
+
+import torch
+
+from pgvae.config import RunConfig
+from pgvae.data import Store
+from pgvae.evaluation import Evaluation, check_metrics, defined_at, evaluate
+from pgvae.files import atomic_path
+from pgvae.inference import Model
+from pgvae.snapshot import Snapshot, save_snapshot
+from pgvae.training.log import RunLog
+
+_BEST, _ABOUT = "best.safetensors", "best.json"
+
+
+class Referee:
+    """Measures snapshots on unseen images (training images where there are none).
+
+    The first metric decides which snapshot is the best; one of a higher resolution, or faded in
+    further, always is, as figures compare only within a resolution. What the best one was is in
+    best.json, so a resumed run goes on with it.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        store: Store,
+        run_dir: Path,
+        device: torch.device,
+        inception_weights: Path | None = None,
+    ) -> None:
+        if config.metrics:
+            check_metrics(config.metrics)
+        self._names, self._seed = config.metrics, config.seed
+        self._store, self._run_dir, self._device = store, run_dir, device
+        self._inception_weights = inception_weights
+        self._split = "val" if len(store.split("val")) > 1 else "train"
+
+    def judge(self, snapshot: Snapshot, log: RunLog) -> None:
+        """Measure, log each figure with its floor, and keep the snapshot if it is the best."""
+        resolution = snapshot.nets.ema.resolution
+        names = defined_at(self._names, resolution)
+        if not names:
+            return
+        model = Model(snapshot, self._device)
+        found = evaluate(
+            model,
+            self._store,
+            names,
+            split=self._split,
+            seed=self._seed,
+            inception_weights=self._inception_weights,
+        )
+        values = {f"metric/{name}": figure.value for name, figure in found.figures.items()}
+        floors = {
+            f"metric/{name} floor": figure.floor
+            for name, figure in found.figures.items()
+            if figure.floor is not None
+        }
+        log.stats(snapshot.images_seen, values | floors)
+        first = names[0] == self._names[0] and self._keep(snapshot, found)
+        log.say(
+            f"{found.count:,} {self._split} images: "
+            + ", ".join(f"{f.label} {f.value:.4g}" for f in found.figures.values())
+            + (f"; the best so far: {_BEST}" if first else "")
+        )
+
+    def _keep(self, snapshot: Snapshot, found: Evaluation) -> bool:
+        """Write the snapshot if its first figure is better than that of the best one."""
+        name, figure = next(iter(found.figures.items()))
+        about = {
+            "metric": name,
+            "value": figure.value,
+            "resolution": snapshot.nets.ema.resolution,
+            "alpha": snapshot.alpha,
+            "images_seen": snapshot.images_seen,
+        }
+        best = self._best()
+        if not math.isfinite(figure.value):
+            return False
+        if best and best["metric"] == name:
+            stage, other = ((a["resolution"], a["alpha"]) for a in (about, best))
+            if stage < other or (stage == other and not figure.beats(best["value"])):
+                return False
+        save_snapshot(self._run_dir / _BEST, snapshot)
+        with atomic_path(self._run_dir / _ABOUT) as aside:
+            aside.write_text(json.dumps(about) + "\n")
+        return True
+
+    def _best(self) -> dict | None:
+        """What best.json says; None where there is no best snapshot, or the file is cut short."""
+        try:
+            best = json.loads((self._run_dir / _ABOUT).read_text())
+            return {name: best[name] for name in ("metric", "value", "resolution", "alpha")}
+        except (OSError, ValueError, LookupError, TypeError):
+            return None
