@@ -32,7 +32,10 @@ def figure(value: float) -> str:
 
 
 def short(value: float) -> str:
-    """A number for an axis: as `figure`, but 20k, 1.5M."""
+    """A number for an axis: as `figure`, but 20k, 1.5M, 2.5e−4."""
+    if 1e-9 < abs(value) < 1e-3:
+        power = -math.floor(math.log10(abs(value)) + 1e-9)
+        return f"{figure(value * 10**power)}e−{power}"
     for size, unit in ((1e6, "M"), (1e4, "k")):
         if size <= abs(value) < 1e9:
             return figure(value / (1e3 if unit == "k" else size)) + unit

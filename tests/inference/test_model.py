@@ -6,10 +6,10 @@ import pytest
 import torch
 
 import pgvae
-
 from pgvae.config import ModelConfig
 from pgvae.errors import InputError
-from pgvae.inference import Model, model as model_module, pick_device
+from pgvae.inference import Model, pick_device
+from pgvae.inference import model as model_module
 from pgvae.inference.paths import slerp
 from pgvae.nn import build_nets
 from pgvae.snapshot import Snapshot, save_snapshot
