@@ -30,7 +30,7 @@ _PARTS = ("encoder", "generator", "ema")
 _DTYPES = {torch.float32: "F32", torch.int64: "I64"}  # the second for batch norm's count
 _PICKLES = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 # What taking apart JSON that is not as it should be may raise; too deep nesting is a RuntimeError.
-_MALFORMED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError)
+MALFORMED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError)
 _FIELDS = {
     "resolution": int,
     "images_seen": int,
@@ -162,7 +162,7 @@ def _read_header(path: Path) -> tuple[dict[str, Any], dict[str, _Entry]]:
         header = json.loads(raw)
         about = json.loads(header.pop("__metadata__")["pgvae"])
         found_format = about.get("format")
-    except _MALFORMED as error:
+    except MALFORMED as error:
         raise CorruptFileError(f"{path} is not a pgvae snapshot: its header is wrong") from error
     if found_format != FORMAT:
         raise InputError(
@@ -172,7 +172,7 @@ def _read_header(path: Path) -> tuple[dict[str, Any], dict[str, _Entry]]:
     try:
         declared = 8 + length + max(entry["data_offsets"][1] for entry in header.values())
         table = {name: _read_entry(entry) for name, entry in header.items()}
-    except _MALFORMED as error:
+    except MALFORMED as error:
         raise CorruptFileError(f"{path} is damaged: its table of tensors is wrong") from error
     if size != declared:
         raise CorruptFileError(
@@ -205,7 +205,7 @@ def _declared_networks(path: Path, about: dict[str, Any]) -> tuple[ModelConfig, 
             raise ValueError("resolution, alpha or images_seen out of range")
         with torch.device("meta"):
             return config, build_nets(config, resolution, fading=alpha < 1)
-    except (*_MALFORMED, InputError) as error:
+    except (*MALFORMED, InputError) as error:
         raise CorruptFileError(f"{path} declares an impossible model: {_short(error)}") from error
 
 

@@ -8,14 +8,28 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pgvae.config import Head
-from pgvae.errors import InputError
+from pgvae.config import Head, require
 from pgvae.inference.directions import Directions
 
 Method = Literal["langevin", "rejection"]
 Check = Callable[[Tensor], Tensor]  # latents [n, d] -> bool [n], which to keep
-_ROUNDS = 64
 _CANDIDATES = 8192  # in a round, at most
+
+
+class _Trial(NamedTuple):
+    """How long to look for candidates that are kept.
+
+    planned_rate: least share that a round's size counts on. fair, least_rate: give up where after
+    so many candidates a smaller share is kept.
+    """
+
+    planned_rate: float
+    fair: int
+    least_rate: float
+
+
+_CHAINS = _Trial(planned_rate=0.1, fair=256, least_rate=1e-2)
+_DRAWS = _Trial(planned_rate=1e-4, fair=2**17, least_rate=1e-4)
 
 
 class Conditional(NamedTuple):
@@ -56,7 +70,7 @@ def langevin(
         z = _latent(head, z)
         return z, (directions.logits(z) * signs > 0).all(dim=1)
 
-    return _collect(walk, count, check, least_rate=0.1)
+    return _collect(walk, count, check, _CHAINS)
 
 
 def reject(
@@ -81,7 +95,7 @@ def reject(
         kept = torch.rand(n, generator=rng) < torch.sigmoid(margins).prod(dim=1)
         return z, kept & (margins > 0).all(dim=1) if only_right else kept
 
-    return _collect(draw, count, check, least_rate=1e-4)
+    return _collect(draw, count, check, _DRAWS)
 
 
 def _latent(head: Head, z: Tensor) -> Tensor:
@@ -99,18 +113,12 @@ def _pull(head: Head, directions: Directions, signs: Tensor, z: Tensor) -> Tenso
 
 
 def _collect(
-    make: Callable[[int], tuple[Tensor, Tensor]],
-    count: int,
-    check: Check | None,
-    least_rate: float,
+    make: Callable[[int], tuple[Tensor, Tensor]], count: int, check: Check | None, trial: _Trial
 ) -> Conditional:
-    """Call make(n) -> latents, kept until `count` of them are kept and pass the check.
-
-    n follows from the rate of those before, taken as `least_rate` where it is lower.
-    """
+    """Call make(n) -> latents, kept until `count` of them are kept and pass the check."""
     parts, found, tried = [], 0, 0
-    for _ in range(_ROUNDS):
-        rate = max(found / tried, least_rate) if tried else 1.0
+    while found < count:
+        rate = max(found / tried, trial.planned_rate) if tried else 1.0
         latents, kept = make(min(math.ceil((count - found) / rate), _CANDIDATES))
         tried += len(latents)
         latents = latents[kept]
@@ -118,9 +126,8 @@ def _collect(
             latents = latents[check(latents)]
         parts.append(latents)
         found += len(latents)
-        if found >= count:
-            return Conditional(torch.cat(parts)[:count], found / tried)
-    raise InputError(
-        f"only {found} of {tried:,} candidates have what is asked for, {count} are wanted: ask for "
-        "fewer images or attributes"
-    )
+        require(
+            tried < trial.fair or found >= trial.least_rate * tried,
+            f"only {found} of {tried:,} candidates have what is asked for: ask for less",
+        )
+    return Conditional(torch.cat(parts)[:count], found / tried)

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from pgvae.config import Head, nearest, require, require_choice
 from pgvae.errors import CorruptFileError, InputError
 from pgvae.files import atomic_path, sha256_of
+from pgvae.snapshot import MALFORMED
 
 Method = Literal["probe", "difference"]
 _FORMAT = 1
@@ -84,11 +85,13 @@ def move_to(head: Head, latents: Tensor, directions: Directions, certainty: floa
 
     certainty: probability in (0, 1) that the attribute is there; below 1/2 the move takes it away.
     Latents that are as sure already stay. On the sphere a certainty that no point has gives the
-    surest point. Several attributes are met in turn, until all hold.
+    surest point. Several attributes are met in turn, until all hold or, where they all but exclude
+    each other, for 200 rounds.
     """
     require(0 < certainty < 1, f"certainty is {certainty}: use a probability between 0 and 1")
     sign = 1.0 if certainty >= 0.5 else -1.0
     norms = directions.weight.norm(dim=1)
+    require(bool((norms > 0).all()), f"one of {', '.join(directions.names)} has no direction")
     units = sign * directions.weight / norms[:, None]  # [K, d], towards what is asked for
     levels = sign * (math.log(certainty / (1 - certainty)) - directions.bias) / norms
     for _ in range(_PASSES if len(units) > 1 else 1):
@@ -105,9 +108,17 @@ def _reach(head: Head, latents: Tensor, unit: Tensor, level: Tensor) -> Tensor:
     if head == "gaussian":
         return latents + (level - height).clamp(min=0)[:, None] * unit
     level = level.clamp(-1, 1)
-    across = F.normalize(latents - height[:, None] * unit, dim=1)
-    reached = level * unit + (1 - level.square()).sqrt() * across
+    reached = level * unit + (1 - level.square()).sqrt() * _across(latents, unit)
     return torch.where((height < level)[:, None], reached, latents)
+
+
+def _across(latents: Tensor, unit: Tensor) -> Tensor:
+    """Unit vectors at right angles to `unit` towards each latent; at a pole any one: [N, d]."""
+    tangents = latents - (latents @ unit)[:, None] * unit
+    spare = F.one_hot(unit.abs().argmin(), len(unit)).to(unit.dtype)
+    tangents = torch.where(tangents.norm(dim=1, keepdim=True) < 1e-3, spare, tangents)
+    # Once more: of a short tangent rounding is a large part.
+    return F.normalize(tangents - (tangents @ unit)[:, None] * unit, dim=1)
 
 
 def estimate(
@@ -185,30 +196,41 @@ def save_directions(path: Path, directions: Directions, snapshot: Path) -> None:
         "snapshot": sha256_of(snapshot),
         "about": dict(directions.about),
     }
-    tensors = {"weight": directions.weight.cpu(), "bias": directions.bias.cpu()}
+    parts = {"weight": directions.weight, "bias": directions.bias}
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in parts.items()}
     with atomic_path(path) as aside:
         save_file(tensors, aside, metadata={"pgvae": json.dumps(about)})
 
 
 def load_directions(path: Path, snapshot: Path, latent_dim: int) -> Directions:
     """Read directions; InputError where of another snapshot, CorruptFileError where damaged."""
+    damaged = f"{path} is damaged or holds no directions: run `pgvae directions` again"
     try:
         with safe_open(path, framework="pt") as file:
-            about = json.loads(file.metadata()["pgvae"])
+            found = json.loads(file.metadata()["pgvae"])
             weight, bias = file.get_tensor("weight"), file.get_tensor("bias")
-        names, found, owner = tuple(about["names"]), about["format"], about["snapshot"]
-        whole = weight.shape == (len(names), latent_dim) and bias.shape == (len(names),)
-    except (SafetensorError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise CorruptFileError(
-            f"{path} is damaged or holds no directions: run `pgvae directions` again"
-        ) from error
-    if found != _FORMAT:
-        raise InputError(f"{path} has format {found}, this version reads {_FORMAT}: upgrade pgvae")
+        version = found["format"]
+    except (SafetensorError, OSError, *MALFORMED) as error:
+        raise CorruptFileError(damaged) from error
+    if version != _FORMAT:
+        raise InputError(
+            f"{path} has format {version!s:.20}, this version reads {_FORMAT}: upgrade pgvae"
+        )
+    names, owner, about = (found.get(name) for name in ("names", "snapshot", "about"))
     if owner != sha256_of(snapshot):
         raise InputError(
             f"{path} was made for another snapshot than {snapshot.name}: run `pgvae directions` "
             "again"
         )
-    if not (whole and weight.isfinite().all() and bias.isfinite().all()):
-        raise CorruptFileError(f"{path} is damaged: run `pgvae directions` again")
-    return Directions(names, weight, bias, about["about"])
+    well_named = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    if not (
+        well_named
+        and len(set(names)) == len(names)
+        and isinstance(about, dict)
+        and weight.dtype == bias.dtype == torch.float32
+        and weight.shape == (len(names), latent_dim)
+        and bias.shape == (len(names),)
+        and bool(weight.isfinite().all() and bias.isfinite().all())
+    ):
+        raise CorruptFileError(damaged)
+    return Directions(tuple(names), weight, bias, about)

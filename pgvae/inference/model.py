@@ -10,12 +10,12 @@ import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
-from pgvae.config import require
+from pgvae.config import require, require_choice
 from pgvae.inference import conditional, paths
 from pgvae.inference.directions import (
     Directions,
@@ -235,6 +235,10 @@ class Model:
         Either way latents that the classifier gets wrong are left out. InputError for an unknown
         attribute, or for attributes that hardly ever occur.
         """
+        require(count >= 1, f"count is {count}: use 1 or more")
+        require_choice("method", method, get_args(conditional.Method))
+        for name, value in attributes.items():
+            require(value in (0, 1), f"attribute {name} is {value}: use 1 (there) or 0 (not there)")
         chosen = self.directions.of([*attributes])
         yes = torch.tensor([bool(value) for value in attributes.values()])
         if sure is not None:
