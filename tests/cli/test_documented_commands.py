@@ -1,0 +1,145 @@
+"""Every command that README and docs show, as they show it, on a small set of images.
+
+Names of runs and of their resolution are those of the small runs made here, and training is cut
+short by options after those of the document.
+"""
+
+import re
+import shlex
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pioneer_checkpoints
+import pytest
+
+from pgvae.cli import cli, main
+from pgvae.data.prepare import Options, prepare
+from pgvae.data.recipes import Split, folder
+
+ROOT = Path(__file__).parent.parent.parent
+DOCUMENTS = (
+    ROOT / "README.md",
+    ROOT / "datasets" / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+)
+SMALL = [
+    "--resolution",
+    "16",
+    "--start-resolution",
+    "16",
+    "--latent-dim",
+    "8",
+    "--fmap-max",
+    "8",
+    "--batch",
+    "4",
+    "--total-kimg",
+    "0.016",
+    "--device",
+    "cpu",
+]
+
+
+def commands_in(document: Path) -> list[str]:
+    """The pgvae, train.py and generate.py lines of a document's code blocks, without comments."""
+    blocks = re.findall(r"^```\w*\n(.*?)^```", document.read_text(encoding="utf-8"), re.M | re.S)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    starts = ("pgvae ", "python train.py ", "python generate.py ")
+    return [line.split("  #")[0].strip() for line in lines if line.startswith(starts)]
+
+
+def cases() -> Iterator[tuple[str, str]]:
+    for document in DOCUMENTS:
+        yield from ((document.name, line) for line in commands_in(document))
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:
+    """A folder with what the documents speak of: photos, a prepared set with labels, two runs."""
+    place = tmp_path_factory.mktemp("documented")
+    for name in ("photos", "friends"):
+        shutil.copytree(pictures, place / name)
+    for name, picture in zip(
+        ("a", "b", "c", "d", "me", "holiday"), sorted(pictures.iterdir()), strict=False
+    ):
+        shutil.copy(picture, place / f"{name}.jpg")
+    files = sorted(path.name for path in pictures.iterdir())
+    rows = [f"{name},{i % 2},{i // 2 % 2},{i // 2}" for i, name in enumerate(files)]
+    (place / "labels.csv").write_text("\n".join(["name,glasses,beard,person", *rows]) + "\n")
+    for name in ("mine", "celebahq", "faces", "avatars"):
+        recipe = folder(name, place / "photos", Split(fraction=0.25), place / "labels.csv")
+        prepare(recipe, Options(workers=0), place / "datasets", say=lambda _: None)
+    pioneer_checkpoints.make(1).write(place / "604000_state")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        patch.setenv("PGVAE_CPU_TUNING", "0")
+        for objective in ("introvac", "vae"):
+            outdir = f"run-{objective}"
+            run(f"python train.py --dataset mine --objective {objective} --outdir {outdir}")
+        run("pgvae directions --snapshot run-vae/00000-mine-vae-16px --dataset mine")
+    return place
+
+
+def run(line: str) -> None:
+    """Run a command line in this process; it must end well."""
+    words = shlex.split(line)
+    script = Path(words[1]).stem if words[0] == "python" else None
+    given = words[2:] if script else words[1:]
+    if script == "train" or words[1] == "train":
+        given += SMALL
+    with pytest.raises(SystemExit) as caught:
+        main(given, script)
+    assert caught.value.code == 0, line
+
+
+@pytest.mark.parametrize(("document", "line"), list(cases()))
+def test_a_documented_command_works(document, line, place, tmp_path, monkeypatch):
+    for path in place.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    for name in ("datasets", "run-introvac", "run-vae"):
+        (tmp_path / name).unlink()
+        shutil.copytree(place / name, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PGVAE_CPU_TUNING", "0")
+    objective = "vae" if "-vae-" in line else "introvac"
+    [made] = Path(f"run-{objective}").iterdir()
+    if " prepare " in line:
+        line += " --force"
+    run(re.sub(r"runs/[^\s/]+", str(made), line).replace("@64=", "@16="))
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/using.md"])
+def test_the_documented_library_code_runs(name, place, monkeypatch):
+    monkeypatch.chdir(place)
+    text = (ROOT / name).read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
+    assert blocks
+    for block in blocks:
+        path = '"run-introvac/00000-mine-introvac-16px"'
+        exec(re.sub(r'"(runs/|snapshot-)[^"]+"', path, block), {})
+
+
+def leaves(command: click.Command, words: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """The commands under a command, as the words that name them."""
+    if isinstance(command, click.Group):
+        for name, below in command.commands.items():
+            yield from leaves(below, (*words, name))
+    else:
+        yield words
+
+
+@pytest.mark.parametrize("words", list(leaves(cli, ())), ids=" ".join)
+def test_every_command_is_documented(words):
+    lines = [line for _, line in cases()]
+    lines = [re.sub(r"^python (train|generate)\.py", r"pgvae \1", line) for line in lines]
+    shown = {tuple(word for word in line.split()[1:] if word in words) for line in lines}
+    assert words in shown, f"pgvae {' '.join(words)} is in no document"
+
+
+def test_commands_are_found_in_code_blocks(tmp_path):
+    (tmp_path / "page.md").write_text(
+        "pgvae outside\n```\npgvae data list   # look\npython train.py --a \\\n  --b\nls\n```\n"
+    )
+    assert commands_in(tmp_path / "page.md") == ["pgvae data list", "python train.py --a    --b"]

@@ -1,0 +1,275 @@
+"""`pgvae evaluate`, and `pgvae train --metrics`, as a user meets them."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from commands import train
+
+from pgvae.evaluation import DEFAULT_METRICS, evaluate
+from pgvae.inference import load
+
+NAMES = "psnr,rmse,mse,ssim,msssim,latents"
+LABELS = {
+    "PSNR, dB": "psnr",
+    "RMSE, of 255": "rmse",
+    "MSE, of 1": "mse",
+    "SSIM": "ssim",
+    "MS-SSIM of pairs of samples": "msssim",
+}
+
+
+@pytest.fixture
+def data(data_root: Path) -> tuple[object, ...]:
+    """The options for the prepared pictures."""
+    return ("--dataset", "tiny", "--data-root", data_root)
+
+
+@pytest.fixture
+def told(run_pgvae, data, capsys) -> Callable[..., list[str]]:
+    """Evaluate a snapshot of the desk; -> the lines it prints, progress apart."""
+
+    def run(*arguments: object, snapshot: object = "s.safetensors") -> list[str]:
+        capsys.readouterr()
+        assert run_pgvae("evaluate", "--snapshot", snapshot, *data, *arguments) == 0
+        captured = capsys.readouterr()
+        progress = re.compile(r"  [\d,]+ of [\d,]+ images$")
+        assert all(progress.match(line) for line in captured.err.splitlines())
+        return captured.out.splitlines()
+
+    return run
+
+
+@pytest.fixture
+def unmeasured(rejected, data) -> Callable[..., str]:
+    """The same, for what must fail."""
+
+    def run(*arguments: object, snapshot: object = "s.safetensors", code: int = 2) -> str:
+        return rejected("evaluate", "--snapshot", snapshot, *data, *arguments, code=code)
+
+    return run
+
+
+def figures_in(lines: list[str]) -> dict[str, tuple[float, float | None]]:
+    """Value and floor of each row of the table, by label."""
+    assert lines[0].split() == ["model", "floor"]
+    rows = [re.split(r"  +", line.strip()) for line in lines[1:]]
+    return {row[0]: (float(row[1]), float(row[2]) if len(row) > 2 else None) for row in rows}
+
+
+def test_a_table_tells_each_figure_beside_its_floor(told, desk, store):
+    header, *table = told("--metrics", NAMES, "--seed", "3")
+    assert header == (
+        "s.safetensors at 8 px, tiny: 4 images of split val and as many samples, seed 3 "
+        "(2,000 asked for)"
+    )
+    found = figures_in(table)
+    expected = evaluate(load(desk / "s.safetensors"), store, NAMES.split(","), seed=3).figures
+    assert [figure.label for figure in expected.values()] == list(found)
+    for figure in expected.values():
+        value, floor = found[figure.label]
+        assert value == pytest.approx(figure.value, rel=1e-3)
+        assert floor == (figure.floor and pytest.approx(figure.floor, rel=1e-3))
+    wishes = {label: line.split()[-3:] for label in LABELS for line in table if label in line}
+    assert wishes["PSNR, dB"] == ["higher", "is", "better"]
+    assert wishes["RMSE, of 255"] == ["lower", "is", "better"]
+    assert not any("better" in line for line in table if line.startswith("latents"))
+
+
+def test_the_same_figures_are_written_as_json(told, desk, store, data_root):
+    lines = told("--metrics", NAMES, "--json", "e.json", "--split", "train", "--count", "7")
+    assert lines[0].endswith("7 images of split train and as many samples, seed 0")
+    assert lines[-1] == "e.json"
+    values = json.loads((desk / "e.json").read_text())
+    metrics = values.pop("metrics")
+    assert values == {
+        "snapshot": "s.safetensors",
+        "images_seen": 96,
+        "objective": "pioneer",
+        "dataset": "tiny",
+        "dataset_digest": store.digest,
+        "resolution": 8,
+        "split": "train",
+        "count": 7,
+        "seed": 0,
+    }
+    table = figures_in(lines[1:-1])
+    for label, name in LABELS.items():
+        written = metrics[name]["value"], metrics[name]["floor"]
+        assert table[label] == pytest.approx(written, rel=1e-3)
+    model = load(desk / "s.safetensors")
+    found = evaluate(model, store, NAMES.split(","), split="train", count=7)
+    assert metrics == json.loads(json.dumps(found.to_dict()["metrics"]))
+
+
+def test_the_seed_repeats_the_table(told):
+    words = ("--metrics", "msssim,psnr", "--count", "3", "--seed")
+    first, again, other = (told(*words, seed)[1:] for seed in (1, 1, 2))
+    assert first == again
+    assert first != other
+
+
+def test_a_run_directory_means_its_newest_snapshot(told, finished):
+    run, file = (told("--metrics", "psnr", snapshot=path) for path in (finished, "s.safetensors"))
+    assert run[0].startswith("snapshot-000000096.safetensors at 8 px")
+    assert run[1:] == file[1:]
+
+
+def test_without_metrics_named_all_that_need_no_network_are_taken(told, desk, sketch):
+    sketch(desk / "large.safetensors", resolution=16)
+    labels = figures_in(told(snapshot="large.safetensors")[1:])
+    assert {"SWD x 1000", *LABELS} < set(labels)
+    assert all(label.startswith("latents: ") for label in set(labels) - {"SWD x 1000", *LABELS})
+    assert not any("FID" in label or "KID" in label for label in labels)
+    assert set(LABELS.values()) | {"swd", "latents"} == set(DEFAULT_METRICS)
+
+
+def test_fid_with_features_of_another_network_is_named_after_it(told, desk):
+    pytest.importorskip("efficientnet_lite_pytorch")
+    pytest.importorskip("torchmetrics")
+    lines = told("--metrics", "fid,kid", "--json", "e.json")
+    rows = [line for line in lines if re.match("FID|KID", line)]
+    assert len(rows) == 4
+    assert all(re.match(r"(FID|KID) \(EfficientNet-Lite0\) ", row) for row in rows)
+    names = set(json.loads((desk / "e.json").read_text())["metrics"])
+    assert not names & {"fid", "kid", "fid_reconstructed", "kid_reconstructed"}
+    assert {name.split("_")[1] for name in names} == {"efficientnet-lite0"}
+
+
+def test_a_folder_of_images_is_prepared_to_measure_with(run_pgvae, desk, pictures, capsys):
+    words = ("--dataset", pictures, "--data-root", "made", "--metrics", "psnr", "--split", "train")
+    assert run_pgvae("evaluate", "--snapshot", "s.safetensors", *words) == 0
+    out = capsys.readouterr().out
+    assert "preparing " in out
+    assert " 11 images of split train" in out  # half of 23; one of 24 is held out
+    assert "PSNR, dB" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("--metrics psnrr", ["unknown metric 'psnrr'", "did you mean 'psnr'?"]),
+        ("--metrics ,", ["--metrics", "','"]),
+        ("--metrics psnr,swd", ["swd needs 16 px or more", "of 8"]),
+        ("--split test", ["--split", "'test'", "val", "train"]),
+        ("--count 1", ["--count", "1 is not in the range x>=2"]),
+        ("--count 0", ["--count", "0 is not in the range"]),
+        ("--seed -1", ["--seed", "-1 is not in the range"]),
+        ("--dataset tinny", ["no data set 'tinny'", "did you mean 'tiny'?"]),
+        ("--device foo", ["unknown device 'foo'"]),
+        (
+            "--metrics fid --inception-weights no.pth",
+            ["no.pth", "no such file", "pt_inception-2015-12-05-6726825d.pth"],
+        ),
+        ("--metrics fid --inception-weights a.png", ["a.png"]),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(arguments, words, unmeasured):
+    message = unmeasured(*arguments.split())
+    for word in words:
+        assert word in message
+
+
+def test_a_missing_snapshot_is_refused(unmeasured):
+    assert "no such snapshot: no.safetensors" in unmeasured(snapshot="no.safetensors")
+
+
+def test_a_truncated_snapshot_is_a_corrupt_file(unmeasured, desk):
+    raw = (desk / "s.safetensors").read_bytes()
+    (desk / "short.safetensors").write_bytes(raw[:-100])
+    assert "truncated" in unmeasured(snapshot="short.safetensors", code=3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"channels": 1}, "tiny has no 1-channel images at 8 px: it has 4, 8 px, 3 channels"),
+        ({"resolution": 16}, "tiny has no 3-channel images at 16 px: it has 4, 8 px, 3 channels"),
+    ],
+)
+def test_a_set_of_other_images_is_refused(settings, words, rejected, desk, sketch, small):
+    path = sketch(desk / "other.safetensors", **settings)
+    assert words in rejected("evaluate", "--snapshot", path, "--dataset", small)
+
+
+def test_a_set_without_unseen_images_is_refused_unless_its_training_images_are_asked_for(
+    rejected, run_pgvae, small
+):
+    words = ("evaluate", "--snapshot", "s.safetensors", "--dataset", small, "--metrics", "psnr")
+    message = rejected(*words)
+    assert "tiny has 0 images in its split 'val': too few to measure with" in message
+    assert "--split" in message
+    assert run_pgvae(*words, "--split", "train") == 0
+
+
+# While a run trains
+
+
+@pytest.fixture
+def measured(workplace, capsys) -> Callable[..., Path]:
+    """Train with metrics; -> the run directory."""
+
+    def run(*arguments: object) -> Path:
+        assert train("--metrics", "psnr,rmse", *arguments) == 0
+        return sorted((workplace / "runs").iterdir())[-1]
+
+    return run
+
+
+def metrics_in(run_dir: Path) -> dict[int, dict[str, float]]:
+    """The lines of stats.jsonl that have metrics, by images seen."""
+    lines = [json.loads(line) for line in (run_dir / "stats.jsonl").read_text().splitlines()]
+    return {line["images"]: line for line in lines if "metric/psnr" in line}
+
+
+def test_a_run_is_measured_as_often_as_asked(measured, store, finished, capsys):
+    run = measured("--metric-kimg", "0.024")
+    assert list(metrics_in(run)) == [24, 48, 72, 96]
+    best = json.loads((run / "best.json").read_text())
+    assert (best["metric"], best["images_seen"]) == ("psnr", 96)  # it ends in a fade
+    assert "4 val images: PSNR, dB " in capsys.readouterr().out
+    figure = evaluate(load(run / "best.safetensors"), store, ("psnr",)).figures["psnr"]
+    line = metrics_in(run)[96]
+    assert (line["metric/psnr"], line["metric/psnr floor"]) == (figure.value, figure.floor)
+    name = "snapshot-000000096.safetensors"
+    assert (run / "best.safetensors").read_bytes() == (run / name).read_bytes()
+    assert (run / name).read_bytes() == (finished / name).read_bytes()  # as without metrics
+
+
+def test_a_run_is_measured_as_often_as_it_is_saved_unless_told(measured):
+    run = measured("--snapshot-kimg", "0.040", "--total-kimg", "0.044")
+    assert list(metrics_in(run)) == [40, 44]
+    config = json.loads((run / "config.json").read_text())
+    assert (config["metrics"], config["metric_kimg"]) == (["psnr", "rmse"], 0.04)
+
+
+def test_a_run_goes_on_with_other_metrics(measured, workplace, finished):
+    run = measured("--metric-kimg", "0.008", "--total-kimg", "0.016")
+    options = ("--resume", "--metrics", "mse", "--metric-kimg", "0.04", "--total-kimg", "0.096")
+    assert train(*options) == 0
+    assert [run] == list((workplace / "runs").iterdir())
+    lines = [json.loads(line) for line in (run / "stats.jsonl").read_text().splitlines()]
+    assert [line["images"] for line in lines if "metric/mse" in line] == [40, 80, 96]
+    assert [line["images"] for line in lines if "metric/psnr" in line] == [8, 16]
+    assert json.loads((run / "best.json").read_text())["metric"] == "mse"
+    name = "checkpoint-000000096/state.safetensors"
+    assert (run / name).read_bytes() == (finished / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("--metrics psnrr", ["unknown metric 'psnrr'", "did you mean 'psnr'?"]),
+        ("--metrics psnr,zzz", ["unknown metric 'zzz'", "known: fid, kid"]),
+        ("--metrics ,", ["--metrics", "','"]),
+        ("--metrics psnr --metric-kimg 0", ["--metric-kimg", "'0' is not a positive"]),
+        ("--metrics psnr --metric-kimg nan", ["--metric-kimg", "'nan'"]),
+    ],
+)
+def test_metrics_that_are_none_are_refused_before_a_run_is_made(options, words, refused, workplace):
+    message = refused(*options.split())
+    for word in words:
+        assert word in message
+    assert not (workplace / "runs").exists()

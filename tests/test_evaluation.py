@@ -1,0 +1,380 @@
+"""Figures of a model and their floors."""
+
+import json
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from pgvae import evaluation, metrics
+from pgvae.config import ModelConfig
+from pgvae.data import Store
+from pgvae.errors import InputError
+from pgvae.evaluation import Evaluation, Figure, check_metrics, defined_at, evaluate
+from pgvae.inference import Model
+from pgvae.inference import model as model_module
+from pgvae.nn import build_nets
+from pgvae.snapshot import Snapshot
+from pgvae.types import Posterior
+
+PAIRWISE = ("psnr", "rmse", "mse", "ssim")
+UNTRAINED = "fid_efficientnet-lite0", "kid_efficientnet-lite0"
+
+
+def model_of(resolution: int = 8, alpha: float = 1.0, **changes) -> Model:
+    """A model with random weights."""
+    config = ModelConfig(resolution=32, latent_dim=8, fmap_max=8, **changes)
+    nets = build_nets(config, resolution, fading=alpha < 1, seed=3)
+    mean = torch.zeros(config.channels, resolution, resolution)
+    return Model(Snapshot(nets, config, alpha, 0, {"name": "vae"}, (), "tiny", mean))
+
+
+class Copier:
+    """Decodes what it encodes, but for a little noise; all its samples are one image."""
+
+    resolution, alpha, batch_size = 8, 1.0, 3
+    device, config = torch.device("cpu"), SimpleNamespace(head="sphere")
+
+    def posterior(self, images: torch.Tensor) -> Posterior:
+        return Posterior(images.flatten(1))
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        side = self.resolution
+        return (0.99 * latents + 0.005).view(-1, 3, side, side)
+
+    def sample_latents(self, count: int, seed: int) -> torch.Tensor:
+        rng = torch.Generator().manual_seed(seed)
+        one = torch.rand(1, 3 * self.resolution**2, generator=rng) * 2 - 1
+        return one.expand(count, -1)
+
+
+class Chosen:
+    """Notes which images of the store are read: those that are measured, and the others."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._calls: list[np.ndarray] = []
+        read = evaluation.read_images
+
+        def note(store, indices, *arguments):
+            self._calls.append(indices)
+            return read(store, indices, *arguments)
+
+        monkeypatch.setattr(evaluation, "read_images", note)
+
+    def of(self, *arguments, **options) -> tuple[Evaluation, np.ndarray, np.ndarray]:
+        """evaluate(...), and the indices of the measured images and of the floor's."""
+        self._calls.clear()
+        found = evaluate(*arguments, **options)
+        return found, *(np.concatenate(self._calls[i::2]) for i in range(2))
+
+
+@pytest.fixture
+def chosen(monkeypatch) -> Chosen:
+    return Chosen(monkeypatch)
+
+
+def reals_of(store: Store, indices: np.ndarray, resolution: int = 8) -> np.ndarray:
+    """Images of a store in [-1, 1], float64."""
+    return store.get_many(indices, resolution).astype(np.float64) / 127.5 - 1
+
+
+def faded(images: np.ndarray, alpha: float) -> np.ndarray:
+    """What is left of images in mid-fade: a mix with the means of 2x2 pixels."""
+    n, c, side, _ = images.shape
+    means = images.reshape(n, c, side // 2, 2, side // 2, 2).mean(axis=(3, 5))
+    return alpha * images + (1 - alpha) * means.repeat(2, axis=2).repeat(2, axis=3)
+
+
+def plainly(a: np.ndarray, b: np.ndarray) -> dict[str, float]:
+    """psnr, rmse and mse of images in [-1, 1], from their textbook definitions in 8 bits."""
+    squares = ((a - b) * 127.5) ** 2
+    errors = squares.mean(axis=(1, 2, 3))
+    return {
+        "psnr": (10 * np.log10(255**2 / errors)).mean(),
+        "rmse": np.sqrt(errors).mean(),
+        "mse": errors.mean() / 255**2,
+    }
+
+
+def again_of(model: Model, images: np.ndarray) -> np.ndarray:
+    return model.reconstruct(torch.from_numpy(images).float()).double().numpy()
+
+
+# Figures and floors
+
+
+@pytest.mark.parametrize("head", ["sphere", "gaussian"])
+@pytest.mark.parametrize("alpha", [1.0, 0.5, 0.0])
+def test_figures_of_reconstructions_and_their_floors_are_as_recomputed(head, alpha, store, chosen):
+    """In mid-fade the model and the floor both see faded images."""
+    model = model_of(alpha=alpha, head=head)
+    found, mine, others = chosen.of(model, store, PAIRWISE)
+    real, other = (faded(reals_of(store, i), alpha) for i in (mine, others))
+    again = again_of(model, real)
+    value, floor = plainly(real, again), plainly(real, other)
+    for name in ("psnr", "rmse", "mse"):
+        assert found.figures[name].value == pytest.approx(value[name], rel=1e-4)
+        assert found.figures[name].floor == pytest.approx(floor[name], rel=1e-4)
+    tensors = [torch.from_numpy(x).float() for x in (real, again, other)]
+    similar = metrics.ssim(tensors[0], tensors[1]).mean().item()
+    assert found.figures["ssim"].value == pytest.approx(similar, rel=1e-3, abs=1e-4)
+    similar = metrics.ssim(tensors[0], tensors[2]).mean().item()
+    assert found.figures["ssim"].floor == pytest.approx(similar, rel=1e-3, abs=1e-4)
+
+
+def test_a_model_in_mid_fade_is_not_measured_on_sharp_images(store):
+    model = model_of(alpha=0.0)
+    sharp = reals_of(store, store.split("val"))
+    found = evaluate(model, store, ("psnr",)).figures["psnr"].value
+    wrong = plainly(sharp, again_of(model, sharp))["psnr"]
+    assert abs(found - wrong) > 0.01
+
+
+@pytest.mark.parametrize(("split", "most"), [("val", 4), ("train", 10)])
+@pytest.mark.parametrize("count", [2, 3, 4, 7, 2000])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_images_of_the_floor_are_training_images_and_none_of_those_measured(
+    split, most, count, seed, store, chosen
+):
+    found, mine, others = chosen.of(
+        model_of(), store, ("rmse",), split=split, count=count, seed=seed
+    )
+    assert found.count == len(mine) == len(others) == min(count, most)
+    assert (found.split, found.seed) == (split, seed)
+    assert set(mine) <= set(store.split(split))
+    assert set(others) <= set(store.split("train"))
+    assert len({*mine, *others}) == 2 * found.count
+
+
+def test_samples_are_compared_as_pairs_with_real_pairs(store, chosen):
+    model = model_of(16)
+    found, _, others = chosen.of(model, store, ("msssim",), split="train", seed=5)
+    figure = found.figures["msssim"]
+    assert figure.value == pytest.approx(metrics.msssim(model.sample(10, seed=5)), rel=1e-4)
+    other = torch.from_numpy(reals_of(store, others, 16)).float()
+    assert figure.floor == pytest.approx(metrics.msssim(other), rel=1e-4)
+    assert figure.details["pairs"] == 5
+
+
+@pytest.mark.parametrize("head", ["sphere", "gaussian"])
+def test_latents_are_those_of_the_measured_images_and_have_no_floor(head, store):
+    model = model_of(head=head)
+    figures = evaluate(model, store, ("latents",)).figures
+    images = torch.from_numpy(reals_of(store, store.split("val"))).float()
+    mean, logvar = model.posterior(images)
+    norm = mean.double().mean(dim=0).norm().item()
+    assert figures["latent_mean_norm"].value == pytest.approx(norm, rel=1e-4)
+    assert ("latent_kl" in figures) == (head == "gaussian")
+    if head == "gaussian":
+        prior = torch.distributions.Normal(0.0, 1.0)
+        own = torch.distributions.Normal(mean, (logvar / 2).exp())
+        kl = torch.distributions.kl_divergence(own, prior).sum(dim=1).mean().item()
+        assert figures["latent_kl"].value == pytest.approx(kl, rel=1e-4)
+    assert all(f.floor is None and f.better == "" for f in figures.values())
+
+
+def test_a_figure_of_sets_names_its_levels_with_their_floors(store):
+    figure = evaluate(model_of(32), store, ("swd",)).figures["swd"]
+    assert set(figure.details) == {"32 px", "16 px", "32 px floor", "16 px floor"}
+    mean, floor = ((figure.details[f"32 px{x}"] + figure.details[f"16 px{x}"]) / 2
+                   for x in ("", " floor"))  # fmt: skip
+    assert (figure.value, figure.floor) == pytest.approx((mean, floor))
+    assert figure.value > figure.floor > 0  # random weights make no pictures
+
+
+def test_a_copier_reconstructs_far_better_than_its_floor(store):
+    figures = evaluate(Copier(), store, PAIRWISE).figures
+    assert figures["psnr"].value > figures["psnr"].floor + 20
+    assert figures["rmse"].value < figures["rmse"].floor / 20
+    assert figures["mse"].value < figures["mse"].floor / 400
+    assert figures["ssim"].value > 0.95 > figures["ssim"].floor
+    assert all(f.beats(f.floor) for f in figures.values())
+
+
+def test_samples_that_are_all_alike_are_above_the_floor_of_diversity(store):
+    figure = evaluate(Copier(), store, ("msssim",)).figures["msssim"]
+    assert figure.value == pytest.approx(1, abs=1e-4)
+    assert figure.floor < 0.9
+    assert not figure.beats(figure.floor)
+
+
+def test_grey_images_are_measured_too(store):
+    def get_many(indices, resolution):
+        return store.get_many(indices, resolution)[:, :1]
+
+    grey = SimpleNamespace(name="grey", split=store.split, get_many=get_many)
+    model = model_of(16, channels=1)
+    found = evaluate(model, grey, evaluation.DEFAULT_METRICS)
+    real = reals_of(store, store.split("val"), 16)[:, :1]
+    expected = plainly(real, again_of(model, real))["psnr"]
+    assert found.figures["psnr"].value == pytest.approx(expected, rel=1e-4)
+    values = [f.value for f in found.figures.values()]
+    assert np.isfinite(values).all()
+
+
+# What does not matter, and what does
+
+
+def numbers(found: Evaluation) -> dict[str, float]:
+    """All numbers of an evaluation."""
+    result = {}
+    for name, figure in found.figures.items():
+        result |= {name: figure.value, f"{name}/floor": figure.floor or 0.0}
+        result |= {f"{name}/{k}": v for k, v in figure.details.items()}
+    return result
+
+
+@pytest.mark.parametrize("size", [1, 3, 7])
+def test_the_size_of_the_batches_changes_no_figure(size, store, monkeypatch):
+    model, names = model_of(16, head="gaussian"), evaluation.DEFAULT_METRICS
+    whole = numbers(evaluate(model, store, names, split="train"))
+    monkeypatch.setattr(model_module, "_BATCH_PIXELS", size * 16**2)
+    assert model.batch_size == size
+    parts = numbers(evaluate(model, store, names, split="train"))
+    assert parts == pytest.approx(whole, rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.parametrize("split", ["val", "train"])
+def test_the_same_seed_gives_the_same_figures_and_another_seed_others(split, store):
+    model, names = model_of(16), evaluation.DEFAULT_METRICS
+    first, again, other = (
+        evaluate(model, store, names, split=split, count=4, seed=seed) for seed in (7, 7, 8)
+    )
+    assert first == again
+    for name in ("swd", "msssim"):
+        assert first.figures[name].value != other.figures[name].value
+        assert first.figures[name].floor != other.figures[name].floor
+    if split == "train":  # 4 of 10
+        assert first.figures["psnr"].value != other.figures["psnr"].value
+
+
+def test_figures_come_in_the_order_of_the_names_and_once(store):
+    found = evaluate(model_of(), store, ("rmse", "psnr", "rmse"))
+    assert list(found.figures) == ["rmse", "psnr"]
+    assert found.figures["psnr"] == evaluate(model_of(), store, ("psnr",)).figures["psnr"]
+
+
+def test_random_states_of_others_are_left_alone(store):
+    torch.manual_seed(1)
+    np.random.seed(1)
+    before = torch.get_rng_state(), np.random.get_state()[1].copy()
+    evaluate(model_of(16), store)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert np.array_equal(np.random.get_state()[1], before[1])
+
+
+def test_a_watcher_sees_each_start_and_the_number_of_images(store, monkeypatch):
+    monkeypatch.setattr(model_module, "_BATCH_PIXELS", 4 * 8**2)
+    seen = []
+
+    def watch(starts, total):
+        for start in starts:
+            seen.append((start, total))
+            yield start
+
+    evaluate(model_of(), store, ("psnr",), split="train", watch=watch)
+    assert seen == [(0, 10), (4, 10), (8, 10)]
+
+
+def test_an_evaluation_travels_through_json(store):
+    found = evaluate(model_of(16), store, ("psnr", "swd", "latents"), seed=3)
+    values = json.loads(json.dumps(found.to_dict()))
+    assert (values["split"], values["count"], values["seed"]) == ("val", 4, 3)
+    again = {name: Figure(**figure) for name, figure in values["metrics"].items()}
+    assert again == dict(found.figures)
+
+
+@pytest.mark.parametrize(("better", "wins"), [("lower", 1.0), ("higher", 3.0)])
+def test_better_is_lower_or_higher_and_never_equal(better, wins):
+    figures = {value: Figure("x", value, better=better) for value in (1.0, 2.0, 3.0)}
+    assert [v for v, figure in figures.items() if figure.beats(2.0)] == [wins]
+
+
+# FID and KID with the features of another network
+
+
+@pytest.fixture(scope="module")
+def featured(data_root) -> Evaluation:
+    """FID and KID of the copier at 8 px."""
+    pytest.importorskip("efficientnet_lite_pytorch")
+    pytest.importorskip("torchmetrics")
+    store = Store(data_root / "tiny")
+    found = evaluate(Copier(), store, ("fid", "kid"))
+    store.close()
+    return found
+
+
+def test_features_of_another_network_are_never_called_plain_fid(featured):
+    reconstructed = tuple(f"{name}_reconstructed" for name in UNTRAINED)
+    assert set(featured.figures) == {*UNTRAINED, *reconstructed}
+    for name, figure in featured.figures.items():
+        kind = name[:3].upper()
+        assert re.match(rf"{kind} \(EfficientNet-Lite0\)( of reconstructions)?$", figure.label)
+        assert figure.better == "lower"
+
+
+def test_a_copiers_reconstructions_have_features_nearer_than_other_images(featured):
+    """Its samples, one image again and again, are farther than them."""
+    for name in UNTRAINED:
+        again, fake = featured.figures[f"{name}_reconstructed"], featured.figures[name]
+        assert again.floor == fake.floor
+        assert again.value < again.floor < fake.value
+
+
+def test_features_are_cut_into_batches_without_a_difference(featured, store, monkeypatch):
+    monkeypatch.setattr(Copier, "batch_size", 4)
+    found = numbers(evaluate(Copier(), store, ("kid", "fid")))
+    assert found == pytest.approx(numbers(featured), rel=1e-4, abs=1e-5)
+
+
+def test_missing_weights_of_inception_are_refused(store, tmp_path):
+    with pytest.raises(InputError, match="no such file"):
+        evaluate(model_of(), store, ("fid",), inception_weights=tmp_path / "no.pth")
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (("psnr", "psnrr"), "unknown metric 'psnrr': did you mean 'psnr'?"),
+        (("zzz",), "unknown metric 'zzz': known: fid, kid"),
+        (("PSNR",), "unknown metric 'PSNR'"),
+        ((), "no metrics are given: choose of swd, "),
+    ],
+)
+def test_names_that_are_no_metrics_are_refused(names, words, store):
+    for check in (lambda: check_metrics(names), lambda: evaluate(model_of(), store, names)):
+        with pytest.raises(InputError, match=re.escape(words)):
+            check()
+
+
+def test_swd_below_16_px_is_refused(store):
+    with pytest.raises(InputError, match="swd needs 16 px or more: this snapshot is of 8"):
+        evaluate(model_of(8), store, ("psnr", "swd"))
+
+
+@pytest.mark.parametrize(("resolution", "left"), [(4, 8), (8, 8), (16, 9), (1024, 9)])
+def test_only_swd_is_undefined_for_small_images(resolution, left):
+    names = defined_at(evaluation.METRICS, resolution)
+    assert len(names) == left
+    assert {*evaluation.METRICS} - {*names} <= {"swd"}
+
+
+@pytest.mark.parametrize(
+    ("split", "sizes"), [("val", (20, 1)), ("val", (20, 0)), ("val", (1, 4)), ("train", (3, 4))]
+)
+def test_a_split_with_too_few_images_is_refused(split, sizes, store):
+    """Half of the training images serve the floor where they are measured themselves."""
+    parts = {n: store.split(n)[:size] for n, size in zip(("train", "val"), sizes, strict=True)}
+    few = SimpleNamespace(name="few", split=parts.get, get_many=store.get_many)
+    with pytest.raises(InputError, match=rf"few has {len(parts[split])} images in its split"):
+        evaluate(model_of(), few, ("psnr",), split=split)
+
+
+def test_an_unknown_split_is_refused(store):
+    with pytest.raises(InputError, match="'test'"):
+        evaluate(model_of(), store, ("psnr",), split="test")
