@@ -10,13 +10,15 @@ import torch
 from torch import Tensor
 
 from pgvae import metrics
-from pgvae.config import nearest, require
+from pgvae.config import nearest, require, require_choice
 from pgvae.data import Store, fade_images, read_images
+from pgvae.data.store import SPLITS
 from pgvae.inference import Model
 from pgvae.metrics.features import Extractor, extractor
 from pgvae.metrics.frechet import frechet_distance, kernel_distance
 from pgvae.metrics.latents import latent_statistics
 from pgvae.metrics.msssim import PairSimilarity
+from pgvae.metrics.sets import optional
 from pgvae.metrics.swd import LOWEST, Patches, patch_distance
 from pgvae.types import Posterior
 
@@ -185,11 +187,21 @@ DEFAULT_METRICS = ("swd", "msssim", "psnr", "ssim", "rmse", "mse", "latents")
 DEFAULT_COUNT = 2000
 
 
-def check_metrics(names: Sequence[str]) -> None:
-    """Raise InputError for a name that is no metric."""
+def check_metrics(
+    names: Sequence[str], resolution: int, inception_weights: Path | None = None
+) -> None:
+    """Raise InputError unless all can be measured: known, defined at the resolution, installed."""
     require(len(names) > 0, f"no metrics are given: choose of {', '.join(METRICS)}")
     for name in names:
         require(name in METRICS, f"unknown metric {name!r}: {nearest(name, [*METRICS])}")
+    undefined = set(names) - set(defined_at(names, resolution))
+    require(not undefined, f"swd needs {LOWEST} px or more: these images have {resolution}")
+    if {"ssim", "msssim"} & set(names):
+        optional("pytorch_msssim", "pytorch-msssim", "ssim")
+    if "kid" in names:
+        optional("torchmetrics.image.kid", "torchmetrics", "kid")
+    if {"fid", "kid"} & set(names):
+        extractor(inception_weights)
 
 
 def defined_at(names: Sequence[str], resolution: int) -> tuple[str, ...]:
@@ -219,9 +231,9 @@ def evaluate(
     watch: called with the starts of the batches and n, for a progress bar.
     InputError for an unknown metric or where there are too few images.
     """
-    check_metrics(names)
-    undefined = set(names) - set(defined_at(names, model.resolution))
-    require(not undefined, f"swd needs {LOWEST} px or more: this snapshot is of {model.resolution}")
+    require_choice("split", split, SPLITS)
+    require(count >= 2, f"count is {count}: use 2 or more")
+    check_metrics(names, model.resolution, inception_weights)
     mine, others = _draw(store, split, count, seed)
     measures = _measures(names, model, seed, inception_weights)
     latents = model.sample_latents(len(mine), seed)

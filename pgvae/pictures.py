@@ -1,5 +1,6 @@
-"""Tensors of images to PNG files and grids."""
+"""Tensors of images to PNG files, grids and animations."""
 
+import importlib.util
 import math
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from pgvae.errors import InputError
 
+ANIMATIONS = ("gif", "png", "mp4")
 _MIN_CELL = 64
 
 
@@ -62,30 +64,35 @@ def interleave(*sets: Tensor, columns: int) -> Tensor:
     return torch.cat([row for group in rows for row in group])
 
 
-def save_animation(path: Path, images: Tensor, fps: float) -> None:
-    """Write frames [N, C, R, R] in [-1, 1] as a GIF, an animated PNG or an MP4, by the ending.
-
-    GIF and PNG repeat for ever. GIF has 256 colours a frame; MP4 is lossy and needs the package
-    imageio-ffmpeg: InputError where it is missing, and for another ending. Small images are
-    enlarged as in `grid_of`.
-    """
-    frames = [grid_of(image[None]) for image in images]
-    if path.suffix in (".gif", ".png"):
-        first, *rest = map(to_picture, frames)
-        first.save(path, save_all=True, append_images=rest, duration=1000 / fps, loop=0)
-    elif path.suffix == ".mp4":
-        _save_mp4(path, frames, fps)
-    else:
-        raise InputError(f"{path.name}: animations are .gif, .png or .mp4")
-
-
-def _save_mp4(path: Path, frames: list[np.ndarray], fps: float) -> None:
-    try:
-        import imageio_ffmpeg
-    except ImportError as error:
+def check_animation(ending: str) -> None:
+    """Raise InputError unless animations of this ending, one of `ANIMATIONS`, can be written."""
+    if ending not in ANIMATIONS:
+        raise InputError(f"animations are {', '.join(ANIMATIONS)}: got {ending!r}")
+    if ending == "mp4" and importlib.util.find_spec("imageio_ffmpeg") is None:
         raise InputError(
             "mp4 needs the package imageio-ffmpeg: pip install 'pgvae[video]', or take gif or png"
-        ) from error
+        )
+
+
+def save_animation(path: Path, images: Tensor, fps: int) -> None:
+    """Write frames [N, C, R, R] in [-1, 1] as a GIF, an animated PNG or an MP4, by the ending.
+
+    fps: 1 to 100. GIF and PNG repeat for ever. GIF has 256 colours a frame and counts in hundredths
+    of a second; MP4 is lossy. Small images are enlarged as in `grid_of`. InputError as
+    `check_animation`.
+    """
+    check_animation(path.suffix.removeprefix("."))
+    frames = [grid_of(image[None]) for image in images]
+    if path.suffix == ".mp4":
+        _save_mp4(path, frames, fps)
+        return
+    first, *rest = map(to_picture, frames)
+    first.save(path, save_all=True, append_images=rest, duration=1000 / fps, loop=0)
+
+
+def _save_mp4(path: Path, frames: list[np.ndarray], fps: int) -> None:
+    import imageio_ffmpeg
+
     height, width, channels = frames[0].shape
     writer = imageio_ffmpeg.write_frames(
         str(path), (width, height), fps=fps, macro_block_size=2, quality=8

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 from safetensors import SafetensorError
 
+from pgvae.cli import inputs
 from pgvae.config import require
 from pgvae.errors import InputError
 from pgvae.interop import read_pioneer, vectors_beside
@@ -55,7 +56,8 @@ def pioneer(
 
     Example: pgvae convert pioneer 604000_state pioneer.safetensors
     """
-    _check_out(out, force)
+    require(out.suffix == ".safetensors", f"{out} is no snapshot's name: end it in .safetensors")
+    inputs.require_new_file(out, force)
     vectors = spectral_vectors or vectors_beside(file)
     snapshot = read_pioneer(file, vectors, last_activation=last_activation, dataset=dataset_name)
     _describe(snapshot, vectors)
@@ -64,13 +66,6 @@ def pioneer(
     except (OSError, SafetensorError) as error:
         raise InputError(f"cannot write {out}: {error}; use another OUT") from error
     click.echo(out)
-
-
-def _check_out(out: Path, force: bool) -> None:
-    """InputError unless a snapshot may be written there."""
-    require(out.suffix == ".safetensors", f"{out} is no snapshot's name: end it in .safetensors")
-    require(force or not out.exists(), f"{out} exists: give another name, or --force")
-    require(out.parent.is_dir(), f"no such folder: {out.parent}; make it, or give another OUT")
 
 
 def _describe(snapshot: Snapshot, vectors: Path | None) -> None:

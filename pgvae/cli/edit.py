@@ -38,7 +38,7 @@ _COLUMNS = 8
 @click.option("--remove", is_flag=True, help="Take away instead of adding.")
 @click.option(
     "--to",
-    type=click.FloatRange(0.5, 1, max_open=True),
+    type=click.FloatRange(0.5, 1, min_open=True, max_open=True),
     metavar="P",
     help="Move until the classifier is so sure, in place of --delta.",
 )
@@ -113,6 +113,8 @@ class _Wanted(click.ParamType):
             name, _, asked = (part.strip() for part in word.partition("="))
             if not name or asked not in ("0", "1"):
                 self.fail(f"{word!r} is not NAME=1 or NAME=0", param, ctx)
+            if name in wanted:
+                self.fail(f"{name!r} stands twice", param, ctx)
             wanted[name] = int(asked)
         return wanted
 

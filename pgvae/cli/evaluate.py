@@ -10,7 +10,14 @@ from tqdm import tqdm
 from pgvae.cli import inputs
 from pgvae.cli.types import WordList
 from pgvae.data import open_dataset
-from pgvae.evaluation import DEFAULT_COUNT, DEFAULT_METRICS, METRICS, Evaluation, evaluate
+from pgvae.evaluation import (
+    DEFAULT_COUNT,
+    DEFAULT_METRICS,
+    METRICS,
+    Evaluation,
+    defined_at,
+    evaluate,
+)
 from pgvae.files import atomic_path
 from pgvae.inference import load, pick_device
 
@@ -29,9 +36,8 @@ from pgvae.inference import load, pick_device
     "--metrics",
     "names",
     type=WordList(),
-    default=",".join(DEFAULT_METRICS),
     metavar="NAME,...",
-    help=f"Of {', '.join(METRICS)}.",
+    help=f"Of {', '.join(METRICS)}.  [default: {','.join(DEFAULT_METRICS)}; swd from 16 px on]",
 )
 @click.option(
     "--count",
@@ -56,7 +62,7 @@ def evaluate_command(
     dataset: str,
     data_root: Path,
     split: str,
-    names: tuple[str, ...],
+    names: tuple[str, ...] | None,
     count: int,
     seed: int,
     inception_weights: Path | None,
@@ -71,13 +77,15 @@ def evaluate_command(
 
     Example: pgvae evaluate --snapshot runs/00000-faces-pioneer-64px --dataset faces --json e.json
     """
+    if json_path:
+        inputs.require_new_file(json_path)
     model = load(snapshot, pick_device(device))
     store = open_dataset(dataset, data_root, resolution=model.resolution, say=click.echo)
     inputs.require_fitting(store, model)
     found = evaluate(
         model,
         store,
-        names,
+        names or defined_at(DEFAULT_METRICS, model.resolution),
         split=split,
         count=count,
         seed=seed,

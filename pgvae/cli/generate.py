@@ -12,10 +12,9 @@ from pgvae.cli.neighbours import neighbours
 from pgvae.config import require
 from pgvae.inference import load, pick_device
 from pgvae.metrics import psnr, rmse
-from pgvae.pictures import interleave, save_animation, save_images
+from pgvae.pictures import ANIMATIONS, check_animation, interleave, save_animation, save_images
 
 _COLUMNS = 8
-_FORMATS = ("gif", "png", "mp4")
 
 
 @click.group(invoke_without_command=True)
@@ -111,12 +110,12 @@ def interpolate(job: Job, paths: tuple[Path, ...], steps: int) -> None:
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--count", type=click.IntRange(min=2), default=6, help="Images to walk through.")
 @click.option("--steps", type=click.IntRange(min=1), default=16, help="Frames between two.")
-@click.option("--fps", type=click.FloatRange(min=0, min_open=True), default=16.0)
+@click.option("--fps", type=click.IntRange(1, 100), default=16)
 @click.option("--loop/--no-loop", default=True, help="Whether it ends where it began.")
-@click.option("--format", "ending", type=click.Choice(_FORMATS), default="gif")
+@click.option("--format", "ending", type=click.Choice(ANIMATIONS), default="gif")
 @click.pass_obj
 def walk(
-    job: Job, paths: tuple[Path, ...], count: int, steps: int, fps: float, loop: bool, ending: str
+    job: Job, paths: tuple[Path, ...], count: int, steps: int, fps: int, loop: bool, ending: str
 ) -> None:
     """An animation that goes from image to image; without PATHS, from sample to sample.
 
@@ -125,6 +124,7 @@ def walk(
 
     Example: python generate.py --snapshot PATH walk a.jpg b.jpg c.jpg --steps 24 --format gif
     """
+    check_animation(ending)
     if paths:
         images, names = read_paths(job.model, paths, count)
         require(len(images) >= 2, f"walk needs 2 or more images: got {', '.join(names)}")

@@ -70,6 +70,13 @@ def read_paths(model: Model, paths: tuple[Path, ...], count: int) -> tuple[Tenso
     return torch.cat(parts)[:count].to(model.device), names[:count]
 
 
+def require_new_file(path: Path, force: bool = True) -> None:
+    """Raise InputError unless a file may be written there; without `force`, only a new one."""
+    require(path.parent.is_dir(), f"no such folder: {path.parent}; make it, or give another file")
+    require(not path.is_dir(), f"{path} is a folder: give a file")
+    require(force or not path.exists(), f"{path} is there already: give another file, or --force")
+
+
 def require_fitting(store: Store, model: Model) -> None:
     """Raise InputError unless a set has images of the model's size and channels."""
     require(

@@ -8,6 +8,7 @@ from tqdm import tqdm
 
 from pgvae.cli import inputs
 from pgvae.cli.inputs import Job, write_grid
+from pgvae.config import require
 from pgvae.data import open_dataset, read_batches, read_images
 from pgvae.metrics.features import extractor
 from pgvae.metrics.neighbours import MEASURES, nearest
@@ -55,8 +56,12 @@ def neighbours(
     store = open_dataset(dataset, data_root, resolution=model.resolution, say=click.echo)
     inputs.require_fitting(store, model)
     features = extractor(inception_weights, model.device) if "features" in measures else None
-    queries, training = model.sample(count, job.seed), store.split("train")
-    folder = job.folder()
+    training = store.split("train")
+    require(
+        kept <= len(training),
+        f"--nearest {kept}: {store.name} has {len(training)} training images; ask for fewer",
+    )
+    queries, folder = model.sample(count, job.seed), job.folder()
     for measure in measures:
         name = features.name if measure == "features" else measure
         parts = read_batches(store, training, model.resolution, model.device, size=_AT_ONCE)

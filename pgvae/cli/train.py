@@ -235,8 +235,6 @@ def train(
     Example: python train.py --dataset photos/ --grow --resolution 64 --mirror
     """
     options["metrics"] = options["metrics"] or ()
-    if options["metrics"]:
-        check_metrics(options["metrics"])
     chosen_settings = parse_settings(objective, settings)
     if options["batch"] is not None:
         check_batch(objective, options["batch"])
@@ -260,6 +258,8 @@ def train(
         init_from=init_from.name if init_from else None,
         **options,
     )
+    if config.metrics:
+        check_metrics(config.metrics, config.model.resolution, inception_weights)
     if dry_run:
         click.echo(describe(config))
         return

@@ -73,6 +73,7 @@ def move(head: Head, latents: Tensor, directions: Directions, deltas: Sequence[f
     deltas: one for each attribute, in deviations of the prior: 1 for N(0, I), 1 / sqrt(d) on the
     unit sphere, where the result is taken back to it.
     """
+    require(all(map(math.isfinite, deltas)), f"deltas are {[*deltas]}: use finite numbers")
     unit = F.normalize(directions.weight, dim=1)  # [K, d]
     shift = torch.tensor(deltas, device=latents.device, dtype=latents.dtype) @ unit
     if head == "gaussian":

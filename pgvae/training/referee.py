@@ -8,7 +8,7 @@ import torch
 
 from pgvae.config import RunConfig
 from pgvae.data import Store
-from pgvae.evaluation import Evaluation, check_metrics, defined_at, evaluate
+from pgvae.evaluation import Evaluation, defined_at, evaluate
 from pgvae.files import atomic_path
 from pgvae.inference import Model
 from pgvae.snapshot import Snapshot, save_snapshot
@@ -33,8 +33,6 @@ class Referee:
         device: torch.device,
         inception_weights: Path | None = None,
     ) -> None:
-        if config.metrics:
-            check_metrics(config.metrics)
         self._names, self._seed = config.metrics, config.seed
         self._store, self._run_dir, self._device = store, run_dir, device
         self._inception_weights = inception_weights
@@ -80,7 +78,7 @@ class Referee:
             "images_seen": snapshot.images_seen,
         }
         best = self._best()
-        if not math.isfinite(figure.value):
+        if not (figure.better and math.isfinite(figure.value)):
             return False
         if best and best["metric"] == name:
             stage, other = ((a["resolution"], a["alpha"]) for a in (about, best))
@@ -92,9 +90,11 @@ class Referee:
         return True
 
     def _best(self) -> dict | None:
-        """What best.json says; None where there is no best snapshot, or the file is cut short."""
+        """What best.json says; None where there is no best snapshot, or the file is damaged."""
         try:
             best = json.loads((self._run_dir / _ABOUT).read_text())
-            return {name: best[name] for name in ("metric", "value", "resolution", "alpha")}
+            numbers = {name: float(best[name]) for name in ("value", "resolution", "alpha")}
         except (OSError, ValueError, LookupError, TypeError):
             return None
+        there = (self._run_dir / _BEST).is_file()
+        return {"metric": best["metric"], **numbers} if there and "metric" in best else None
