@@ -7,47 +7,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from evaluated import Copier, model_of, numbers
 
 from pgvae import evaluation, metrics
-from pgvae.config import ModelConfig
 from pgvae.data import Store
-from pgvae.errors import InputError
-from pgvae.evaluation import Evaluation, Figure, check_metrics, defined_at, evaluate
+from pgvae.evaluation import Evaluation, Figure, evaluate
 from pgvae.inference import Model
 from pgvae.inference import model as model_module
-from pgvae.nn import build_nets
-from pgvae.snapshot import Snapshot
-from pgvae.types import Posterior
 
 PAIRWISE = ("psnr", "rmse", "mse", "ssim")
 UNTRAINED = "fid_efficientnet-lite0", "kid_efficientnet-lite0"
-
-
-def model_of(resolution: int = 8, alpha: float = 1.0, **changes) -> Model:
-    """A model with random weights."""
-    config = ModelConfig(resolution=32, latent_dim=8, fmap_max=8, **changes)
-    nets = build_nets(config, resolution, fading=alpha < 1, seed=3)
-    mean = torch.zeros(config.channels, resolution, resolution)
-    return Model(Snapshot(nets, config, alpha, 0, {"name": "vae"}, (), "tiny", mean))
-
-
-class Copier:
-    """Decodes what it encodes, but for a little noise; all its samples are one image."""
-
-    resolution, alpha, batch_size = 8, 1.0, 3
-    device, config = torch.device("cpu"), SimpleNamespace(head="sphere")
-
-    def posterior(self, images: torch.Tensor) -> Posterior:
-        return Posterior(images.flatten(1))
-
-    def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        side = self.resolution
-        return (0.99 * latents + 0.005).view(-1, 3, side, side)
-
-    def sample_latents(self, count: int, seed: int) -> torch.Tensor:
-        rng = torch.Generator().manual_seed(seed)
-        one = torch.rand(1, 3 * self.resolution**2, generator=rng) * 2 - 1
-        return one.expand(count, -1)
 
 
 class Chosen:
@@ -217,15 +186,6 @@ def test_grey_images_are_measured_too(store):
 # What does not matter, and what does
 
 
-def numbers(found: Evaluation) -> dict[str, float]:
-    """All numbers of an evaluation."""
-    result = {}
-    for name, figure in found.figures.items():
-        result |= {name: figure.value, f"{name}/floor": figure.floor or 0.0}
-        result |= {f"{name}/{k}": v for k, v in figure.details.items()}
-    return result
-
-
 @pytest.mark.parametrize("size", [1, 3, 7])
 def test_the_size_of_the_batches_changes_no_figure(size, store, monkeypatch):
     model, names = model_of(16, head="gaussian"), evaluation.DEFAULT_METRICS
@@ -327,54 +287,3 @@ def test_features_are_cut_into_batches_without_a_difference(featured, store, mon
     monkeypatch.setattr(Copier, "batch_size", 4)
     found = numbers(evaluate(Copier(), store, ("kid", "fid")))
     assert found == pytest.approx(numbers(featured), rel=1e-4, abs=1e-5)
-
-
-def test_missing_weights_of_inception_are_refused(store, tmp_path):
-    with pytest.raises(InputError, match="no such file"):
-        evaluate(model_of(), store, ("fid",), inception_weights=tmp_path / "no.pth")
-
-
-# What is refused
-
-
-@pytest.mark.parametrize(
-    ("names", "words"),
-    [
-        (("psnr", "psnrr"), "unknown metric 'psnrr': did you mean 'psnr'?"),
-        (("zzz",), "unknown metric 'zzz': known: fid, kid"),
-        (("PSNR",), "unknown metric 'PSNR'"),
-        ((), "no metrics are given: choose of swd, "),
-    ],
-)
-def test_names_that_are_no_metrics_are_refused(names, words, store):
-    for check in (lambda: check_metrics(names), lambda: evaluate(model_of(), store, names)):
-        with pytest.raises(InputError, match=re.escape(words)):
-            check()
-
-
-def test_swd_below_16_px_is_refused(store):
-    with pytest.raises(InputError, match="swd needs 16 px or more: this snapshot is of 8"):
-        evaluate(model_of(8), store, ("psnr", "swd"))
-
-
-@pytest.mark.parametrize(("resolution", "left"), [(4, 8), (8, 8), (16, 9), (1024, 9)])
-def test_only_swd_is_undefined_for_small_images(resolution, left):
-    names = defined_at(evaluation.METRICS, resolution)
-    assert len(names) == left
-    assert {*evaluation.METRICS} - {*names} <= {"swd"}
-
-
-@pytest.mark.parametrize(
-    ("split", "sizes"), [("val", (20, 1)), ("val", (20, 0)), ("val", (1, 4)), ("train", (3, 4))]
-)
-def test_a_split_with_too_few_images_is_refused(split, sizes, store):
-    """Half of the training images serve the floor where they are measured themselves."""
-    parts = {n: store.split(n)[:size] for n, size in zip(("train", "val"), sizes, strict=True)}
-    few = SimpleNamespace(name="few", split=parts.get, get_many=store.get_many)
-    with pytest.raises(InputError, match=rf"few has {len(parts[split])} images in its split"):
-        evaluate(model_of(), few, ("psnr",), split=split)
-
-
-def test_an_unknown_split_is_refused(store):
-    with pytest.raises(InputError, match="'test'"):
-        evaluate(model_of(), store, ("psnr",), split="test")

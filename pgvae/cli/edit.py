@@ -8,11 +8,13 @@ import torch
 
 from pgvae.cli import inputs
 from pgvae.cli.inputs import Job, read_paths, write_grid
+from pgvae.cli.types import Finite
 from pgvae.config import require
 from pgvae.inference.conditional import Method
 from pgvae.pictures import interleave, save_images
 
 _COLUMNS = 8
+_MOST = 1000  # deviations
 
 
 @click.command()
@@ -71,6 +73,10 @@ def edit(
     require(
         len(deltas) in (1, len(attributes)),
         f"--delta is given {len(deltas)} times for {len(attributes)} attributes: give one for each",
+    )
+    require(
+        all(abs(delta) <= _MOST for delta in deltas),
+        f"--delta {', '.join(map(str, deltas))}: use numbers from -{_MOST} to {_MOST}",
     )
     model, sign = job.model, -1.0 if remove else 1.0
     chosen = model.directions.of(attributes)
@@ -136,9 +142,7 @@ class _Wanted(click.ParamType):
     help="Langevin Monte Carlo, or rejection from the prior, which is exact and faster.",
 )
 @click.option("--steps", type=click.IntRange(min=1), default=5000, help="Of Langevin.")
-@click.option(
-    "--step-size", type=click.FloatRange(min=0, min_open=True), default=2e-4, help="Of Langevin."
-)
+@click.option("--step-size", type=Finite(), default=2e-4, help="Of Langevin.")
 @click.option(
     "--sure",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),

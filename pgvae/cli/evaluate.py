@@ -15,6 +15,7 @@ from pgvae.evaluation import (
     DEFAULT_METRICS,
     METRICS,
     Evaluation,
+    check_metrics,
     defined_at,
     evaluate,
 )
@@ -80,12 +81,14 @@ def evaluate_command(
     if json_path:
         inputs.require_new_file(json_path)
     model = load(snapshot, pick_device(device))
+    names = names or defined_at(DEFAULT_METRICS, model.resolution)
+    check_metrics(names, model.resolution, inception_weights)
     store = open_dataset(dataset, data_root, resolution=model.resolution, say=click.echo)
     inputs.require_fitting(store, model)
     found = evaluate(
         model,
         store,
-        names or defined_at(DEFAULT_METRICS, model.resolution),
+        names,
         split=split,
         count=count,
         seed=seed,
@@ -96,6 +99,7 @@ def evaluate_command(
         f"{model.path.name} at {model.resolution} px, {store.name}: {found.count:,} images of "
         f"split {split} and as many samples, seed {seed}"
         + (f" ({count:,} asked for)" if found.count < count else "")
+        + f"; floor: {found.count:,} other images, of split train"
     )
     for line in _table(found):
         click.echo(line)

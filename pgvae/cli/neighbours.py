@@ -53,9 +53,9 @@ def neighbours(
     Example: python generate.py --snapshot PATH neighbours --dataset faces --by l1 --by features
     """
     model = job.model
+    features = extractor(inception_weights, model.device) if "features" in measures else None
     store = open_dataset(dataset, data_root, resolution=model.resolution, say=click.echo)
     inputs.require_fitting(store, model)
-    features = extractor(inception_weights, model.device) if "features" in measures else None
     training = store.split("train")
     require(
         kept <= len(training),

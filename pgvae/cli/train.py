@@ -6,7 +6,7 @@ from typing import Any, get_args
 import click
 
 from pgvae.cli.types import Finite, Resolution, WordList
-from pgvae.config import Arch, EncoderNorm, GeneratorNorm
+from pgvae.config import MAX_RESOLUTION, Arch, EncoderNorm, GeneratorNorm
 from pgvae.data import open_dataset
 from pgvae.evaluation import METRICS, check_metrics
 from pgvae.inference import pick_device
@@ -235,6 +235,9 @@ def train(
     Example: python train.py --dataset photos/ --grow --resolution 64 --mirror
     """
     options["metrics"] = options["metrics"] or ()
+    if options["metrics"]:  # before images are prepared; at what the data has, once that is known
+        known = options["resolution"] or MAX_RESOLUTION
+        check_metrics(options["metrics"], known, inception_weights)
     chosen_settings = parse_settings(objective, settings)
     if options["batch"] is not None:
         check_batch(objective, options["batch"])

@@ -198,7 +198,7 @@ class Model:
     ) -> Tensor:
         """What `edit` does with latents: [N, d] -> [N, d]."""
         names = [attribute] if isinstance(attribute, str) else list(attribute)
-        chosen = self.directions.of(names)
+        chosen, latents = self.directions.of(names), latents.to(self.device)
         if to is not None:
             return move_to(self.config.head, latents, chosen, to)
         deltas = [float(delta)] * len(names) if isinstance(delta, (int, float)) else list(delta)

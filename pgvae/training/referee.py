@@ -11,7 +11,7 @@ from pgvae.data import Store
 from pgvae.evaluation import Evaluation, defined_at, evaluate
 from pgvae.files import atomic_path
 from pgvae.inference import Model
-from pgvae.snapshot import Snapshot, save_snapshot
+from pgvae.snapshot import MALFORMED, Snapshot, save_snapshot
 from pgvae.training.log import RunLog
 
 _BEST, _ABOUT = "best.safetensors", "best.json"
@@ -94,7 +94,8 @@ class Referee:
         try:
             best = json.loads((self._run_dir / _ABOUT).read_text())
             numbers = {name: float(best[name]) for name in ("value", "resolution", "alpha")}
-        except (OSError, ValueError, LookupError, TypeError):
+            metric = best["metric"]
+        except (OSError, *MALFORMED):
             return None
-        there = (self._run_dir / _BEST).is_file()
-        return {"metric": best["metric"], **numbers} if there and "metric" in best else None
+        sound = all(map(math.isfinite, numbers.values())) and (self._run_dir / _BEST).is_file()
+        return {"metric": metric, **numbers} if sound else None

@@ -139,3 +139,23 @@ def rejected(capsys, desk, run_pgvae) -> Callable[..., str]:
         return lines[0]
 
     return run
+
+
+@pytest.fixture
+def generate(run_pgvae) -> Callable[..., int]:
+    """Run `pgvae generate` with a snapshot of the desk, by default vac's, to the folder o."""
+
+    def run(*arguments: object, snapshot: object = "v.safetensors", out: str = "o") -> int:
+        return run_pgvae("generate", "--snapshot", snapshot, "--out", out, *arguments)
+
+    return run
+
+
+@pytest.fixture
+def ungenerated(rejected) -> Callable[..., str]:
+    """The same, for what must fail."""
+
+    def run(*arguments: object, snapshot: object = "v.safetensors", code: int = 2) -> str:
+        return rejected("generate", "--snapshot", snapshot, *arguments, code=code)
+
+    return run

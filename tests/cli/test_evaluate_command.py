@@ -1,4 +1,4 @@
-"""`pgvae evaluate`, and `pgvae train --metrics`, as a user meets them."""
+"""`pgvae evaluate`, as a user meets it."""
 
 import json
 import re
@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from commands import train
 
 from pgvae.evaluation import DEFAULT_METRICS, evaluate
 from pgvae.inference import load
@@ -63,7 +62,7 @@ def test_a_table_tells_each_figure_beside_its_floor(told, desk, store):
     header, *table = told("--metrics", NAMES, "--seed", "3")
     assert header == (
         "s.safetensors at 8 px, tiny: 4 images of split val and as many samples, seed 3 "
-        "(2,000 asked for)"
+        "(2,000 asked for); floor: 4 other images, of split train"
     )
     found = figures_in(table)
     expected = evaluate(load(desk / "s.safetensors"), store, NAMES.split(","), seed=3).figures
@@ -80,7 +79,9 @@ def test_a_table_tells_each_figure_beside_its_floor(told, desk, store):
 
 def test_the_same_figures_are_written_as_json(told, desk, store, data_root):
     lines = told("--metrics", NAMES, "--json", "e.json", "--split", "train", "--count", "7")
-    assert lines[0].endswith("7 images of split train and as many samples, seed 0")
+    assert lines[0].endswith(
+        "7 images of split train and as many samples, seed 0; floor: 7 other images, of split train"
+    )
     assert lines[-1] == "e.json"
     values = json.loads((desk / "e.json").read_text())
     metrics = values.pop("metrics")
@@ -126,6 +127,14 @@ def test_without_metrics_named_all_that_need_no_network_are_taken(told, desk, sk
     assert set(LABELS.values()) | {"swd", "latents"} == set(DEFAULT_METRICS)
 
 
+@pytest.mark.parametrize("resolution", [4, 8])
+def test_without_metrics_named_small_images_have_no_swd(resolution, told, desk, sketch):
+    sketch(desk / "small.safetensors", resolution=resolution)
+    labels = set(figures_in(told(snapshot="small.safetensors")[1:]))
+    assert set(LABELS) < labels
+    assert all(label.startswith("latents: ") for label in labels - set(LABELS))
+
+
 def test_fid_with_features_of_another_network_is_named_after_it(told, desk):
     pytest.importorskip("efficientnet_lite_pytorch")
     pytest.importorskip("torchmetrics")
@@ -152,7 +161,7 @@ def test_a_folder_of_images_is_prepared_to_measure_with(run_pgvae, desk, picture
     [
         ("--metrics psnrr", ["unknown metric 'psnrr'", "did you mean 'psnr'?"]),
         ("--metrics ,", ["--metrics", "','"]),
-        ("--metrics psnr,swd", ["swd needs 16 px or more", "of 8"]),
+        ("--metrics psnr,swd", ["swd needs 16 px or more: these images have 8"]),
         ("--split test", ["--split", "'test'", "val", "train"]),
         ("--count 1", ["--count", "1 is not in the range x>=2"]),
         ("--count 0", ["--count", "0 is not in the range"]),
@@ -163,13 +172,31 @@ def test_a_folder_of_images_is_prepared_to_measure_with(run_pgvae, desk, picture
             "--metrics fid --inception-weights no.pth",
             ["no.pth", "no such file", "pt_inception-2015-12-05-6726825d.pth"],
         ),
-        ("--metrics fid --inception-weights a.png", ["a.png"]),
+        ("--metrics fid --inception-weights a.png", ["a.png: SHA-256 is "]),
+        ("--json no/e.json", ["no such folder: no; make it, or give another file"]),
+        ("--json a.png/e.json", ["no such folder: a.png"]),
+        ("--json .", [". is a folder: give a file"]),
     ],
 )
 def test_what_cannot_be_measured_is_refused(arguments, words, unmeasured):
     message = unmeasured(*arguments.split())
     for word in words:
         assert word in message
+
+
+def test_where_to_write_is_looked_at_before_anything_else(run_pgvae, desk, pictures, capsys):
+    (desk / "f").mkdir()
+    for path, words in (("no/e.json", "no such folder: no"), ("f", "f is a folder")):
+        data = ("--dataset", pictures, "--data-root", "made", "--json", path)
+        assert run_pgvae("evaluate", "--snapshot", "no.safetensors", *data) == 2
+        assert capsys.readouterr().err.startswith(f"error: {words}")
+    assert not (desk / "made").exists()
+
+
+def test_json_that_is_there_is_written_anew(told, desk):
+    (desk / "e.json").write_text("an older one")
+    told("--metrics", "psnr", "--json", "e.json")
+    assert list(json.loads((desk / "e.json").read_text())["metrics"]) == ["psnr"]
 
 
 def test_a_missing_snapshot_is_refused(unmeasured):
@@ -202,74 +229,3 @@ def test_a_set_without_unseen_images_is_refused_unless_its_training_images_are_a
     assert "tiny has 0 images in its split 'val': too few to measure with" in message
     assert "--split" in message
     assert run_pgvae(*words, "--split", "train") == 0
-
-
-# While a run trains
-
-
-@pytest.fixture
-def measured(workplace, capsys) -> Callable[..., Path]:
-    """Train with metrics; -> the run directory."""
-
-    def run(*arguments: object) -> Path:
-        assert train("--metrics", "psnr,rmse", *arguments) == 0
-        return sorted((workplace / "runs").iterdir())[-1]
-
-    return run
-
-
-def metrics_in(run_dir: Path) -> dict[int, dict[str, float]]:
-    """The lines of stats.jsonl that have metrics, by images seen."""
-    lines = [json.loads(line) for line in (run_dir / "stats.jsonl").read_text().splitlines()]
-    return {line["images"]: line for line in lines if "metric/psnr" in line}
-
-
-def test_a_run_is_measured_as_often_as_asked(measured, store, finished, capsys):
-    run = measured("--metric-kimg", "0.024")
-    assert list(metrics_in(run)) == [24, 48, 72, 96]
-    best = json.loads((run / "best.json").read_text())
-    assert (best["metric"], best["images_seen"]) == ("psnr", 96)  # it ends in a fade
-    assert "4 val images: PSNR, dB " in capsys.readouterr().out
-    figure = evaluate(load(run / "best.safetensors"), store, ("psnr",)).figures["psnr"]
-    line = metrics_in(run)[96]
-    assert (line["metric/psnr"], line["metric/psnr floor"]) == (figure.value, figure.floor)
-    name = "snapshot-000000096.safetensors"
-    assert (run / "best.safetensors").read_bytes() == (run / name).read_bytes()
-    assert (run / name).read_bytes() == (finished / name).read_bytes()  # as without metrics
-
-
-def test_a_run_is_measured_as_often_as_it_is_saved_unless_told(measured):
-    run = measured("--snapshot-kimg", "0.040", "--total-kimg", "0.044")
-    assert list(metrics_in(run)) == [40, 44]
-    config = json.loads((run / "config.json").read_text())
-    assert (config["metrics"], config["metric_kimg"]) == (["psnr", "rmse"], 0.04)
-
-
-def test_a_run_goes_on_with_other_metrics(measured, workplace, finished):
-    run = measured("--metric-kimg", "0.008", "--total-kimg", "0.016")
-    options = ("--resume", "--metrics", "mse", "--metric-kimg", "0.04", "--total-kimg", "0.096")
-    assert train(*options) == 0
-    assert [run] == list((workplace / "runs").iterdir())
-    lines = [json.loads(line) for line in (run / "stats.jsonl").read_text().splitlines()]
-    assert [line["images"] for line in lines if "metric/mse" in line] == [40, 80, 96]
-    assert [line["images"] for line in lines if "metric/psnr" in line] == [8, 16]
-    assert json.loads((run / "best.json").read_text())["metric"] == "mse"
-    name = "checkpoint-000000096/state.safetensors"
-    assert (run / name).read_bytes() == (finished / name).read_bytes()
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ("--metrics psnrr", ["unknown metric 'psnrr'", "did you mean 'psnr'?"]),
-        ("--metrics psnr,zzz", ["unknown metric 'zzz'", "known: fid, kid"]),
-        ("--metrics ,", ["--metrics", "','"]),
-        ("--metrics psnr --metric-kimg 0", ["--metric-kimg", "'0' is not a positive"]),
-        ("--metrics psnr --metric-kimg nan", ["--metric-kimg", "'nan'"]),
-    ],
-)
-def test_metrics_that_are_none_are_refused_before_a_run_is_made(options, words, refused, workplace):
-    message = refused(*options.split())
-    for word in words:
-        assert word in message
-    assert not (workplace / "runs").exists()

@@ -89,6 +89,28 @@ def test_an_export_that_cannot_be_is_refused(arguments, words, refused):
         assert word in message
 
 
+def test_a_file_of_the_usual_name_is_not_replaced_either(desk, refused):
+    for form, name in (("onnx", "encoder.onnx"), ("torch-export", "encoder.pt2")):
+        (desk / name).write_bytes(b"mine")
+        message = refused("--part", "encoder", "--format", form)
+        assert f"{name} is there already: give another file, or --force" in message
+
+
+@pytest.mark.parametrize("more", [[], ["--force"]], ids=["", "--force"])
+def test_a_folder_in_the_place_of_the_file_is_refused(more, desk, refused):
+    (desk / "g.pt2").mkdir()
+    message = refused(*PART, "--out", "g.pt2", *more)
+    assert message == "error: g.pt2 is a folder: give a file"
+
+
+@pytest.mark.parametrize(
+    ("out", "words"), [("no/g.pt2", "no such folder: no;"), ("g.pt2", "g.pt2 is there already")]
+)
+def test_where_to_write_is_looked_at_before_what_to_read(out, words, desk, rejected):
+    (desk / "g.pt2").write_bytes(b"mine")
+    assert words in rejected("export", "--snapshot", "no.safetensors", *PART, "--out", out)
+
+
 def test_a_missing_snapshot_is_refused(rejected):
     message = rejected("export", "--snapshot", "no.safetensors", "--part", "encoder")
     assert "no such snapshot: no.safetensors" in message

@@ -14,7 +14,13 @@ from pgvae.errors import CorruptFileError, InputError
 from pgvae.files import sha256_of
 from pgvae.inference import Model
 from pgvae.inference.conditional import langevin, reject
-from pgvae.inference.directions import Directions, load_directions, move_to, save_directions
+from pgvae.inference.directions import (
+    Directions,
+    load_directions,
+    move,
+    move_to,
+    save_directions,
+)
 
 
 def along_first(d: int, length: float, bias: float = 0.0) -> Directions:
@@ -54,6 +60,14 @@ def test_back_from_the_surest_point_there_is():
 def test_an_attribute_without_a_direction_is_refused():
     with pytest.raises(InputError, match="one of glasses has no direction"):
         move_to("gaussian", torch.zeros(1, 3), along_first(3, 0.0), 0.9)
+
+
+@pytest.mark.parametrize("head", ["sphere", "gaussian"])
+@pytest.mark.parametrize("delta", [math.nan, math.inf, -math.inf])
+def test_a_move_by_what_is_no_finite_number_is_refused(head, delta):
+    directions = along_first(3, 5.0).joined(Directions(("hat",), torch.ones(1, 3), torch.ones(1)))
+    with pytest.raises(InputError, match=rf"deltas are \[1\.0, {delta}\]: use finite numbers"):
+        move(head, torch.zeros(1, 3), directions, [1.0, delta])
 
 
 def test_many_latents_are_drawn_even_where_few_candidates_are_kept():

@@ -17,10 +17,11 @@ def run(*arguments: object) -> Result:
 
 
 def refused(folder: Path, *arguments: object) -> str:
-    """The message of a command that must fail without touching anything."""
+    """The message of a command that must fail with code 2, without a word or touching anything."""
     before = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     result = run(*arguments)
     assert isinstance(result.exception, InputError), result.exception
+    assert (result.exception.exit_code, result.output) == (2, "")
     assert {path: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
     return str(result.exception)
 
@@ -84,7 +85,8 @@ def test_the_training_data_can_be_named(tmp_path, state) -> None:
 def test_an_existing_file_is_only_replaced_by_force(tmp_path, state) -> None:
     out = tmp_path / "out.safetensors"
     out.write_text("mine")
-    assert "--force" in refused(tmp_path, state, out)
+    expected = f"{out} is there already: give another file, or --force"
+    assert refused(tmp_path, state, out) == expected
     assert run(state, out, "--force").exception is None
     assert pgvae.load(out).resolution == 8
 
@@ -95,14 +97,25 @@ def test_a_snapshot_is_called_safetensors(tmp_path, state) -> None:
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path, state) -> None:
     out = tmp_path / "none" / "out.safetensors"
-    assert "no such folder" in refused(tmp_path, state, out)
+    for more in ([], ["--force"]):
+        assert f"no such folder: {out.parent}; make it" in refused(tmp_path, state, out, *more)
+    assert "no such folder" in refused(tmp_path, state, state / "out.safetensors")
 
 
 def test_a_folder_in_the_place_of_the_snapshot_is_refused_even_by_force(tmp_path, state) -> None:
     out = tmp_path / "out.safetensors"
     (out / "inside").mkdir(parents=True)
-    assert "cannot write" in refused(tmp_path, state, out, "--force")
+    for more in ([], ["--force"]):
+        assert refused(tmp_path, state, out, *more) == f"{out} is a folder: give a file"
     assert (out / "inside").is_dir()
+
+
+def test_where_to_write_is_looked_at_before_what_to_read(tmp_path) -> None:
+    missing, out = tmp_path / "1_state", tmp_path / "out.safetensors"
+    assert "no such folder" in refused(tmp_path, missing, tmp_path / "none" / "out.safetensors")
+    out.write_text("mine")
+    assert "is there already" in refused(tmp_path, missing, out)
+    assert "no such file" in refused(tmp_path, missing, out, "--force")
 
 
 def test_nothing_is_written_of_a_damaged_checkpoint(tmp_path, state) -> None:

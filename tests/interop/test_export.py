@@ -3,8 +3,13 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import BinaryIO
+from zipfile import BadZipFile
 
+import numpy as np
 import pytest
 import torch
 
@@ -147,24 +152,46 @@ def test_a_program_runs_where_there_is_no_pgvae(tmp_path):
 # What goes wrong
 
 
+class Written:
+    """Stands for torch.export and onnxruntime, which take their time: files of nothing."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self._patch = patch
+        patch.setattr(torch.export, "export", lambda *_, **__: None)
+        patch.setattr(torch.export, "save", lambda _, file: file.write(b"nothing"))
+        patch.setattr(export_module, "_write_onnx", lambda *words: words[-1].write_bytes(b"not"))
+
+    def computes(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        """What is read back from the file computes a function of images."""
+
+        class Session:
+            def __init__(self, path: Path, providers: list[str]) -> None:
+                assert path.read_bytes() == b"not"
+
+            def get_inputs(self) -> list[SimpleNamespace]:
+                return [SimpleNamespace(name="images")]
+
+            def run(self, _: None, given: dict[str, np.ndarray]) -> list[np.ndarray]:
+                return [function(torch.from_numpy(given["images"])).numpy()]
+
+        def load(file: BinaryIO) -> SimpleNamespace:
+            assert file.read() == b"nothing"
+            return SimpleNamespace(module=lambda: function)
+
+        self._patch.setattr(torch.export, "load", load)
+        runtime = SimpleNamespace(InferenceSession=Session)
+        self._patch.setitem(sys.modules, "onnxruntime", runtime)
+
+
 @pytest.fixture
-def at_once(monkeypatch) -> None:
-    """The exporter takes its time: leave it out, and write files of nothing."""
-    monkeypatch.setattr(torch.export, "export", lambda *_, **__: None)
-    monkeypatch.setattr(torch.export, "save", lambda _, file: file.write(b"nothing"))
-    monkeypatch.setattr(export_module, "_write_onnx", lambda *words: words[-1].touch())
+def written(monkeypatch) -> Written:
+    return Written(monkeypatch)
 
 
-@pytest.mark.usefixtures("at_once")
 @pytest.mark.parametrize("form", ENDINGS)
-def test_a_difference_above_the_tolerance_leaves_no_file(form, tmp_path, monkeypatch):
-    path = tmp_path / f"part{ENDINGS[form]}"
-
-    def wrong(_form, _program, _path, _source, inputs: torch.Tensor) -> torch.Tensor:
-        return model.encode(inputs) + 2e-3
-
-    model = model_of("pggan")
-    monkeypatch.setattr(export_module, "_run", wrong)
+def test_a_difference_above_the_tolerance_leaves_no_file(form, tmp_path, written):
+    path, model = tmp_path / f"part{ENDINGS[form]}", model_of("pggan")
+    written.computes(lambda images: model.encode(images) + 2e-3)
     with pytest.raises(
         RuntimeError, match=r"the exported encoder differs from the model by 0\.002"
     ):
@@ -177,14 +204,42 @@ def test_a_difference_above_the_tolerance_leaves_no_file(form, tmp_path, monkeyp
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.usefixtures("at_once")
-def test_a_result_that_is_no_number_is_a_difference_too(tmp_path, monkeypatch):
+@pytest.mark.parametrize("form", ENDINGS)
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_a_difference_in_any_batch_counts(size, form, tmp_path, written):
     model = model_of("pggan")
-    monkeypatch.setattr(
-        export_module, "_run", lambda *words: model.encode(words[-1]).fill_(float("nan"))
-    )
-    with pytest.raises(RuntimeError, match="differs from the model by nan"):
-        export(model, "encoder", "torch-export", tmp_path / "e.pt2")
+    path = tmp_path / f"part{ENDINGS[form]}"
+    for value, told in ((float("nan"), "nan"), (0.25, "0.25"), (float("-inf"), "inf")):
+
+        def wrong(images: torch.Tensor, value: float = value) -> torch.Tensor:
+            found = model.encode(images)
+            found[-1, -1] += value if len(images) == size else 0.0
+            return found
+
+        written.computes(wrong)
+        with pytest.raises(RuntimeError, match=f"differs from the model by {told}$"):
+            export(model, "encoder", form, path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("form", ENDINGS)
+def test_the_difference_that_is_told_is_the_largest(form, tmp_path, written):
+    model, path = model_of("pggan"), tmp_path / f"part{ENDINGS[form]}"
+    written.computes(lambda images: model.encode(images) - 1e-4 * len(images))
+    assert export(model, "encoder", form, path) == pytest.approx(5e-4, abs=1e-6)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.usefixtures("written")
+@pytest.mark.parametrize("form", ENDINGS)
+def test_a_file_that_cannot_be_read_back_is_not_left(form, tmp_path):
+    """It is the written file that is checked, and not what it was written from."""
+    kind = BadZipFile
+    if form == "onnx":
+        pytest.importorskip("onnxruntime")
+        from onnxruntime.capi.onnxruntime_pybind11_state import InvalidProtobuf as kind  # noqa: N813
+    with pytest.raises(kind):
+        export(model_of("pggan"), "encoder", form, tmp_path / f"part{ENDINGS[form]}")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,0 +1,121 @@
+"""`pgvae generate walk`, as a user meets it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from generated import as_images, as_pixels, names_in, near, pixels
+from PIL import Image
+
+from pgvae.inference import Model, load
+
+
+def frames_of(path: Path) -> np.ndarray:
+    with Image.open(path) as picture:
+        frames = []
+        for index in range(picture.n_frames):
+            picture.seek(index)
+            frames.append(np.asarray(picture.convert("RGB")).astype(int))
+    return np.stack(frames)
+
+
+@pytest.mark.parametrize(("more", "count"), [([], 12), (["--no-loop"], 9)])
+def test_a_walk_is_an_animation_through_the_images(more, count, desk, generate, capsys):
+    """Frame 4 n is the reconstruction of image n; a loop ends just before its begin."""
+    names = ("a.png", "b.png", "c.png")
+    words = ("walk", *names, "--steps", "4", "--fps", "20", *more)
+    assert generate(*words, "--format", "png") == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "through a.png, b.png, c.png",
+        f"o/walk.png: {count} frames",
+    ]
+    assert names_in(desk / "o") == ["walk.png"]
+    assert generate("reconstruct", *names, out="r") == 0
+    frames = frames_of(desk / "o" / "walk.png")
+    assert frames.shape == (count, 64, 64, 3)
+    for index, name in enumerate(("a", "b", "c")):
+        again = pixels(desk / "r" / f"{name}-pair.png")[:, 8:]
+        assert near(frames[4 * index, ::8, ::8], again)
+    model = load(desk / "v.safetensors")
+    images = np.stack([pixels(desk / "r" / f"{name}-pair.png")[:, :8] for name in "abc"])
+    latents = model.encode(as_images(images))
+    assert near(frames[:, ::8, ::8], as_pixels(model.walk(latents, 4, closed=not more)))
+
+
+def test_a_walk_is_a_gif_from_sample_to_sample_unless_told(desk, generate, capsys):
+    assert generate("--seed", "5", "walk", "--steps", "3") == 0
+    assert capsys.readouterr().out == "o/walk.gif: 18 frames\n"  # through 6 samples
+    with Image.open(desk / "o" / "walk.gif") as gif:
+        assert gif.format == "GIF"
+        assert (gif.n_frames, gif.size) == (18, (64, 64))
+        assert gif.info["duration"] == pytest.approx(1000 / 16, abs=10)
+        assert gif.info["loop"] == 0
+    model = load(desk / "v.safetensors")
+    expected = as_pixels(model.sample(6, seed=5))
+    found = frames_of(desk / "o" / "walk.gif")[::3, ::8, ::8]
+    assert abs(found - expected).mean() < 4  # 256 colours
+
+
+@pytest.mark.parametrize(("fps", "duration"), [(1, 1000), (100, 10)])
+def test_frames_are_shown_as_long_as_asked(fps, duration, desk, generate):
+    assert generate("walk", "--steps", "1", "--fps", fps) == 0
+    with Image.open(desk / "o" / "walk.gif") as gif:
+        assert gif.info["duration"] == pytest.approx(duration)
+
+
+def test_of_a_folder_so_many_images_are_walked_through(generate, pictures, capsys):
+    assert generate("walk", pictures, "--count", "4", "--steps", "1") == 0
+    out = capsys.readouterr().out
+    assert out.count("picture-") == 4
+    assert "o/walk.gif: 4 frames" in out
+
+
+def test_a_walk_can_be_a_film(desk, generate, capsys):
+    imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg")
+    words = ("walk", "a.png", "b.png", "--steps", "5", "--fps", "10", "--format", "mp4")
+    assert generate(*words) == 0
+    assert "o/walk.mp4: 10 frames" in capsys.readouterr().out
+    path = str(desk / "o" / "walk.mp4")
+    assert imageio_ffmpeg.count_frames_and_secs(path) == (10, pytest.approx(1.0))
+    decode = [imageio_ffmpeg.get_ffmpeg_exe(), "-i", path, "-f", "rawvideo", "-pix_fmt", "rgb24"]
+    raw = subprocess.run([*decode, "-"], capture_output=True, check=True).stdout
+    frames = np.frombuffer(raw, np.uint8).reshape(10, 64, 64, 3).astype(int)
+    assert generate("reconstruct", "a.png", "b.png", out="r") == 0
+    for frame, name in ((frames[0], "a"), (frames[5], "b")):
+        again = pixels(desk / "r" / f"{name}-pair.png")[:, 8:].repeat(8, 0).repeat(8, 1)
+        assert abs(frame - again).mean() < 12  # lossy
+
+
+@pytest.mark.parametrize("paths", [[], ["a.png", "b.png"], ["no.png"]], ids=" ".join)
+def test_without_its_package_a_film_is_refused_before_any_work(paths, ungenerated, monkeypatch):
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    for name in ("encode", "decode"):
+        monkeypatch.setattr(Model, name, lambda *_: pytest.fail("the networks were run"))
+    message = ungenerated("walk", *paths, "--format", "mp4")
+    assert "mp4 needs the package imageio-ffmpeg" in message
+    assert "pip install 'pgvae[video]'" in message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("a.png", ["walk needs 2 or more images: got a.png"]),
+        ("no.png", ["no such folder or zip: no.png"]),
+        ("--count 1", ["--count", "1 is not in the range"]),
+        ("--steps 0", ["--steps", "0 is not in the range"]),
+        ("--fps 0", ["--fps", "0 is not in the range 1<=x<=100"]),
+        ("--fps -1", ["--fps", "-1 is not in the range"]),
+        ("--fps 101", ["--fps", "101 is not in the range"]),
+        ("--fps 200", ["--fps", "200 is not in the range"]),
+        ("--fps nan", ["--fps", "'nan' is not a valid integer"]),
+        ("--fps 0.00001", ["--fps", "'0.00001' is not a valid integer"]),
+        ("--fps 12.5", ["--fps", "'12.5' is not a valid integer"]),
+        ("--format avi", ["--format", "'avi'", "gif", "png", "mp4"]),
+    ],
+)
+def test_a_walk_that_cannot_be_is_refused(arguments, words, ungenerated):
+    message = ungenerated("walk", *arguments.split())
+    for word in words:
+        assert word in message

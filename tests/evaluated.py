@@ -1,0 +1,48 @@
+"""What the tests of evaluation share: models with random weights, and one that copies."""
+
+from types import SimpleNamespace
+
+import torch
+
+from pgvae.config import ModelConfig
+from pgvae.evaluation import Evaluation
+from pgvae.inference import Model
+from pgvae.nn import build_nets
+from pgvae.snapshot import Snapshot
+from pgvae.types import Posterior
+
+
+def model_of(resolution: int = 8, alpha: float = 1.0, **changes) -> Model:
+    """A model with random weights."""
+    config = ModelConfig(resolution=32, latent_dim=8, fmap_max=8, **changes)
+    nets = build_nets(config, resolution, fading=alpha < 1, seed=3)
+    mean = torch.zeros(config.channels, resolution, resolution)
+    return Model(Snapshot(nets, config, alpha, 0, {"name": "vae"}, (), "tiny", mean))
+
+
+class Copier:
+    """Decodes what it encodes, but for a little noise; all its samples are one image."""
+
+    resolution, alpha, batch_size = 8, 1.0, 3
+    device, config = torch.device("cpu"), SimpleNamespace(head="sphere")
+
+    def posterior(self, images: torch.Tensor) -> Posterior:
+        return Posterior(images.flatten(1))
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        side = self.resolution
+        return (0.99 * latents + 0.005).view(-1, 3, side, side)
+
+    def sample_latents(self, count: int, seed: int) -> torch.Tensor:
+        rng = torch.Generator().manual_seed(seed)
+        one = torch.rand(1, 3 * self.resolution**2, generator=rng) * 2 - 1
+        return one.expand(count, -1)
+
+
+def numbers(found: Evaluation) -> dict[str, float]:
+    """All numbers of an evaluation."""
+    result = {}
+    for name, figure in found.figures.items():
+        result |= {name: figure.value, f"{name}/floor": figure.floor or 0.0}
+        result |= {f"{name}/{k}": v for k, v in figure.details.items()}
+    return result
