@@ -13,10 +13,14 @@ from pathlib import Path
 import click
 import pioneer_checkpoints
 import pytest
+import torch
 
 from pgvae.cli import cli, main
+from pgvae.config import ModelConfig
 from pgvae.data.prepare import Options, prepare
 from pgvae.data.recipes import Split, folder
+from pgvae.nn import build_nets
+from pgvae.snapshot import Snapshot, newest_snapshot, save_snapshot
 
 ROOT = Path(__file__).parent.parent.parent
 DOCUMENTS = (
@@ -76,10 +80,25 @@ def place(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:
         patch.chdir(place)
         patch.setenv("PGVAE_CPU_TUNING", "0")
         for objective in ("introvac", "vae"):
-            outdir = f"run-{objective}"
-            run(f"python train.py --dataset mine --objective {objective} --outdir {outdir}")
+            run(f"pgvae train --dataset mine --objective {objective} --outdir run-{objective}")
         run("pgvae directions --snapshot run-vae/00000-mine-vae-16px --dataset mine")
+    replace_weights(place / "run-introvac" / "00000-mine-introvac-16px")
     return place
+
+
+def replace_weights(run_dir: Path) -> None:
+    """Give a run a model whose images are with and without each attribute."""
+    config = ModelConfig(
+        resolution=16,
+        latent_dim=8,
+        fmap_max=8,
+        head="gaussian",
+        encoder_norm="equalized",
+        classes=3,
+    )
+    nets, mean = build_nets(config, 16, seed=2), torch.zeros(3, 16, 16)
+    about = ({"name": "introvac"}, ("glasses", "beard"), "mine", mean)
+    save_snapshot(newest_snapshot(run_dir), Snapshot(nets, config, 1.0, 16, *about))
 
 
 def run(line: str) -> None:
