@@ -6,18 +6,13 @@ from typing import Any
 
 import click
 
+from pgvae.cli import inputs
 from pgvae.config import check_resolution, require
 from pgvae.data import Store, prepared_in, recipes
 from pgvae.data.prepare import CODECS, Options, Recipe, prepare
 from pgvae.data.store import REJECTS
 from pgvae.errors import InputError, PgvaeError
 
-_DATA_ROOT = click.option(
-    "--data-root",
-    type=click.Path(path_type=Path),
-    default=Path("datasets"),
-    help="Where prepared sets are.",
-)
 _AVATAR_RESOLUTION = 64
 _AVATAR_COUNT = 10_000
 # Recipes that bring their own labels and split, and what of these options they still take.
@@ -53,7 +48,7 @@ def data() -> None:
 @click.option(
     "--seed", type=click.IntRange(min=0), default=0, help="Of the avatars and of the split."
 )
-@_DATA_ROOT
+@inputs.DATA_ROOT
 @click.option(
     "--labels",
     type=click.Path(path_type=Path),
@@ -141,7 +136,7 @@ def prepare_command(what: str, data_root: Path, force: bool, **options: Any) -> 
 
 @data.command()
 @click.argument("name", metavar="NAME|PATH")
-@_DATA_ROOT
+@inputs.DATA_ROOT
 def info(name: str, data_root: Path) -> None:
     """Show what is in a prepared set.
 
@@ -170,7 +165,7 @@ def info(name: str, data_root: Path) -> None:
 
 @data.command()
 @click.argument("name", metavar="NAME|PATH")
-@_DATA_ROOT
+@inputs.DATA_ROOT
 def verify(name: str, data_root: Path) -> None:
     """Read all of a prepared set and check every sum; exit code 3 where one is wrong.
 
@@ -182,7 +177,7 @@ def verify(name: str, data_root: Path) -> None:
 
 
 @data.command("list")
-@_DATA_ROOT
+@inputs.DATA_ROOT
 def list_command(data_root: Path) -> None:
     """List the prepared sets.
 

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from pgvae.cli import inputs
-from pgvae.cli.types import WordList
 from pgvae.config import LabelConfig, require
 from pgvae.data import Store, open_dataset, read_batches
 from pgvae.inference import (
@@ -42,13 +41,7 @@ from pgvae.objectives.terms import known_accuracy
     default="probe",
     help="Logistic regression, or the difference of the means of yes and no.",
 )
-@click.option(
-    "--label-thresholds",
-    type=WordList(click.FLOAT, 2),
-    default="0.5,0.5",
-    metavar="LOW,HIGH",
-    help="A label below LOW says no, above HIGH yes; between them it is unknown and left out.",
-)
+@inputs.LABEL_THRESHOLDS
 @click.option(
     "--count", type=click.IntRange(min=2), default=10_000, help="Training images, at most."
 )

@@ -47,13 +47,7 @@ from pgvae.inference import load, pick_device
     help="Real images, and samples; less where the split has less.",
 )
 @inputs.SEED
-@click.option(
-    "--inception-weights",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="pt_inception-2015-12-05-6726825d.pth, for FID and KID as published.  "
-    "[default: EfficientNet-Lite0's features, said so in the names]",
-)
+@inputs.INCEPTION_WEIGHTS
 @click.option(
     "--json", "json_path", type=click.Path(path_type=Path), metavar="FILE", help="Also write JSON."
 )

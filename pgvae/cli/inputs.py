@@ -7,6 +7,7 @@ import click
 import torch
 from torch import Tensor
 
+from pgvae.cli.types import WordList
 from pgvae.config import require
 from pgvae.data import Store, load_images, read_images
 from pgvae.errors import InputError
@@ -31,6 +32,20 @@ DATA_ROOT = click.option(
     type=click.Path(path_type=Path),
     default=Path("datasets"),
     help="Where prepared sets are.",
+)
+LABEL_THRESHOLDS = click.option(
+    "--label-thresholds",
+    type=WordList(click.FLOAT, 2),
+    default="0.5,0.5",
+    metavar="LOW,HIGH",
+    help="A label below LOW says no, above HIGH yes; between them it is unknown and left out.",
+)
+INCEPTION_WEIGHTS = click.option(
+    "--inception-weights",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="pt_inception-2015-12-05-6726825d.pth, for the features of the published FID and KID.  "
+    "[default: EfficientNet-Lite0's, said so in the names]",
 )
 DEVICE = click.option("--device", default="auto", metavar="auto|cpu|cuda[:I]")
 SEED = click.option("--seed", type=click.IntRange(min=0), default=0)

@@ -30,12 +30,7 @@ _AT_ONCE = 256  # images
     show_default=False,
     help="L1 of pixels, SSIM, or cosine of features; may be repeated.  [default: l1]",
 )
-@click.option(
-    "--inception-weights",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Inception's features in place of EfficientNet-Lite0's.",
-)
+@inputs.INCEPTION_WEIGHTS
 @click.pass_obj
 def neighbours(
     job: Job,

@@ -5,6 +5,7 @@ from typing import Any, get_args
 
 import click
 
+from pgvae.cli import inputs
 from pgvae.cli.types import Finite, Resolution, WordList
 from pgvae.config import MAX_RESOLUTION, Arch, EncoderNorm, GeneratorNorm
 from pgvae.data import open_dataset
@@ -26,12 +27,7 @@ _POSITIVE, _RESOLUTION = Finite(), Resolution()
 
 
 @click.command()
-@click.option(
-    "--dataset",
-    required=True,
-    metavar="NAME|PATH",
-    help="Prepared set, or a folder or zip of images (prepared on first use).",
-)
+@inputs.DATASET
 @click.option(
     "--grow/--no-grow",
     default=None,
@@ -128,13 +124,7 @@ _POSITIVE, _RESOLUTION = Finite(), Resolution()
     metavar="NAME,...",
     help="Labels that vac and introvac learn.  [default: all of the data's]",
 )
-@click.option(
-    "--label-thresholds",
-    type=WordList(click.FLOAT, 2),
-    default="0.5,0.5",
-    metavar="LOW,HIGH",
-    help="A label below LOW says no, above HIGH yes; between them it is unknown and not learned.",
-)
+@inputs.LABEL_THRESHOLDS
 @click.option(
     "--balance",
     type=WordList(),
@@ -142,8 +132,8 @@ _POSITIVE, _RESOLUTION = Finite(), Resolution()
     help="Draw images so that these labels are yes as often as no, for rare ones.",
 )
 @click.option("--mirror/--no-mirror", default=False, help="Flip images left to right at random.")
-@click.option("--seed", type=click.IntRange(min=0), default=0)
-@click.option("--device", default="auto", metavar="auto|cpu|cuda[:I]")
+@inputs.SEED
+@inputs.DEVICE
 @click.option(
     "--precision",
     type=click.Choice(["auto", "fp32", "tf32", "bf16"]),
@@ -193,18 +183,8 @@ _POSITIVE, _RESOLUTION = Finite(), Resolution()
     metavar="K",
     help="Thousands of images between measurements.  [default: as --snapshot-kimg]",
 )
-@click.option(
-    "--inception-weights",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="For the metrics fid and kid, see `pgvae evaluate --help`.",
-)
-@click.option(
-    "--data-root",
-    type=click.Path(path_type=Path),
-    default=Path("datasets"),
-    help="Where prepared sets are.",
-)
+@inputs.INCEPTION_WEIGHTS
+@inputs.DATA_ROOT
 @click.option(
     "--workers",
     type=click.IntRange(min=0),
