@@ -1,5 +1,6 @@
 """How good a model is: each measure beside what real images alone would get, the floor."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,7 +19,7 @@ from pgvae.metrics.features import Extractor, extractor
 from pgvae.metrics.frechet import frechet_distance, kernel_distance
 from pgvae.metrics.latents import latent_statistics
 from pgvae.metrics.msssim import PairSimilarity
-from pgvae.metrics.sets import optional
+from pgvae.metrics.sets import full_precision, optional
 from pgvae.metrics.swd import LOWEST, Patches, patch_distance
 from pgvae.types import Posterior
 
@@ -30,14 +31,14 @@ class Figure:
     label:   what it is called, with the features or the unit.
     value:   of the model. floor: of real images at the same n (see `evaluate`); None where there
              is none.
-    better:  "lower" or "higher"; "" where neither is.
+    better:  "lower" or "higher"; "" where neither is: MS-SSIM should be near its floor.
     details: what it is made of, such as the levels of SWD.
     """
 
     label: str
     value: float
     floor: float | None = None
-    better: str = "lower"
+    better: str = ""
     details: Mapping[str, float] = field(default_factory=dict)
 
     def beats(self, value: float) -> bool:
@@ -56,8 +57,16 @@ class Evaluation:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready values: split, count, seed, and the figures as "metrics"."""
-        figures = {name: asdict(figure) for name, figure in self.figures.items()}
+        figures = {name: _plain(asdict(figure)) for name, figure in self.figures.items()}
         return {"split": self.split, "count": self.count, "seed": self.seed, "metrics": figures}
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no infinity and no NaN: null in their place."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in values.items()
+    }
 
 
 class _Views(NamedTuple):
@@ -97,7 +106,7 @@ class _Swd:
         details = {f"{side} px": value for side, value in levels.items()}
         details |= {f"{side} px floor": value for side, value in floor.items()}
         means = (float(np.mean([*found.values()])) for found in (levels, floor))
-        return {"swd": Figure("SWD x 1000", *means, details=details)}
+        return {"swd": Figure("SWD x 1000", *means, "lower", details)}
 
 
 class _MsSsim:
@@ -111,7 +120,7 @@ class _MsSsim:
     def figures(self) -> dict[str, Figure]:
         details = {"pairs": self._fake.pairs, "scales": self._fake.scales}
         means = self._fake.mean(), self._other.mean()
-        return {"msssim": Figure("MS-SSIM of pairs of samples", *means, details=details)}
+        return {"msssim": Figure("MS-SSIM of pairs of samples", *means, "", details)}
 
 
 class _Pairwise:
@@ -130,7 +139,7 @@ class _Pairwise:
         labels = {"psnr": "PSNR, dB", "ssim": "SSIM", "rmse": "RMSE, of 255", "mse": "MSE, of 1"}
         better = "higher" if self._name in ("psnr", "ssim") else "lower"
         means = (torch.cat(values).mean().item() for values in (self._values, self._floors))
-        return {self._name: Figure(labels[self._name], *means, better=better)}
+        return {self._name: Figure(labels[self._name], *means, better)}
 
 
 class _Features:
@@ -151,15 +160,16 @@ class _Features:
             plain = self._extract.name == "Inception"
             key = name if plain else f"{name}_{self._extract.name.lower()}"
             label = name.upper() if plain else f"{name.upper()} ({self._extract.name})"
-            of = {what: self._distance(name, sets["real"], x) for what, x in sets.items()}
-            result[key] = Figure(label, of["fake"], of["other"])
-            again = f"{label} of reconstructions"
-            result[f"{key}_reconstructed"] = Figure(again, of["again"], of["other"])
+            of = {
+                what: self._distance(name, sets["real"], sets[what])
+                for what in ("other", "fake", "again")
+            }
+            result[key] = Figure(label, of["fake"], of["other"], "lower")
+            label += " of reconstructions"
+            result[f"{key}_reconstructed"] = Figure(label, of["again"], of["other"], "lower")
         return result
 
     def _distance(self, name: str, real: Tensor, other: Tensor) -> float:
-        if other is real:
-            return 0.0
         if name == "fid":
             return frechet_distance(real, other)
         return kernel_distance(real, other, self._seed)[0]
@@ -179,9 +189,10 @@ class _Latents:
         if self._head == "gaussian":
             logvar = torch.cat([p.logvar for p in self._posteriors])
         found = latent_statistics(mean, logvar, self._head)
-        return {f"latent_{k}": Figure(f"latents: {k}", v, better="") for k, v in found.items()}
+        return {f"latent_{k}": Figure(f"latents: {k}", v, None, "") for k, v in found.items()}
 
 
+UNDECIDED = ("msssim", "latents")  # that have no better and worse
 METRICS = ("swd", "msssim", "psnr", "ssim", "rmse", "mse", "latents", "fid", "kid")
 DEFAULT_METRICS = ("swd", "msssim", "psnr", "ssim", "rmse", "mse", "latents")
 DEFAULT_COUNT = 2000
@@ -238,16 +249,19 @@ def evaluate(
     measures = _measures(names, model, seed, inception_weights)
     latents = model.sample_latents(len(mine), seed)
     size = model.batch_size
-    for start in watch(iter(range(0, len(mine), size)), len(mine)):
-        part = slice(start, start + size)
-        real, other = (
-            fade_images(read_images(store, i[part], model.resolution, model.device), model.alpha)
-            for i in (mine, others)
-        )
-        posterior = model.posterior(real)
-        again, fake = model.decode(posterior.mean), model.decode(latents[part])
-        for measure in measures:
-            measure.add(_Views(real, posterior, again, other, fake))
+    with full_precision():
+        for start in watch(iter(range(0, len(mine), size)), len(mine)):
+            part = slice(start, start + size)
+            real, other = (
+                fade_images(
+                    read_images(store, i[part], model.resolution, model.device), model.alpha
+                )
+                for i in (mine, others)
+            )
+            posterior = model.posterior(real)
+            again, fake = model.decode(posterior.mean), model.decode(latents[part])
+            for measure in measures:
+                measure.add(_Views(real, posterior, again, other, fake))
     found = [measure.figures() for measure in measures]
     figures = {name: figure for part in found for name, figure in part.items()}
     return Evaluation(figures, len(mine), split, seed)
@@ -280,8 +294,10 @@ def _measures(
     }
     pairwise = ("psnr", "ssim", "rmse", "mse")
     makers |= {name: lambda name=name: _Pairwise(name) for name in pairwise}
-    measures = [makers[name]() for name in dict.fromkeys(names) if name in makers]
-    featured = [name for name in ("fid", "kid") if name in names]
-    if featured:
-        measures.append(_Features(featured, extractor(inception_weights, model.device), seed))
-    return measures
+    # FID and KID look at the same features, in the place of the first of them.
+    featured = [name for name in dict.fromkeys(names) if name in ("fid", "kid")]
+    makers |= {
+        name: lambda: _Features(featured, extractor(inception_weights, model.device), seed)
+        for name in featured[:1]
+    }
+    return [makers[name]() for name in dict.fromkeys(names) if name in makers]

@@ -51,7 +51,7 @@ class Snapshot:
     objective:   {"name": ..., its weights}.
     attributes:  names of the labels in the training data.
     dataset:     name of the training data.
-    mean_image:  [C, R, R] in [-1, 1].
+    mean_image:  [C, R, R] in [-1, 1]; zeros where it is not known.
     """
 
     nets: Nets

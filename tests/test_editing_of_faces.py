@@ -1,7 +1,7 @@
 """Editing changes what it should and little else, as an independent classifier sees it.
 
-A run of IntroVAC of a few minutes on cartoon faces at 16 px; the judge is a small CNN that learns the
-labels from the same training images. What an hour's run reaches at 32 px, 100 % and 100 %, is in
+A run of IntroVAC of a few minutes on cartoon faces at 16 px; the judge is a small CNN that learns
+the labels from the same training images. What an hour of training reaches at 32 px is in
 benchmarks/results/editing.md; the bounds here leave this one some room.
 """
 

@@ -36,8 +36,8 @@ def convert() -> None:
 @click.option(
     "--last-activation/--no-last-activation",
     default=True,
-    help="LeakyReLU after the encoder's last layer, as in PIONEER and in all published models. "
-    "Off for Balanced PIONEER trained without --e_last_relu: the file does not tell.",
+    help="LeakyReLU after the encoder's last layer, as in PIONEER, and by its README in Balanced "
+    "PIONEER's models. Off where trained without --e_last_relu: the file does not tell.",
 )
 @click.option("--dataset-name", default="unknown", help="Name of the training data.")
 @click.option("--force", is_flag=True, help="Replace OUT.")
@@ -57,7 +57,7 @@ def pioneer(
     Example: pgvae convert pioneer 604000_state pioneer.safetensors
     """
     require(out.suffix == ".safetensors", f"{out} is no snapshot's name: end it in .safetensors")
-    inputs.require_new_file(out, force)
+    inputs.require_writable_file(out, force)
     vectors = spectral_vectors or vectors_beside(file)
     snapshot = read_pioneer(file, vectors, last_activation=last_activation, dataset=dataset_name)
     _describe(snapshot, vectors)

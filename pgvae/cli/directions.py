@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pgvae.cli import inputs
 from pgvae.config import LabelConfig, require
-from pgvae.data import Store, open_dataset, read_batches
+from pgvae.data import Store, open_dataset
 from pgvae.inference import (
     Model,
     directions_path,
@@ -33,7 +33,7 @@ from pgvae.objectives.terms import known_accuracy
     "attributes",
     multiple=True,
     metavar="NAME",
-    help="A label; may be repeated.  [default: all]",
+    help="A label; may be repeated.  [default: all that the model does not know]",
 )
 @click.option(
     "--method",
@@ -67,7 +67,13 @@ def directions_command(
     store = open_dataset(dataset, data_root, resolution=model.resolution, say=click.echo)
     inputs.require_fitting(store, model)
     require(len(store.attributes) > 0, f"{store.name} has no labels: prepare it with --labels")
-    labels = LabelConfig(attributes or store.attributes, *label_thresholds)
+    known = model.attributes if model.classifies else ()
+    names = attributes or tuple(name for name in store.attributes if name not in known)
+    require(
+        bool(names) and not set(names) & set(known),
+        f"the model's own classifier knows {', '.join(known)}: give another --attribute",
+    )
+    labels = LabelConfig(names, *label_thresholds)
     said = store.said(labels)
     rng = np.random.default_rng(0)
     training = rng.permutation(store.split("train"))[:count]
@@ -87,7 +93,7 @@ def directions_command(
 
 
 def _encode(model: Model, store: Store, indices: np.ndarray) -> Tensor:
-    batches = read_batches(store, indices, model.resolution, model.device)
+    batches = inputs.batches_for(model, store, indices)
     return torch.cat([model.encode(images).cpu() for images in batches])
 
 

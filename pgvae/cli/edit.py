@@ -14,7 +14,7 @@ from pgvae.inference.conditional import Method
 from pgvae.pictures import interleave, save_images
 
 _COLUMNS = 8
-_MOST = 1000  # deviations
+_DELTA, _MOST = 3.0, 1000  # deviations
 
 
 @click.command()
@@ -32,7 +32,6 @@ _MOST = 1000  # deviations
     "deltas",
     multiple=True,
     type=float,
-    default=(3.0,),
     show_default=False,
     help="How far to move along each, in deviations of the prior: one for all, or one for each.  "
     "[default: 3]",
@@ -42,7 +41,7 @@ _MOST = 1000  # deviations
     "--to",
     type=click.FloatRange(0.5, 1, min_open=True, max_open=True),
     metavar="P",
-    help="Move until the classifier is so sure, in place of --delta.",
+    help="Move until the classifier of latents is so sure, in place of --delta.",
 )
 @click.option(
     "--strip",
@@ -65,11 +64,15 @@ def edit(
     """Add attributes to images, or take them away: original, reconstruction and edit of each.
 
     PATHS are image files, folders or zips, or a prepared set, whose unseen images are taken.
+    Prints how sure the classifier is of each image, and of its edit, encoded again.
+
     vac and introvac know the attributes that they were trained with; for others, and for more,
     `pgvae directions` estimates them from labelled images.
 
     Example: python generate.py --snapshot PATH edit me.jpg --attribute glasses --delta 3
     """
+    require(not (deltas and to), "--to and --delta: give one of them")
+    deltas = deltas or (_DELTA,)
     require(
         len(deltas) in (1, len(attributes)),
         f"--delta is given {len(deltas)} times for {len(attributes)} attributes: give one for each",
@@ -85,7 +88,8 @@ def edit(
     images, names = read_paths(model, paths, count)
     latents = model.encode(images)
     moved = model.move(latents, attributes, steps, to=certainty)
-    before, after = (torch.sigmoid(chosen.logits(z)) for z in (latents, moved))
+    again, edited = model.decode(latents), model.decode(moved)
+    before, after = (torch.sigmoid(chosen.logits(z)) for z in (latents, model.encode(edited)))
     if len(names) <= 16:
         for name, was, now in zip(names, before, after, strict=True):
             changes = [
@@ -93,7 +97,6 @@ def edit(
             ]
             click.echo(f"{name}: {', '.join(changes)}")
     folder = job.folder()
-    again, edited = model.decode(latents), model.decode(moved)
     stems = inputs.unique([Path(name).stem for name in names])
     triplets = torch.cat([images, again, edited], dim=3)  # [N, C, R, 3R]
     save_images([folder / f"{stem}-edit.png" for stem in stems], triplets)
@@ -101,7 +104,7 @@ def edit(
     write_grid(folder / "edits.png", interleave(images, again, edited, columns=columns), columns)
     if strip:
         ratios = torch.linspace(-1, 1, strip).tolist()
-        ways = [model.move(latents, attributes, [r * step for step in steps]) for r in ratios]
+        ways = [model.move(latents, attributes, [r * abs(s) for s in steps]) for r in ratios]
         frames = torch.stack([images, *map(model.decode, ways)], dim=1)  # [N, 1 + strip, C, R, R]
         write_grid(folder / "strip.png", frames.flatten(0, 1), strip + 1)
 

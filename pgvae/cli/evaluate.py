@@ -73,7 +73,7 @@ def evaluate_command(
     Example: pgvae evaluate --snapshot runs/00000-faces-pioneer-64px --dataset faces --json e.json
     """
     if json_path:
-        inputs.require_new_file(json_path)
+        inputs.require_writable_file(json_path)
     model = load(snapshot, pick_device(device))
     names = names or defined_at(DEFAULT_METRICS, model.resolution)
     check_metrics(names, model.resolution, inception_weights)

@@ -32,6 +32,6 @@ def export_command(snapshot: Path, form: Format, part: Part, out: Path | None, f
     """
     out = out or Path(f"{part}{ENDINGS[form]}")
     require(out.suffix == ENDINGS[form], f"{out}: a file of format {form} ends in {ENDINGS[form]}")
-    inputs.require_new_file(out, force)
+    inputs.require_writable_file(out, force)
     difference = export(load(snapshot), part, form, out)
     click.echo(f"{out}: at most {difference:.1e} from the model, batches of 1, 2 and 5")

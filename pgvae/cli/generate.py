@@ -74,11 +74,13 @@ def reconstruct(job: Job, paths: tuple[Path, ...], count: int) -> None:
     if len(names) <= 16:
         for name, error, figure in zip(names, errors, figures, strict=True):
             click.echo(f"{name}: RMSE {error:.2f}/255, PSNR {figure:.2f} dB")
-    baseline = psnr(images, job.model.mean_image.expand_as(images)).mean()
-    gain = figures.mean() - baseline
+    gain = ""
+    if job.model.mean_image.any():  # not known of a converted model
+        baseline = psnr(images, job.model.mean_image.expand_as(images)).mean()
+        gain = f", {figures.mean() - baseline:+.2f} dB against the mean training image"
     click.echo(
         f"{len(names)} images at {job.model.resolution} px: RMSE {errors.mean():.2f}/255, "
-        f"PSNR {figures.mean():.2f} dB, {gain:+.2f} dB against the mean training image"
+        f"PSNR {figures.mean():.2f} dB{gain}"
     )
     columns = min(_COLUMNS, len(names))
     grid = interleave(images, again, columns=columns)

@@ -1,15 +1,17 @@
 """What the commands that use a snapshot share: options, the images they read, what they write."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
+import numpy as np
 import torch
 from torch import Tensor
 
 from pgvae.cli.types import WordList
 from pgvae.config import require
-from pgvae.data import Store, load_images, read_images
+from pgvae.data import Store, fade_images, load_images, read_batches, read_images
 from pgvae.errors import InputError
 from pgvae.inference import Model
 from pgvae.pictures import save_grid
@@ -72,7 +74,10 @@ class Job:
 
 
 def read_paths(model: Model, paths: tuple[Path, ...], count: int) -> tuple[Tensor, list[str]]:
-    """Images of files, folders, zips or prepared sets: [N, C, R, R] in [-1, 1], and names."""
+    """Images of files, folders, zips or prepared sets: [N, C, R, R] in [-1, 1], and names.
+
+    Faded where the model is in mid-fade, as it was trained on them.
+    """
     parts, names = [], []
     for path in paths:
         if (path / "manifest.json").is_file():
@@ -82,14 +87,21 @@ def read_paths(model: Model, paths: tuple[Path, ...], count: int) -> tuple[Tenso
             images = torch.from_numpy(raw).float() / 127.5 - 1
         parts.append(images.contiguous())
         names += found
-    return torch.cat(parts)[:count].to(model.device), names[:count]
+    images = torch.cat(parts)[:count].to(model.device)
+    return fade_images(images, model.alpha), names[:count]
 
 
-def require_new_file(path: Path, force: bool = True) -> None:
-    """Raise InputError unless a file may be written there; without `force`, only a new one."""
+def require_writable_file(path: Path, replace: bool = True) -> None:
+    """Raise InputError unless a file may be written there, in the place of another or not."""
     require(path.parent.is_dir(), f"no such folder: {path.parent}; make it, or give another file")
     require(not path.is_dir(), f"{path} is a folder: give a file")
-    require(force or not path.exists(), f"{path} is there already: give another file, or --force")
+    require(replace or not path.exists(), f"{path} is there already: give another file, or --force")
+
+
+def batches_for(model: Model, store: Store, indices: np.ndarray) -> Iterator[Tensor]:
+    """Images of a set as a model was trained on them, faded where it is in mid-fade, in batches."""
+    for images in read_batches(store, indices, model.resolution, model.device, model.batch_size):
+        yield fade_images(images, model.alpha)
 
 
 def require_fitting(store: Store, model: Model) -> None:

@@ -9,11 +9,9 @@ from tqdm import tqdm
 from pgvae.cli import inputs
 from pgvae.cli.inputs import Job, write_grid
 from pgvae.config import require
-from pgvae.data import open_dataset, read_batches, read_images
+from pgvae.data import open_dataset, read_images
 from pgvae.metrics.features import extractor
 from pgvae.metrics.neighbours import MEASURES, nearest
-
-_AT_ONCE = 256  # images
 
 
 @click.command()
@@ -59,8 +57,8 @@ def neighbours(
     queries, folder = model.sample(count, job.seed), job.folder()
     for measure in measures:
         name = features.name if measure == "features" else measure
-        parts = read_batches(store, training, model.resolution, model.device, size=_AT_ONCE)
-        batches = -(-len(training) // _AT_ONCE)
+        parts = inputs.batches_for(model, store, training)
+        batches = -(-len(training) // model.batch_size)
         candidates = tqdm(parts, name, batches, leave=False, disable=None, unit="batch")
         scores, places = nearest(queries, candidates, measure, kept, features)
         best = ", ".join(f"{score:.3g}" for score in scores[:, 0].tolist())

@@ -248,8 +248,13 @@ def train(
         return
     found = find_run(outdir, config) if resume else None
     if found:
-        asked = {"pretrain_kimg": "pretrain_kimg", "milestones_kimg": "lr_milestones"}
-        given = [name for name, option in asked.items() if options[option] is not None]
+        asked = {
+            "pretrain_kimg": "pretrain_kimg",
+            "milestones_kimg": "lr_milestones",
+            "metrics": "metrics",
+            "metric_kimg": "metric_kimg",
+        }
+        given = [name for name, option in asked.items() if options[option] not in (None, ())]
         config = with_shares_of(found, config, given)
     if resume and found is None:
         click.echo(f"no run to resume in {outdir}: starting a new one")

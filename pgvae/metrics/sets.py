@@ -1,9 +1,11 @@
 """Sets of images as metrics take them: one tensor, or batches that come one after another."""
 
+import contextlib
 import importlib
 from collections.abc import Iterable, Iterator
 from types import ModuleType
 
+import torch
 from torch import Tensor
 
 from pgvae.errors import InputError
@@ -47,3 +49,14 @@ def optional(module: str, package: str, what: str) -> ModuleType:
         raise InputError(
             f"{what} needs the package {package}: pip install 'pgvae[eval]'"
         ) from error
+
+
+@contextlib.contextmanager
+def full_precision() -> Iterator[None]:
+    """Convolutions in float32 on GPUs too, whatever a training around it has set."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before

@@ -15,11 +15,11 @@ from typing import Any, TypeVar
 from pgvae.config import RunConfig
 from pgvae.errors import InputError
 from pgvae.schedule import Schedule, Stage
+from pgvae.snapshot import MALFORMED
 
 T = TypeVar("T")
 _YEAR_9999 = 253_370_764_800  # in seconds since 1970
 # What taking apart JSON that is not as it should be may raise.
-_MALFORMED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
 
 
 @dataclass
@@ -117,7 +117,7 @@ def read_run(path: Path) -> Run:
         raise InputError(f"{path} is not a run directory: it has no config.json; give one of runs/")
     try:
         values = _object(file)
-    except (OSError, *_MALFORMED) as error:
+    except (OSError, *MALFORMED) as error:
         raise InputError(f"{file} cannot be read: {_short(error)}; give another run") from error
     notes: list[str] = []
     stats = _read_stats(path / "stats.jsonl")
@@ -185,7 +185,7 @@ def _add_line(stats: Stats, line: str) -> bool:
         images = float(record.pop("images"))
         seconds = float(record.pop("time", math.nan))
         numbers = {name: float(value) for name, value in record.items() if _is_number(value)}
-    except _MALFORMED:
+    except MALFORMED:
         return False
     if not (math.isfinite(images) and images >= stats.images_seen):
         return False
@@ -206,7 +206,7 @@ def _is_number(value: object) -> bool:
 def _checked(values: dict[str, Any], notes: list[str]) -> RunConfig | None:
     try:
         return RunConfig.from_dict(values)
-    except (InputError, *_MALFORMED) as error:
+    except (InputError, *MALFORMED) as error:
         notes.append(
             f"config.json is not of this version of pgvae ({_short(error)}): no timeline, and no "
             "command to repeat the run."
@@ -217,7 +217,7 @@ def _checked(values: dict[str, Any], notes: list[str]) -> RunConfig | None:
 def _read_status(file: Path, notes: list[str]) -> dict[str, Any]:
     try:
         return _object(file)
-    except (OSError, *_MALFORMED) as error:
+    except (OSError, *MALFORMED) as error:
         notes.append(f"status.json could not be read ({_short(error)}).")
         return {}
 
@@ -229,7 +229,7 @@ def _read_evaluations(path: Path, notes: list[str]) -> list[Evaluation]:
             values = _object(file)
             if not isinstance(values["metrics"], dict):
                 raise TypeError("its metrics are not an object")
-        except (OSError, *_MALFORMED) as error:
+        except (OSError, *MALFORMED) as error:
             notes.append(f"{file.name} could not be read ({_short(error)}).")
             continue
         found.append(Evaluation(file.name, values))

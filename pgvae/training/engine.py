@@ -1,6 +1,7 @@
 """The training loop."""
 
 import contextlib
+import math
 import signal
 import time
 from collections.abc import Iterator
@@ -128,8 +129,11 @@ def _loop(
     snapshot_images = max(1, round(state.config.snapshot_kimg * 1000))
     metric_images = max(1, round(state.config.metric_kimg * 1000))
     start = saved = before = state.images_seen
+    measured = log.measured if state.config.metrics else math.inf
     saved_time = time.monotonic()
     stage = schedule.at(start)
+    if stage.resolution > state.resolution:  # resumed where a stage ends, which is not measured now
+        measured = max(measured, start)
     watch = Watch(state.config.model.head)
 
     while True:
@@ -148,12 +152,14 @@ def _loop(
                 log.say(warning)
         if now > saved and due:
             _show(state, stage, gallery, run, log)
-        if now > start and (done or _crossed(before, now, metric_images)):
-            referee.judge(_snapshot(state, stage, gallery), log)
-            log.restart_clock(now)
-        if now > saved and (due or late or stop.requested):
+        measures = now > measured and (done or _crossed(measured, now, metric_images))
+        if now > saved and (due or late or measures or stop.requested):
             save_checkpoint(run.path, state)
             saved, saved_time = now, time.monotonic()
+            log.restart_clock(now)
+        if measures:  # once all is saved: it may take minutes
+            referee.judge(_snapshot(state, stage, gallery), log)
+            measured = now
             log.restart_clock(now)
         if done:
             return

@@ -23,6 +23,7 @@ class RunLog:
     def __init__(self, run_dir: Path, images_seen: int, total_images: int) -> None:
         self._text = (run_dir / "log.txt").open("a", encoding="utf-8")
         self._stats_path = run_dir / "stats.jsonl"
+        self.measured = 0  # images seen at the last measurement that is in stats.jsonl
         self._drop_after(images_seen)
         self._stats = self._stats_path.open("a", encoding="utf-8")
         self._board = SummaryWriter(str(run_dir), purge_step=images_seen + 1)
@@ -97,6 +98,8 @@ class RunLog:
         if self._stats_path.exists():
             lines = self._stats_path.read_text(encoding="utf-8").splitlines()
             kept = [f"{line}\n" for line in lines if _images_of(line) <= images_seen]
+            measured = [_images_of(line) for line in kept if '"metric/' in line]
+            self.measured = max(map(int, measured), default=0)
             with atomic_path(self._stats_path) as aside:
                 aside.write_text("".join(kept), encoding="utf-8")
 

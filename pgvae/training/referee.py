@@ -8,7 +8,7 @@ import torch
 
 from pgvae.config import RunConfig
 from pgvae.data import Store
-from pgvae.evaluation import Evaluation, defined_at, evaluate
+from pgvae.evaluation import UNDECIDED, Evaluation, defined_at, evaluate
 from pgvae.files import atomic_path
 from pgvae.inference import Model
 from pgvae.snapshot import MALFORMED, Snapshot, save_snapshot
@@ -20,9 +20,10 @@ _BEST, _ABOUT = "best.safetensors", "best.json"
 class Referee:
     """Measures snapshots on unseen images (training images where there are none).
 
-    The first metric decides which snapshot is the best; one of a higher resolution, or faded in
-    further, always is, as figures compare only within a resolution. What the best one was is in
-    best.json, so a resumed run goes on with it.
+    The first metric that has a better and a worse (not MS-SSIM, not latents) decides which
+    snapshot is the best; one of a higher resolution, or faded in further, always is, as figures
+    compare only within a resolution. What the best one was is in best.json, so a resumed run goes
+    on with it.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class Referee:
         inception_weights: Path | None = None,
     ) -> None:
         self._names, self._seed = config.metrics, config.seed
+        self._decider = next((name for name in config.metrics if name not in UNDECIDED), None)
         self._store, self._run_dir, self._device = store, run_dir, device
         self._inception_weights = inception_weights
         self._split = "val" if len(store.split("val")) > 1 else "train"
@@ -60,7 +62,7 @@ class Referee:
             if figure.floor is not None
         }
         log.stats(snapshot.images_seen, values | floors)
-        first = names[0] == self._names[0] and self._keep(snapshot, found)
+        first = self._keep(snapshot, found)
         log.say(
             f"{found.count:,} {self._split} images: "
             + ", ".join(f"{f.label} {f.value:.4g}" for f in found.figures.values())
@@ -68,8 +70,12 @@ class Referee:
         )
 
     def _keep(self, snapshot: Snapshot, found: Evaluation) -> bool:
-        """Write the snapshot if its first figure is better than that of the best one."""
-        name, figure = next(iter(found.figures.items()))
+        """Write the snapshot if its deciding figure is better than that of the best one."""
+        # FID's figure is named after its features too: fid_efficientnet-lite0.
+        deciding = [name for name in found.figures if name.split("_")[0] == self._decider]
+        if not deciding:
+            return False
+        name, figure = deciding[0], found.figures[deciding[0]]
         about = {
             "metric": name,
             "value": figure.value,
@@ -78,7 +84,7 @@ class Referee:
             "images_seen": snapshot.images_seen,
         }
         best = self._best()
-        if not (figure.better and math.isfinite(figure.value)):
+        if not math.isfinite(figure.value):
             return False
         if best and best["metric"] == name:
             stage, other = ((a["resolution"], a["alpha"]) for a in (about, best))

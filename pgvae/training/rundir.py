@@ -18,8 +18,13 @@ _CONFIG, _STATUS, _LOCK = "config.json", "status.json", ".lock"
 # What may change between the first command and the one that goes on; the second are shares of
 # the total by default, and stay what they were (see `with_shares_of`).
 _SHARES = ("pretrain_kimg", "anneal_kimg", "milestones_kimg")
-_REPORTS = ("snapshot_kimg", "metrics", "metric_kimg")
-_FREE = (*_REPORTS, "schedule.total_kimg", *(f"schedule.{name}" for name in _SHARES))
+_MEASURES = ("metrics", "metric_kimg")
+_FREE = (
+    "snapshot_kimg",
+    *_MEASURES,
+    "schedule.total_kimg",
+    *(f"schedule.{name}" for name in _SHARES),
+)
 
 
 class RunDirectory:
@@ -130,15 +135,18 @@ def find_run(outdir: Path, config: RunConfig) -> Path | None:
 
 
 def with_shares_of(run_dir: Path, config: RunConfig, given: Collection[str] = ()) -> RunConfig:
-    """`config` with the pre-training, annealing and milestones of the run that it goes on with.
+    """`config` with the pre-training, annealing, milestones and metrics of the run it goes on with.
 
     given: those of them that the user asked for anew, which stay as they are.
     """
-    found = json.loads((run_dir / _CONFIG).read_text())["schedule"]
-    kept = {name: found[name] for name in _SHARES if name in found and name not in given}
-    kept = {name: tuple(v) if isinstance(v, list) else v for name, v in kept.items()}
-    schedule = dataclasses.replace(config.schedule, **kept)
-    return dataclasses.replace(config, schedule=schedule)
+    found = json.loads((run_dir / _CONFIG).read_text())
+
+    def kept(names: Collection[str], there: dict[str, Any]) -> dict[str, Any]:
+        values = {name: there[name] for name in names if name in there and name not in given}
+        return {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+
+    schedule = dataclasses.replace(config.schedule, **kept(_SHARES, found["schedule"]))
+    return dataclasses.replace(config, schedule=schedule, **kept(_MEASURES, found))
 
 
 def _settings(values: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from commands import contents
 from PIL import Image
 from safetensors import safe_open
 
-from pgvae.data import Store
+from pgvae.data import Store, fade_images
 from pgvae.inference import load
 
 BOTH = ("--attribute", "glasses", "--attribute", "hat")
@@ -42,7 +42,8 @@ def refused(rejected, faces) -> Callable[..., str]:
 
 def latents_of(store: Store, split: str, snapshot: Path) -> torch.Tensor:
     pixels = store.get_many(store.split(split), 8).astype(np.float32)
-    return load(snapshot).encode(torch.from_numpy(pixels) / 127.5 - 1)
+    model = load(snapshot)
+    return model.encode(fade_images(torch.from_numpy(pixels) / 127.5 - 1, model.alpha))
 
 
 def said_by(store: Store, split: str, name: str) -> np.ndarray:
@@ -168,7 +169,10 @@ def test_a_classifier_needs_no_directions_and_goes_before_them(
     assert run_pgvae(*edit, "hat") == 2
     assert "no attribute 'hat'" in capsys.readouterr().err
     own = load(path).directions
-    assert directions(*BOTH, snapshot="own.safetensors") == 0
+    capsys.readouterr()
+    assert directions(*BOTH, snapshot="own.safetensors") == 2
+    assert "the model's own classifier knows glasses" in capsys.readouterr().err
+    assert directions("--attribute", "hat", snapshot="own.safetensors") == 0
     joined = load(path).directions
     assert joined.names == ("glasses", "hat")
     assert torch.equal(joined.weight[:1], own.weight)

@@ -27,9 +27,8 @@ def test_an_edit_is_three_pictures_side_by_side(desk, generate, capsys):
     grid = cells(pixels(desk / "o" / "edits.png"))
     assert np.array_equal(grid[:, 0], np.concatenate([original, again, edited]))
 
-    logits = [model.classify(image)[0, 0], model.directions.logits(
-        model.move(model.encode(image), "glasses", 20.0))[0, 0]]  # fmt: skip
-    was, now = (1 / (1 + math.exp(-logit)) for logit in logits)
+    images = image, model.edit(image, "glasses", 20.0)
+    was, now = (1 / (1 + math.exp(-model.classify(x)[0, 0])) for x in images)
     assert capsys.readouterr().out.splitlines() == [
         f"a.png: glasses {was:.0%} -> {now:.0%}",
         str(Path("o") / "edits.png"),
@@ -86,11 +85,20 @@ def test_one_amount_is_for_all_attributes_or_there_is_one_for_each(desk, generat
     assert near(triplet[:, :, 16:], as_pixels(expected))
 
 
-@pytest.mark.parametrize(("more", "told"), [([], "90%"), (["--remove"], "10%")])
-def test_images_are_moved_until_the_classifier_is_so_sure(more, told, generate, capsys):
+@pytest.mark.parametrize(("more", "certainty"), [([], 0.9), (["--remove"], 0.1)])
+def test_images_are_moved_until_the_classifier_is_so_sure(more, certainty, desk, generate):
     assert generate("edit", "a.png", "b.png", *GLASSES, "--to", "0.9", *more) == 0
-    lines = capsys.readouterr().out.splitlines()[:2]
-    assert all(line.endswith(f" -> {told}") for line in lines)
+    model = load(desk / "v.safetensors")
+    for name in ("a-edit.png", "b-edit.png"):
+        triplet = pixels(desk / "o" / name)[None]
+        image = as_images(triplet[:, :, :8])
+        moved = model.move(model.encode(image), "glasses", to=certainty)
+        assert near(triplet[:, :, 16:], as_pixels(model.decode(moved)))
+
+
+def test_a_certainty_takes_no_delta_beside_it(ungenerated):
+    message = ungenerated("edit", "a.png", *GLASSES, "--to", "0.9", "--delta", "3")
+    assert "--to and --delta: give one of them" in message
 
 
 def test_a_strip_goes_from_without_to_with(desk, generate, capsys):

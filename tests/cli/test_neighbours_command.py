@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 from generated import as_pixels, cells, names_in, near, pixels
 
+from pgvae.data import fade_images
 from pgvae.inference import load
 
 
@@ -20,9 +22,11 @@ def test_in_each_row_is_a_sample_and_the_training_images_nearest_to_it(
     assert generate(*words, "--by", "l1", "--by", "ssim") == 0
     assert names_in(desk / "o") == ["neighbours-l1.png", "neighbours-ssim.png"]
     samples = load(desk / "v.safetensors").sample(5, seed=2)
-    training = store.get_many(store.split("train"), 8).transpose(0, 2, 3, 1).astype(float)
+    stored = store.get_many(store.split("train"), 8)
+    training = stored.transpose(0, 2, 3, 1).astype(float)
+    faded = fade_images(torch.from_numpy(stored).float(), load(desk / "v.safetensors").alpha)
     levels = (samples.permute(0, 2, 3, 1).double().numpy() + 1) * 127.5
-    distances = abs(levels[:, None] - training).mean(axis=(2, 3, 4))
+    distances = abs(levels[:, None] - faded.permute(0, 2, 3, 1).numpy()).mean(axis=(2, 3, 4))
     order = distances.argsort(axis=1)[:, :2]
     grid = cells(pixels(desk / "o" / "neighbours-l1.png"))
     assert grid.shape[:2] == (5, 3)

@@ -161,11 +161,12 @@ def test_directions_may_be_a_view(tmp_path):
 @pytest.mark.parametrize(
     ("count", "value", "options", "message"),
     [
-        (0, 1, {}, "count is 0: use 1 or more"),
+        (0, 1, {}, "count is 0, steps 1: use 1 or more"),
         (2, -1, {}, "attribute glasses is -1: use 1"),
         (2, 2, {}, "attribute glasses is 2: use 1"),
         (2, 1, {"method": "rejektion"}, "method is 'rejektion': choose one of langevin, rejection"),
         (2, 1, {"sure": 1.0}, "sure is 1.0: use a probability"),
+        (2, 1, {"step_size": 0.5}, "step_size is 0.5: use a number up to 0.1"),
     ],
 )
 def test_what_cannot_be_sampled_is_refused(count, value, options, message):

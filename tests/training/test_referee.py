@@ -181,14 +181,26 @@ def test_what_small_images_do_not_have_is_left_out_there(names, first, store, tm
     assert about(tmp_path)["resolution"] == 16
 
 
-def test_what_is_better_neither_way_decides_on_no_best(store, tmp_path):
+def test_what_is_better_neither_way_leaves_the_best_to_the_next(store, tmp_path):
     run_to(config_of(store, ("latents", "psnr")), store, tmp_path, 0.016)
     found = metrics_in(tmp_path)
     assert list(found) == [8, 16]
     names = {"metric/latent_mean_norm", "metric/psnr"}
     assert all(names < set(values) for values in found.values())
+    assert about(tmp_path)["metric"] == "psnr"
+
+
+def test_without_a_better_and_a_worse_there_is_no_best(store, tmp_path):
+    run_to(config_of(store, ("latents", "msssim")), store, tmp_path, 0.016)
+    assert len(metrics_in(tmp_path)) == 2
     assert not list(tmp_path.glob("best*"))
     assert "the best so far" not in (tmp_path / "log.txt").read_text()
+
+
+@pytest.mark.parametrize("names", [("rmse", "psnr"), ("psnr", "rmse")])
+def test_the_first_metric_decides(names, store, tmp_path):
+    run_to(config_of(store, names), store, tmp_path, 0.016)
+    assert about(tmp_path)["metric"] == names[0]
 
 
 # Stopped runs
