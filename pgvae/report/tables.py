@@ -10,7 +10,7 @@ from pgvae.report.numbers import figure, kimg
 from pgvae.schedule import Schedule
 
 # Of a metric: what has a column of its own.
-_SAID = {"label", "value", "floor", "unit", "n", "better", "details"}
+_SAID = {"label", "value", "floor", "better", "details"}
 
 
 def table(head: Sequence[object], rows: Sequence[Sequence[object]]) -> Html:
@@ -35,7 +35,7 @@ def evaluation_table(evaluation: Evaluation) -> Html:
     """One evaluation: each figure beside its floor, what real images get in its place."""
     values = evaluation.values
     rows = [_metric_row(name, metric) for name, metric in values["metrics"].items()]
-    head = ["Metric", "Value", "Floor", "Unit", "Better", "Images", "Details"]
+    head = ["Metric", "Value", "Floor", "Better", "Details"]
     used = [i for i in range(len(head)) if i < 3 or any(row[i] for row in rows)]
     return tag(
         "div",
@@ -105,14 +105,11 @@ def _metric_row(name: str, metric: object) -> list[object]:
     details = about.get("details")
     more = {key: value for key, value in about.items() if key not in _SAID}
     more |= details if isinstance(details, dict) else {}
-    count = about.get("n")
     return [
         str(about.get("label") or name),
         _plain(about.get("value")),
         _plain(about.get("floor")),
-        str(about.get("unit") or ""),
         str(about.get("better") or ""),
-        _Number(f"{count:,}") if isinstance(count, int) else "",
         ", ".join(f"{key} {_plain(value)}" for key, value in more.items()),
     ]
 

@@ -25,7 +25,7 @@ def test_an_evaluation_is_a_table_of_values_and_floors(tmp_path):
     swd = {"label": "SWD x 1000", "value": 63.5, "floor": 7.25, "better": "lower"}
     metrics = {
         "swd": {**swd, "details": details},
-        "fid": {"value": 55.25, "unit": "units", "n": 2000, "std": 0.5, "odd": [1, None]},
+        "fid": {"value": 55.25, "std": 0.5, "odd": [1, None]},
         "plain": 3,
         "broken": {"value": math.nan, "floor": None},
     }
@@ -36,11 +36,11 @@ def test_an_evaluation_is_a_table_of_values_and_floors(tmp_path):
     said = "s.safetensors, faces, val, 2,000 images, 16 px, seed 3, after 6 kimg"
     assert said in page.all("h3")[0][1]
     table = page.all("table")[-1][1]
-    assert table.startswith("MetricValueFloorUnitBetterImagesDetails")
+    assert table.startswith("MetricValueFloorBetterDetails")
     assert ({"class": "number"}, "3") in page.all("td")
     for row in (
         "SWD x 100063.57.25lower16 px 80.12, 8 px 2",
-        "fid55.25–units2,000std 0.5, odd [1, null]",
+        "fid55.25–std 0.5, odd [1, null]",
         "plain3–",
         "brokenNaN–",
     ):
