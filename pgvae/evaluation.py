@@ -198,10 +198,8 @@ DEFAULT_METRICS = ("swd", "msssim", "psnr", "ssim", "rmse", "mse", "latents")
 DEFAULT_COUNT = 2000
 
 
-def check_metrics(
-    names: Sequence[str], resolution: int, inception_weights: Path | None = None
-) -> None:
-    """Raise InputError unless all can be measured: known, defined at the resolution, installed."""
+def check_names(names: Sequence[str], resolution: int) -> None:
+    """Raise InputError unless all are metrics, defined at a resolution, their packages there."""
     require(len(names) > 0, f"no metrics are given: choose of {', '.join(METRICS)}")
     for name in names:
         require(name in METRICS, f"unknown metric {name!r}: {nearest(name, [*METRICS])}")
@@ -211,6 +209,13 @@ def check_metrics(
         optional("pytorch_msssim", "pytorch-msssim", "ssim")
     if "kid" in names:
         optional("torchmetrics.image.kid", "torchmetrics", "kid")
+
+
+def check_metrics(
+    names: Sequence[str], resolution: int, inception_weights: Path | None = None
+) -> None:
+    """`check_names`, and the network of features: InputError before there is long work."""
+    check_names(names, resolution)
     if {"fid", "kid"} & set(names):
         extractor(inception_weights)
 
@@ -244,9 +249,9 @@ def evaluate(
     """
     require_choice("split", split, SPLITS)
     require(count >= 2, f"count is {count}: use 2 or more")
-    check_metrics(names, model.resolution, inception_weights)
-    mine, others = _draw(store, split, count, seed)
+    check_names(names, model.resolution)
     measures = _measures(names, model, seed, inception_weights)
+    mine, others = _draw(store, split, count, seed)
     latents = model.sample_latents(len(mine), seed)
     size = model.batch_size
     with full_precision():

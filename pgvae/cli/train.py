@@ -9,7 +9,7 @@ from pgvae.cli import inputs
 from pgvae.cli.types import Finite, Resolution, WordList
 from pgvae.config import MAX_RESOLUTION, Arch, EncoderNorm, GeneratorNorm
 from pgvae.data import open_dataset
-from pgvae.evaluation import METRICS, check_metrics
+from pgvae.evaluation import METRICS, check_metrics, check_names
 from pgvae.inference import pick_device
 from pgvae.objectives import OBJECTIVES
 from pgvae.schedule import PRESETS
@@ -242,7 +242,7 @@ def train(
         **options,
     )
     if config.metrics:
-        check_metrics(config.metrics, config.model.resolution, inception_weights)
+        check_names(config.metrics, config.model.resolution)
     if dry_run:
         click.echo(describe(config))
         return

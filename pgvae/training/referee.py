@@ -62,11 +62,11 @@ class Referee:
             if figure.floor is not None
         }
         log.stats(snapshot.images_seen, values | floors)
-        first = self._keep(snapshot, found)
+        is_best = self._keep(snapshot, found)
         log.say(
             f"{found.count:,} {self._split} images: "
             + ", ".join(f"{f.label} {f.value:.4g}" for f in found.figures.values())
-            + (f"; the best so far: {_BEST}" if first else "")
+            + (f"; the best so far: {_BEST}" if is_best else "")
         )
 
     def _keep(self, snapshot: Snapshot, found: Evaluation) -> bool:
