@@ -11,14 +11,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pgvae import data, metrics, objectives, ops, schedule
     from pgvae.inference import Model, load
+    from pgvae.request import Request
+    from pgvae.training.start import train
 
 __version__ = "0.1.0"
 
 _MODULES = ("data", "metrics", "objectives", "ops", "schedule")
-_FROM_INFERENCE = ("Model", "load")
+_FROM = {
+    "Model": "pgvae.inference",
+    "Request": "pgvae.request",
+    "load": "pgvae.inference",
+    "train": "pgvae.training.start",
+}
 
 __all__ = [
     "Model",
+    "Request",
     "__version__",
     "data",
     "load",
@@ -26,6 +34,7 @@ __all__ = [
     "objectives",
     "ops",
     "schedule",
+    "train",
 ]
 
 
@@ -33,8 +42,8 @@ def __getattr__(name: str) -> Any:
     """Import on first use: the commands must set up a process before PyTorch is in it."""
     if name in _MODULES:
         return importlib.import_module(f"pgvae.{name}")
-    if name in _FROM_INFERENCE:
-        return getattr(importlib.import_module("pgvae.inference"), name)
+    if name in _FROM:
+        return getattr(importlib.import_module(_FROM[name]), name)
     raise AttributeError(f"module 'pgvae' has no attribute {name!r}")
 
 

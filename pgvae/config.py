@@ -6,13 +6,14 @@ unknown name and suggests the nearest one.
 
 import dataclasses
 import difflib
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar, get_args
 
 from pgvae.errors import InputError
-from pgvae.schedule import Schedule
+from pgvae.schedule import Schedule, Stage
 
 T = TypeVar("T")
 
@@ -201,6 +202,7 @@ class RunConfig:
     snapshot_kimg: thousands of images between snapshots, grids and checkpoints.
     metrics:       measured every metric_kimg (see `pgvae.evaluation`); the best snapshot by the
                    first of them is kept.
+    init_from:     SHA-256 of the snapshot that it started from; None for fresh weights.
     """
 
     dataset: str
@@ -240,6 +242,11 @@ class RunConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "RunConfig":
         """The inverse of `to_dict`."""
+        values = json.loads(json.dumps(values))  # a copy, of lists
+        schedule = values.get("schedule", {})
+        stages = [from_dict(Stage, stage, "stage") for stage in schedule.pop("stages", ())]
+        if stages:
+            schedule["stages"] = stages
         parts = {"model": ModelConfig, "schedule": Schedule, "labels": LabelConfig}
         nested = {n: from_dict(part, values[n], n) for n, part in parts.items() if n in values}
         return from_dict(cls, {**values, **nested}, "run")

@@ -1,20 +1,23 @@
 """Time is counted in images seen: `Schedule.at(images_seen)` says all that changes over a run.
 
-The first resolution trains for `first_kimg`; each later one fades in over `fade_kimg` (alpha
-linear from 0 to 1) and then stays for `stable_kimg`. The last one goes on to `total_kimg`.
+A stage trains one resolution. It fades in (alpha linear from 0 to 1) and then stays; the first one
+has no fade, the last one goes on to `total_kimg`.
 """
 
 import itertools
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 from pgvae.errors import InputError
 
+if TYPE_CHECKING:
+    from pgvae.request import Request
+
 
 @dataclass(frozen=True)
-class Stage:
+class Moment:
     """What holds at one moment of a run.
 
     resolution: pixels per side.
@@ -36,57 +39,71 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Schedule:
-    """A pure function from images seen to `Stage`.
+class Stage:
+    """How one resolution trains.
 
-    resolutions:    pixels per side of each stage, each twice the one before.
-    batch_sizes:    one for each stage.
-    learning_rates: one for each stage.
-    first_kimg, fade_kimg, stable_kimg, total_kimg: thousands of images, see the module.
-    settings:       `Stage.settings` of each phase: the first stage, then fade and stable phase
-                    of every later one (2 n - 1 in all); empty where they never change.
-    pretrain_kimg:  thousands of images of pre-training, at the start.
-    anneal_kimg:    thousands of images in which `Stage.progress` goes from 0 to 1, pre-training
-                    included; 0 means total_kimg.
-    milestones_kimg: after each of these thousands of images the learning rate is multiplied by
-                    `milestone_factor`.
+    resolution:  pixels per side.
+    batch_size:  images per encoder update.
+    lr:          learning rate, before milestones.
+    fade_kimg:   thousands of images in which it fades in; 0 for the first stage.
+    stable_kimg: thousands of images after that.
+    fading, settings: the objective's settings that are others while it fades in, and after.
     """
 
-    resolutions: tuple[int, ...]
-    batch_sizes: tuple[int, ...]
-    learning_rates: tuple[float, ...]
-    first_kimg: float
-    fade_kimg: float
-    stable_kimg: float
+    resolution: int
+    batch_size: int
+    lr: float
+    fade_kimg: float = 0.0
+    stable_kimg: float = 0.0
+    fading: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("fade_kimg", "stable_kimg"):
+            _require_kimg(name, getattr(self, name))
+        if self.batch_size < 1:
+            raise InputError(f"batch size is {self.batch_size}: use 1 or more")
+        if not (math.isfinite(self.lr) and self.lr > 0):
+            raise InputError(f"learning rate is {self.lr}: use a finite, positive number")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A pure function from images seen to `Moment`.
+
+    stages:          each of twice the resolution of the one before.
+    total_kimg:      thousands of images of the whole run.
+    pretrain_kimg:   thousands of images of pre-training, at the start.
+    anneal_kimg:     thousands of images in which `Moment.progress` goes from 0 to 1, pre-training
+                     included; 0 means total_kimg.
+    milestones_kimg: after each of these thousands of images the learning rate is multiplied by
+                     `milestone_factor`.
+
+    >>> schedule = Schedule((Stage(4, 16, 1e-3, 0, 1), Stage(8, 16, 1e-3, 1, 1)), total_kimg=3)
+    >>> moment = schedule.at(1500)
+    >>> moment.resolution, moment.alpha
+    (8, 0.5)
+    """
+
+    stages: tuple[Stage, ...]
     total_kimg: float
-    settings: tuple[Mapping[str, Any], ...] = ()
     pretrain_kimg: float = 0.0
     anneal_kimg: float = 0.0
     milestones_kimg: tuple[float, ...] = ()
     milestone_factor: float = 0.5
 
     def __post_init__(self) -> None:
-        n = len(self.resolutions)
         doubles = all(b == 2 * a for a, b in itertools.pairwise(self.resolutions))
-        if n == 0 or not doubles:
+        if not (self.stages and doubles):
             raise InputError(
                 f"schedule: resolutions {self.resolutions} must each be twice the one before"
             )
-        if len(self.batch_sizes) != n or len(self.learning_rates) != n:
-            raise InputError("schedule: give one batch size and one learning rate per resolution")
-        if len(self.settings) not in (0, 2 * n - 1):
-            raise InputError("schedule: give the settings of every fade and stable phase, or none")
-        for name in (
-            "first_kimg",
-            "fade_kimg",
-            "stable_kimg",
-            "total_kimg",
-            "pretrain_kimg",
-            "anneal_kimg",
-        ):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0):
-                raise InputError(f"{name} is {value}: use a finite number, 0 or more")
+        if self.stages[0].fade_kimg:
+            raise InputError("schedule: the first stage has nothing to fade from")
+        for name in ("total_kimg", "pretrain_kimg", "anneal_kimg"):
+            _require_kimg(name, getattr(self, name))
+        if self.total_kimg == 0:
+            raise InputError("total_kimg is 0: use a positive number")
         if self.pretrain_kimg >= self.total_kimg:
             raise InputError(
                 f"pretrain_kimg is {self.pretrain_kimg} of {self.total_kimg} in all: use less"
@@ -97,14 +114,11 @@ class Schedule:
             raise InputError(
                 f"milestone_factor is {self.milestone_factor}: use a number above 0, 1 at most"
             )
-        if self.total_kimg <= 0:
-            raise InputError(f"total_kimg is {self.total_kimg}: use a positive number")
-        for batch in self.batch_sizes:
-            if batch < 1:
-                raise InputError(f"batch size is {batch}: use 1 or more")
-        for lr in self.learning_rates:
-            if not (math.isfinite(lr) and lr > 0):
-                raise InputError(f"learning rate is {lr}: use a finite, positive number")
+
+    @property
+    def resolutions(self) -> tuple[int, ...]:
+        """Pixels per side of each stage."""
+        return tuple(stage.resolution for stage in self.stages)
 
     @property
     def total_images(self) -> int:
@@ -113,30 +127,44 @@ class Schedule:
 
     def start_of(self, index: int) -> int:
         """Images seen when stage `index` begins."""
-        later = (self.fade_kimg + self.stable_kimg) * (index - 1)
-        return 0 if index == 0 else round((self.first_kimg + later) * 1000)
+        before = self.stages[:index]
+        return round(1000 * math.fsum(stage.fade_kimg + stage.stable_kimg for stage in before))
 
-    def at(self, images_seen: int) -> Stage:
-        """The stage after `images_seen` images (0 or more; past the end, the last stage)."""
-        last = len(self.resolutions) - 1
-        index = max(i for i in range(last + 1) if self.start_of(i) <= images_seen)
-        fade_images = self.fade_kimg * 1000
-        fading = index > 0 and fade_images > 0
-        alpha = min(1.0, (images_seen - self.start_of(index)) / fade_images) if fading else 1.0
-        phase = max(0, 2 * index - (alpha < 1))
+    def at(self, images_seen: int) -> Moment:
+        """What holds after `images_seen` images (0 or more; past the end, the last stage)."""
+        index = max(i for i in range(len(self.stages)) if self.start_of(i) <= images_seen)
+        stage = self.stages[index]
+        fade_images = stage.fade_kimg * 1000
+        alpha = min(1.0, (images_seen - self.start_of(index)) / fade_images) if fade_images else 1.0
         passed = sum(images_seen >= round(1000 * kimg) for kimg in self.milestones_kimg)
         pretrain_images = round(self.pretrain_kimg * 1000)
         after = max(0, images_seen - pretrain_images)
         anneal_images = round((self.anneal_kimg or self.total_kimg) * 1000)
-        return Stage(
-            resolution=self.resolutions[index],
+        return Moment(
+            resolution=stage.resolution,
             alpha=alpha,
-            batch_size=self.batch_sizes[index],
-            lr=self.learning_rates[index] * self.milestone_factor**passed,
-            settings=dict(self.settings[phase]) if self.settings else {},
+            batch_size=stage.batch_size,
+            lr=stage.lr * self.milestone_factor**passed,
+            settings=dict(stage.settings if alpha == 1 else stage.fading),
             progress=min(1.0, after / max(1, anneal_images - pretrain_images)),
             pretraining=images_seen < pretrain_images,
         )
+
+    def never_reached(self) -> tuple[int, ...]:
+        """Resolutions whose stage would begin only after the end of the run."""
+        late = range(len(self.stages))
+        return tuple(self.resolutions[i] for i in late if self.start_of(i) >= self.total_images)
+
+    def changed(self, asked: "Request") -> "Schedule":
+        """This schedule with what a run may change as it goes on; the lengths of stages stay."""
+        each = {"batch_size": asked.batch, "lr": asked.lr}
+        whole = {
+            "total_kimg": asked.total_kimg,
+            "pretrain_kimg": asked.pretrain_kimg,
+            "milestones_kimg": asked.lr_milestones,
+        }
+        stages = tuple(replace(stage, **_said(each)) for stage in self.stages)
+        return replace(self, stages=stages, **_said(whole))
 
 
 @dataclass(frozen=True)
@@ -156,96 +184,65 @@ class SchedulePreset:
     pretrain_share: float = 0.0
     milestones: tuple[float, ...] = ()
 
+    def at_rate(self, lr: float) -> "SchedulePreset":
+        """The same with one learning rate for all stages."""
+        return replace(self, learning_rates=of_all(lr))
+
 
 _RESOLUTIONS = (4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
-def _of_all(*values: float) -> dict[int, Any]:
-    """One value for each resolution; a single one for all."""
+def of_all(*values: float) -> dict[int, Any]:
+    """One value for each resolution from 4 to 1024; a single one for all."""
     every = values * len(_RESOLUTIONS) if len(values) == 1 else values
     return dict(zip(_RESOLUTIONS, every, strict=True))
 
 
-PRESETS: Mapping[str, SchedulePreset] = {
-    # PIONEER: 2.4 M images a stage, alpha linear over the first half; its batch of 1 at
-    # 1024 px makes the KL infinite, so 2 here.
-    "pioneer": SchedulePreset(
-        kimg_per_stage=2400,
-        first_share=1.0,
-        batch_sizes=_of_all(128, 128, 128, 64, 32, 16, 8, 4, 2),
-        learning_rates=_of_all(1e-3),
-    ),
-    # Balanced PIONEER: the same stages, half the rate up to 32 px, larger batches above.
-    "balanced_pioneer": SchedulePreset(
-        kimg_per_stage=2400,
-        first_share=1.0,
-        batch_sizes=_of_all(128, 128, 128, 64, 32, 32, 32, 4, 2),
-        learning_rates=_of_all(5e-4, 5e-4, 5e-4, 5e-4, 1e-3, 1e-3, 1e-3, 1e-3, 1e-3),
-    ),
-    # PGGAN: 600 thousand images of fade and 600 of stable training, one-GPU batches.
-    "pggan": SchedulePreset(
-        kimg_per_stage=1200,
-        first_share=0.5,
-        batch_sizes=_of_all(128, 128, 128, 64, 32, 16, 8, 4, 4),
-        learning_rates=_of_all(*[1e-3] * 8, 1.5e-3),
-    ),
-    # IntroVAE's batches and rate; 200 epochs of CelebA-HQ's 29,000, the first as a VAE. The paper
-    # does not give the length.
-    "introvae": SchedulePreset(
-        kimg_per_stage=5800,
-        first_share=1.0,
-        batch_sizes=_of_all(64, 64, 64, 64, 64, 64, 32, 12, 8),
-        learning_rates=_of_all(2e-4),
-        pretrain_share=1 / 200,
-    ),
-    # IntroVAC: 150 epochs, the rate halved after 60, 90 and 120; of 30,000 images, as its parts
-    # of CelebA are about that large when balanced.
-    "introvac": SchedulePreset(
-        kimg_per_stage=4500,
-        first_share=1.0,
-        batch_sizes=_of_all(64, 64, 64, 64, 64, 64, 32, 12, 8),
-        learning_rates=_of_all(2e-4),
-        milestones=(0.4, 0.6, 0.8),
-    ),
-}
+# PGGAN: 600 thousand images of fade and 600 of stable training, one-GPU batches.
+PGGAN = SchedulePreset(
+    kimg_per_stage=1200,
+    first_share=0.5,
+    batch_sizes=of_all(128, 128, 128, 64, 32, 16, 8, 4, 4),
+    learning_rates=of_all(*[1e-3] * 8, 1.5e-3),
+)
 
 
 def from_preset(
-    preset: SchedulePreset,
-    resolutions: tuple[int, ...],
-    *,
-    kimg_per_stage: float | None = None,
-    total_kimg: float | None = None,
-    batch_size: int | None = None,
-    lr: float | None = None,
-    pretrain_kimg: float | None = None,
-    milestones_kimg: tuple[float, ...] | None = None,
-    settings: tuple[Mapping[str, Any], ...] = (),
+    preset: SchedulePreset, resolutions: tuple[int, ...], asked: "Request | None" = None
 ) -> Schedule:
     """The schedule of `preset` over `resolutions`, with what the user asked for put in place.
 
     Raises InputError where a value is not usable (see `Schedule`).
     """
-    per_stage = preset.kimg_per_stage if kimg_per_stage is None else kimg_per_stage
+    per_stage = (asked and asked.kimg_per_stage) or preset.kimg_per_stage
     first = per_stage * preset.first_share
     every = first + per_stage * (len(resolutions) - 1)
-    total = every if total_kimg is None else total_kimg
-    if pretrain_kimg is None:
-        pretrain_kimg = round(preset.pretrain_share * total, 6)
-    if milestones_kimg is None:
-        milestones_kimg = tuple(round(share * total, 6) for share in preset.milestones)
-    return Schedule(
-        resolutions=resolutions,
-        batch_sizes=tuple(
-            preset.batch_sizes[r] if batch_size is None else batch_size for r in resolutions
-        ),
-        learning_rates=tuple(preset.learning_rates[r] if lr is None else lr for r in resolutions),
-        first_kimg=first,
-        fade_kimg=per_stage / 2,
-        stable_kimg=per_stage / 2,
-        total_kimg=total,
-        settings=settings,
-        pretrain_kimg=pretrain_kimg,
-        anneal_kimg=total,
-        milestones_kimg=milestones_kimg,
+    total = (asked and asked.total_kimg) or every
+    stages = tuple(
+        Stage(
+            resolution=resolution,
+            batch_size=preset.batch_sizes[resolution],
+            lr=preset.learning_rates[resolution],
+            fade_kimg=per_stage / 2 if index else 0.0,
+            stable_kimg=per_stage / 2 if index else first,
+        )
+        for index, resolution in enumerate(resolutions)
     )
+    schedule = Schedule(
+        stages,
+        total_kimg=total,
+        pretrain_kimg=round(preset.pretrain_share * total, 6),
+        anneal_kimg=total,
+        milestones_kimg=tuple(round(share * total, 6) for share in preset.milestones),
+    )
+    return schedule.changed(asked) if asked else schedule
+
+
+def _said(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the values that are not None."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _require_kimg(name: str, value: float) -> None:
+    if not (math.isfinite(value) and value >= 0):
+        raise InputError(f"{name} is {value}: use a finite number, 0 or more")

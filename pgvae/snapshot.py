@@ -26,7 +26,6 @@ from pgvae.types import Nets
 
 FORMAT = 1
 _MAX_HEADER = 16 << 20
-_PARTS = ("encoder", "generator", "ema")
 _DTYPES = {torch.float32: "F32", torch.int64: "I64"}  # the second for batch norm's count
 _PICKLES = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 # What taking apart JSON that is not as it should be may raise; too deep nesting is a RuntimeError.
@@ -75,8 +74,8 @@ class _Entry(NamedTuple):
 def save_snapshot(path: Path, snapshot: Snapshot) -> None:
     """Write atomically; ResourceError when the disk is full."""
     tensors = {"mean_image": snapshot.mean_image.contiguous().cpu()}
-    for part in _PARTS:
-        state = getattr(snapshot.nets, part).state_dict()
+    for part, net in snapshot.nets.parts().items():
+        state = net.state_dict()
         tensors.update({f"{part}/{k}": v.contiguous().cpu() for k, v in state.items()})
     about = {
         "format": FORMAT,
@@ -96,9 +95,19 @@ def newest_snapshot(path: Path) -> Path:
     """The snapshot itself, or the newest one of a run directory; InputError without any."""
     if not path.is_dir():
         return path
-    found = sorted(path.glob("snapshot-*.safetensors"))
-    require(bool(found), f"no snapshot-*.safetensors in {path}: give a run directory or a file")
+    found = snapshots_in(path)
+    require(
+        bool(found),
+        f"no snapshot-*.safetensors in {path}: a run writes its first one early, and one when it "
+        "is stopped; give another run directory or a file",
+    )
     return found[-1]
+
+
+def snapshots_in(run_dir: Path) -> list[Path]:
+    """The snapshots of a run directory, oldest first by images seen, not by clock."""
+    found = [p for p in run_dir.glob("snapshot-*.safetensors") if p.stem[9:].isdigit()]
+    return sorted(found, key=lambda p: int(p.stem[9:]))
 
 
 def load_snapshot(path: str | Path) -> Snapshot:
@@ -112,8 +121,8 @@ def load_snapshot(path: str | Path) -> Snapshot:
     config, nets = _declared_networks(path, about)
     expected = {
         f"{part}/{name}": _entry(tensor.shape, _DTYPES[tensor.dtype])
-        for part in _PARTS
-        for name, tensor in getattr(nets, part).state_dict().items()
+        for part, net in nets.parts().items()
+        for name, tensor in net.state_dict().items()
     }
     side = about["resolution"]
     expected["mean_image"] = _entry((config.channels, side, side))
@@ -126,10 +135,9 @@ def load_snapshot(path: str | Path) -> Snapshot:
     if broken:
         raise CorruptFileError(f"{path} holds numbers that are not finite: {_some(broken)}")
     mean_image = tensors.pop("mean_image")
-    for part in _PARTS:
+    for part, net in nets.parts().items():
         prefix = f"{part}/"
         state = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-        net = getattr(nets, part)
         net.load_state_dict(state, assign=True)
         net.to(memory_format=torch.channels_last)
     fields = ("alpha", "images_seen", "objective", "dataset")

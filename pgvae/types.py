@@ -1,9 +1,11 @@
 """The values that travel between the rooms of the house."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 from torch import Tensor, nn
+
+AVERAGES = {"ema": "generator"}  # the average: the network that it follows
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,19 @@ class Posterior(NamedTuple):
 
 @dataclass
 class Nets:
-    """The networks of a run. `ema` is the running average of `generator`'s weights."""
+    """The networks of a run. `ema` is the running average of `generator`'s weights.
+
+    A further network is a field here, and built in `pgvae.nn.build_nets`.
+    """
 
     encoder: nn.Module
     generator: nn.Module
     ema: nn.Module
+
+    def parts(self) -> dict[str, nn.Module]:
+        """Every network by its name, as files name it."""
+        return {part.name: getattr(self, part.name) for part in fields(self)}
+
+    def trained(self) -> dict[str, nn.Module]:
+        """Those that an optimiser moves; the others are averages."""
+        return {name: net for name, net in self.parts().items() if name not in AVERAGES}

@@ -6,6 +6,7 @@ images = model.sample(16, seed=0)           # [16, 3, R, R] in [-1, 1]
 again = model.reconstruct(images)
 """
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pgvae.config import require, require_choice
 from pgvae.inference import conditional, paths
@@ -47,8 +48,8 @@ class Model:
     ) -> None:
         self.path = path
         self.device = torch.device(device)
-        self.encoder = snapshot.nets.encoder.eval().requires_grad_(False).to(self.device)
-        self.generator = snapshot.nets.ema.eval().requires_grad_(False).to(self.device)
+        self.encoder = self._own(snapshot.nets.encoder)
+        self.generator = self._own(snapshot.nets.ema)
         self.config = snapshot.config
         self.alpha = snapshot.alpha
         self.resolution: int = snapshot.nets.ema.resolution
@@ -58,6 +59,10 @@ class Model:
         self.objective = snapshot.objective
         self.images_seen = snapshot.images_seen
         self.mean_image = snapshot.mean_image.to(self.device)
+
+    def _own(self, net: nn.Module) -> nn.Module:
+        """A copy of a network, which may be in training, on the device."""
+        return copy.deepcopy(net).eval().requires_grad_(False).to(self.device)
 
     @torch.no_grad()
     def posterior(self, images: Tensor) -> Posterior:
@@ -113,7 +118,8 @@ class Model:
     def sample_latents(self, count: int, seed: int = 0) -> Tensor:
         """Latents [count, d] from the training prior; the same for a seed on every device."""
         rng = torch.Generator().manual_seed(seed)
-        return terms.sample_prior(self.config.head, count, self.latent_dim, rng)
+        noise = torch.randn(count, self.latent_dim, generator=rng)
+        return terms.on_prior(self.config.head, noise)
 
     def sample(self, count: int, seed: int = 0) -> Tensor:
         """New images from the training prior: -> [count, C, R, R] in [-1, 1]."""

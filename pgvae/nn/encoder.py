@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from pgvae.config import ModelConfig
 from pgvae.nn.growing import ARCHS, GrowingNet
+from pgvae.nn.layers import blend
 from pgvae.types import Posterior
 
 
@@ -35,7 +36,7 @@ class Encoder(GrowingNet):
             x = self.blocks[key](x)
             if self.fading and key == str(self.resolution):
                 old = self.rgb[str(self.resolution // 2)](F.avg_pool2d(images, 2))
-                x = torch.lerp(old, x, alpha)
+                x = blend(old, x, alpha)
         if self.config.head == "sphere":
             return Posterior(F.normalize(x, dim=1))
         mean, logvar = x.chunk(2, dim=1)

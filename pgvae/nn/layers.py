@@ -113,3 +113,24 @@ class LatentTo4x4(nn.Module):
         weight = self.weight if self.kernel is None else self.kernel().transpose(0, 1)
         pixels = (latents * self.scale) @ matrix_of(weight)  # [N, 4 * 4 * C]
         return pixels.unflatten(1, (4, 4, -1)).permute(0, 3, 1, 2)
+
+
+class _Blend(torch.autograd.Function):
+    """`torch.lerp` with a weight on the device, and as exact a gradient as for a Python number."""
+
+    @staticmethod
+    def forward(ctx, old: Tensor, new: Tensor, alpha: Tensor) -> Tensor:
+        ctx.save_for_backward(alpha)
+        wide = torch.promote_types(new.dtype, torch.float32)
+        return torch.lerp(old.to(wide), new.to(wide), alpha.to(wide)).to(new.dtype)
+
+    @staticmethod
+    def backward(ctx, g: Tensor) -> tuple[Tensor, Tensor, None]:
+        (alpha,) = ctx.saved_tensors
+        return g * (1 - alpha), g * alpha, None
+
+
+def blend(old: Tensor, new: Tensor, alpha: float | Tensor) -> Tensor:
+    """Fade-in of features: (1 - alpha) old + alpha new, both of one shape; alpha a scalar."""
+    alpha = torch.as_tensor(alpha, dtype=torch.float64, device=new.device)
+    return _Blend.apply(old, new, alpha)

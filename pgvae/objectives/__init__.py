@@ -1,39 +1,25 @@
 """Objectives: each declares its phases and the losses of each; see docs/objectives.md."""
 
+import importlib
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from pgvae import request
 from pgvae.config import from_dict, nearest, require
 from pgvae.errors import InputError
 from pgvae.objectives import terms
-from pgvae.objectives.ae import Ae
-from pgvae.objectives.age import Age
-from pgvae.objectives.as_introvae import AsIntroVae
-from pgvae.objectives.balanced_pioneer import BalancedPioneer
 from pgvae.objectives.base import Context, Objective, Phase, Preset
-from pgvae.objectives.introvac import IntroVac
-from pgvae.objectives.introvae import IntroVae
-from pgvae.objectives.pioneer import Pioneer
-from pgvae.objectives.soft_introvae import SoftIntroVae
-from pgvae.objectives.vac import Vac
-from pgvae.objectives.vae import Vae
+from pgvae.schedule import PGGAN, SchedulePreset
 
-OBJECTIVES: Mapping[str, type[Objective]] = {
-    objective.name: objective
-    for objective in (
-        Pioneer,
-        BalancedPioneer,
-        Age,
-        Ae,
-        Vae,
-        IntroVae,
-        SoftIntroVae,
-        AsIntroVae,
-        Vac,
-        IntroVac,
-    )
-}
+
+def _find(name: str) -> type[Objective]:
+    """The objective of that name, in the module of that name."""
+    module = importlib.import_module(f"pgvae.objectives.{name}")
+    return next(kind for kind in vars(module).values() if getattr(kind, "name", None) == name)
+
+
+OBJECTIVES: Mapping[str, type[Objective]] = {name: _find(name) for name in request.OBJECTIVES}
 
 __all__ = [
     "OBJECTIVES",
@@ -43,6 +29,7 @@ __all__ = [
     "Preset",
     "objective_class",
     "objective_from",
+    "schedule_called",
     "settings_of",
     "terms",
 ]
@@ -62,6 +49,13 @@ def objective_class(name: str) -> type[Objective]:
         known = "" if hint.startswith("known") else f" (known: {', '.join(OBJECTIVES)})"
         raise InputError(f"unknown objective {name!r}: {hint}{known}")
     return OBJECTIVES[name]
+
+
+def schedule_called(name: str) -> SchedulePreset:
+    """PGGAN's schedule, or that of the objective called `name`; InputError if unknown."""
+    known = {"pggan": PGGAN, **{kind.name: kind.schedule for kind in OBJECTIVES.values()}}
+    require(name in known, f"--schedule {name}: unknown; {nearest(name, [*known])}")
+    return known[name]
 
 
 def settings_of(objective: Objective) -> dict[str, Any]:

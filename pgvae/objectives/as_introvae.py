@@ -1,10 +1,8 @@
 """AS-IntroVAE (Lu et al., 2022), eq. 5-9: Soft-IntroVAE with a distance between posteriors."""
 
-import math
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, get_args
 
-import torch
 from torch import Tensor
 
 from pgvae.config import require_choice, require_weight
@@ -53,23 +51,24 @@ class AsIntroVae(SoftIntroVae):
         weights = {"beta_as": soft.settings["beta_neg"], "beta_gen": soft.settings["beta_kl"]}
         return replace(soft, settings={**soft.settings, **weights})
 
-    def kl_share(self, progress: float) -> float:
-        """c, the weight of the KL against that of D, 0 to 1."""
-        return math.tanh(5 * progress) if self.annealing == "tanh" else min(5 * progress, 1.0)
+    def kl_share(self, progress: Tensor) -> Tensor:
+        """c, the weight of the KL against that of D, 0 to 1, float64: the weights it goes into are
+        rounded once."""
+        grown = 5 * progress.double()
+        return grown.tanh() if self.annealing == "tanh" else grown.clamp(max=1)
 
-    def _distance(self, real: Encoded, fake: Encoded, context: Context) -> tuple[Tensor, float]:
+    def _distance(self, real: Encoded, fake: Encoded, context: Context) -> tuple[Tensor, Tensor]:
         c = self.kl_share(context.progress)
-        with torch.set_grad_enabled(c < 1):  # at 1 it is only watched
-            distance = terms.as_distance(real.mu, real.logvar, fake.mu, fake.logvar, self.distance)
-        context.report(as_distance=distance, c=torch.tensor(c, device=distance.device))
+        distance = terms.as_distance(real.mu, real.logvar, fake.mu, fake.logvar, self.distance)
+        context.report(as_distance=distance, c=c)
         return distance, c
 
     def _repelled(
         self, real: Encoded, reconstructed: Encoded, fake: Encoded, context: Context
     ) -> tuple[Tensor, Tensor]:
         distance, c = self._distance(real, fake, context)
-        apart = (1 - c) * self.beta_as * distance
-        return tuple(c * self.beta_neg * t.kl + apart for t in (reconstructed, fake))
+        apart = ((1 - c) * self.beta_as).float() * distance
+        return tuple((c * self.beta_neg).float() * t.kl + apart for t in (reconstructed, fake))
 
     def _attracted(
         self, real: Encoded, reconstructed: Encoded, fake: Encoded, context: Context
@@ -77,6 +76,6 @@ class AsIntroVae(SoftIntroVae):
         distance, c = self._distance(real, fake, context)
         losses = super()._attracted(real, reconstructed, fake, context)
         return {
-            **{name: c * value for name, value in losses.items()},
-            "distance": (1 - c) * self.beta_gen * distance,
+            **{name: c.float() * value for name, value in losses.items()},
+            "distance": ((1 - c) * self.beta_gen).float() * distance,
         }

@@ -10,6 +10,15 @@ from torch import Tensor
 from pgvae.config import require_weight
 from pgvae.objectives.age import Age
 from pgvae.objectives.base import Context
+from pgvae.schedule import SchedulePreset, of_all
+
+# PIONEER's stages, half the rate up to 32 px, larger batches above.
+_SCHEDULE = SchedulePreset(
+    kimg_per_stage=2400,
+    first_share=1.0,
+    batch_sizes=of_all(128, 128, 128, 64, 32, 32, 32, 4, 2),
+    learning_rates=of_all(5e-4, 5e-4, 5e-4, 5e-4, 1e-3, 1e-3, 1e-3, 1e-3, 1e-3),
+)
 
 
 @dataclass(frozen=True)
@@ -29,7 +38,7 @@ class BalancedPioneer(Age):
     margin: float = 0.05
 
     name: ClassVar[str] = "balanced_pioneer"
-    schedule: ClassVar[str] = "balanced_pioneer"
+    schedule: ClassVar[SchedulePreset] = _SCHEDULE
     pool: ClassVar[bool] = True
     grows: ClassVar[bool] = True
     betas: ClassVar[tuple[float, float]] = (0.0, 0.9)

@@ -1,6 +1,6 @@
 """What every objective is: phases, and named losses for each."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
@@ -10,7 +10,20 @@ from torch import Tensor
 from pgvae import ops
 from pgvae.config import Arch
 from pgvae.objectives import terms
+from pgvae.schedule import SchedulePreset, of_all
 from pgvae.types import Batch, Nets
+
+# PIONEER's, and of all that have none of their own: 2.4 M images a stage, alpha linear over the
+# first half; its batch of 1 at 1024 px makes the KL infinite, so 2 here.
+_PIONEER = SchedulePreset(
+    kimg_per_stage=2400,
+    first_share=1.0,
+    batch_sizes=of_all(128, 128, 128, 64, 32, 16, 8, 4, 2),
+    learning_rates=of_all(1e-3),
+)
+
+
+INTROVAE_BATCHES = of_all(64, 64, 64, 64, 64, 64, 32, 12, 8)  # IntroVAE's and IntroVAC's
 
 
 @dataclass(frozen=True)
@@ -26,16 +39,16 @@ class Phase:
 class Context:
     """What an objective may use beside the networks and the batch.
 
-    alpha:    fade of the stage, for both networks.
-    rng:      source of all randomness, on the networks' device.
+    alpha:    fade of the stage, for both networks: a scalar.
+    noise:    shape -> standard normal noise on the networks' device: the one source of randomness.
     replay:   swaps some of a batch of fakes for earlier ones (the image pool).
-    progress: share of the run that is done, 0 to 1, pre-training left out.
+    progress: share of the run that is done, 0 to 1, pre-training left out: a scalar.
     """
 
-    alpha: float
-    rng: torch.Generator
+    alpha: Tensor
+    noise: Callable[[Sequence[int]], Tensor]
     replay: Callable[[Tensor], Tensor] = lambda fakes: fakes
-    progress: float = 0.0
+    progress: Tensor = field(default_factory=lambda: torch.zeros(()))
     reported: dict[str, Tensor] = field(default_factory=dict)
 
     def report(self, **values: Tensor) -> None:
@@ -62,7 +75,7 @@ class Objective:
     name:         what `--objective` and the log call it.
     phases:       the updates of one iteration, in order.
     pretraining:  the one update of an iteration while it is pre-trained; None where it cannot be.
-    schedule:     the preset of `pgvae.schedule.PRESETS` that is its own.
+    schedule:     its paper's.
     pool:         whether fakes are replayed from the image pool.
     grows:        whether it grows by default.
     betas:        Adam's.
@@ -74,7 +87,7 @@ class Objective:
     name: ClassVar[str]
     phases: ClassVar[tuple[Phase, ...]]
     pretraining: ClassVar[Phase | None] = None
-    schedule: ClassVar[str] = "pioneer"
+    schedule: ClassVar[SchedulePreset] = _PIONEER
     pool: ClassVar[bool] = False
     grows: ClassVar[bool] = True
     betas: ClassVar[tuple[float, float]] = (0.0, 0.99)
@@ -124,14 +137,13 @@ class Encoded(NamedTuple):
 def draw_prior(nets: Nets, count: int, context: Context) -> Tensor:
     """`count` latents [count, d] from the prior of the networks' head."""
     config = nets.generator.config
-    return terms.sample_prior(config.head, count, config.latent_dim, context.rng)
+    return terms.on_prior(config.head, context.noise((count, config.latent_dim)))
 
 
 def draw_posterior(nets: Nets, images: Tensor, context: Context) -> Encoded:
     """Encode images [N, C, R, R] to Gaussian posteriors and draw a latent from each."""
     mu, logvar = nets.encoder(images, context.alpha)
-    noise = torch.randn(mu.shape, generator=context.rng, device=mu.device)
-    return Encoded(mu, logvar, *ops.gaussian_kl_reparam(mu, logvar, noise))
+    return Encoded(mu, logvar, *ops.gaussian_kl_reparam(mu, logvar, context.noise(mu.shape)))
 
 
 def draw_fakes(nets: Nets, count: int, context: Context) -> Tensor:

@@ -4,8 +4,19 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from pgvae.objectives.base import Context, Encoded, Objective, Phase
+from pgvae.objectives.base import INTROVAE_BATCHES, Context, Encoded, Objective, Phase
+from pgvae.schedule import SchedulePreset, of_all
 from pgvae.types import Batch, Nets
+
+# IntroVAE's batches and rate; 200 epochs of CelebA-HQ's 29,000, the first as a VAE. The paper does
+# not give the length.
+_INTROVAE = SchedulePreset(
+    kimg_per_stage=5800,
+    first_share=1.0,
+    batch_sizes=INTROVAE_BATCHES,
+    learning_rates=of_all(2e-4),
+    pretrain_share=1 / 200,
+)
 
 
 class Introspective(Objective):
@@ -16,7 +27,7 @@ class Introspective(Objective):
         Phase("generator", trains=("generator",)),
     )
     pretraining: ClassVar[Phase] = Phase("pretrain", trains=("encoder", "generator"))
-    schedule: ClassVar[str] = "introvae"
+    schedule: ClassVar[SchedulePreset] = _INTROVAE
     grows: ClassVar[bool] = False
     betas: ClassVar[tuple[float, float]] = (0.9, 0.999)
 

@@ -19,12 +19,14 @@ DistanceForm = Literal["marginal", "tempered", "cauchy_schwarz"]
 _LEAST_VARIANCE = 1e-4  # of a posterior, in the AS distance
 
 
-def sample_prior(head: Head, count: int, latent_dim: int, rng: torch.Generator) -> Tensor:
-    """Latents [count, latent_dim] from the training prior, on the device of `rng`.
+def on_prior(head: Head, noise: Tensor) -> Tensor:
+    """Latents [N, d] of the training prior, from standard normal noise [N, d].
 
     "sphere": uniform on the unit sphere (AGE, PIONEER); "gaussian": N(0, I) (VAE family).
+
+    >>> on_prior("sphere", torch.tensor([[3.0, 4.0]]))
+    tensor([[0.6000, 0.8000]])
     """
-    noise = torch.randn(count, latent_dim, generator=rng, device=rng.device)
     return F.normalize(noise, dim=1) if head == "sphere" else noise
 
 

@@ -8,8 +8,27 @@ from torch import Tensor
 
 from pgvae.config import require_weight
 from pgvae.objectives import terms
-from pgvae.objectives.base import Context, Encoded, Objective, Phase, Preset, draw_posterior
+from pgvae.objectives.base import (
+    INTROVAE_BATCHES,
+    Context,
+    Encoded,
+    Objective,
+    Phase,
+    Preset,
+    draw_posterior,
+)
+from pgvae.schedule import SchedulePreset, of_all
 from pgvae.types import Batch, Nets
+
+# IntroVAC's: 150 epochs, the rate halved after 60, 90 and 120; of 30,000 images, as its parts of
+# CelebA are about that large when balanced.
+_INTROVAC = SchedulePreset(
+    kimg_per_stage=4500,
+    first_share=1.0,
+    batch_sizes=INTROVAE_BATCHES,
+    learning_rates=of_all(2e-4),
+    milestones=(0.4, 0.6, 0.8),
+)
 
 
 @dataclass(frozen=True)
@@ -30,7 +49,7 @@ class Vac(Objective):
 
     name: ClassVar[str] = "vac"
     phases: ClassVar[tuple[Phase, ...]] = (Phase("both", trains=("encoder", "generator")),)
-    schedule: ClassVar[str] = "introvac"
+    schedule: ClassVar[SchedulePreset] = _INTROVAC
     grows: ClassVar[bool] = False
     betas: ClassVar[tuple[float, float]] = (0.9, 0.999)
     needs_labels: ClassVar[bool] = True

@@ -12,7 +12,6 @@ from pgvae.errors import InputError
 from pgvae.files import atomic_path
 from pgvae.report.chart import MOST_POINTS, Frame, chart
 from pgvae.report.collect import Run, last_stage, read_run
-from pgvae.report.command import command_of
 from pgvae.report.grids import Album, Interpolation
 from pgvae.report.markup import Html, join, tag
 from pgvae.report.numbers import duration, figure, kimg
@@ -215,21 +214,7 @@ def _repeat(run: Run) -> Html:
 
 
 def _command(run: Run) -> list[Html]:
-    """The line, and what it does not say."""
-    if run.config is None:
-        return []
-    try:
-        command = command_of(run.config)
-    except InputError as error:
-        return [tag("p", f"There is no command that repeats this run: {error}.")]
-    digest = run.config.dataset_digest[:16]
-    said = [
-        ["The data must be prepared as before (digest ", _words([digest]), ")."],
-        ["Not recorded: ", _words(_NOT_RECORDED)],
-    ]
-    if command.missing:
-        said.append(["No option gives: ", "; ".join(command.missing), "."])
-    return [tag("pre", _words(command.shell_words)), *(tag("p", s, class_="about") for s in said)]
+    return []
 
 
 def _words(words: Iterable[str]) -> Html:

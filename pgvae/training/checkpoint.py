@@ -7,20 +7,22 @@ random states to keep: every random number is drawn from (seed, what, images see
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from pgvae.config import RunConfig
+from pgvae.config import ModelConfig, RunConfig, from_dict
 from pgvae.errors import CorruptFileError
 from pgvae.files import atomic_path, remove, sha256_of
-from pgvae.training.state import TRAINED, TrainState
+from pgvae.nn import build_nets
+from pgvae.snapshot import Snapshot
+from pgvae.training.state import Skips, TrainState
 
-_STATE, _ABOUT, _SUMS = "state.safetensors", "state.json", "SHA256SUMS"
+STATE, _ABOUT, _SUMS = "state.safetensors", "state.json", "SHA256SUMS"
 _FORMAT = 1
 _KEEP = 2
-_NETS = ("encoder", "generator", "ema")
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
@@ -35,19 +37,20 @@ def save_checkpoint(run_dir: Path, state: TrainState) -> Path:
     path = run_dir / f"checkpoint-{state.images_seen:09d}"
     if path.exists():  # the same images of the same run: the same bytes, unless it was damaged
         remove(path)
+    skipped, in_a_row = state.skips.read()
     about = {
         "format": _FORMAT,
         "config": state.config.to_dict(),
         "resolution": state.resolution,
         "fading": state.nets.generator.fading,
         "images_seen": state.images_seen,
-        "skipped_steps": state.skipped_steps,
-        "skips_in_a_row": state.skips_in_a_row,
+        "skipped_steps": skipped,
+        "skips_in_a_row": in_a_row,
         "pool_count": state.pool.count,
     }
     with atomic_path(path) as aside:
         aside.mkdir()
-        save_file(_tensors_of(state), aside / _STATE)
+        save_file(_tensors_of(state), aside / STATE)
         (aside / _ABOUT).write_text(json.dumps(about, indent=1))
         (aside / _SUMS).write_bytes(_sums_of(aside))
     for old in checkpoints_in(run_dir)[_KEEP:]:
@@ -57,29 +60,41 @@ def save_checkpoint(run_dir: Path, state: TrainState) -> Path:
 
 def load_checkpoint(path: Path, config: RunConfig, device: torch.device) -> TrainState:
     """The state saved at `path`; CorruptFileError unless every byte is as it was written."""
-    try:
-        if (path / _SUMS).read_bytes() != _sums_of(path):
-            raise CorruptFileError(f"{path} is damaged: its SHA-256 sums do not match")
-        about = json.loads((path / _ABOUT).read_text())
-        tensors = load_file(path / _STATE)
-    except OSError as error:
-        raise CorruptFileError(f"{path} cannot be read: {error}") from error
-    if about["format"] != _FORMAT:
-        raise CorruptFileError(
-            f"{path} has checkpoint format {about['format']}, this version reads {_FORMAT}"
-        )
+    about, tensors = _read(path)
     state = TrainState.create(config, device, about["resolution"], fading=about["fading"])
-    for name in ("images_seen", "skipped_steps", "skips_in_a_row"):
-        setattr(state, name, about[name])
-    for part in _NETS:
-        getattr(state.nets, part).load_state_dict(_part(tensors, part))
-    for name in TRAINED:
-        _load_moments(state, name, _part(tensors, f"adam/{name}"))
+    state.images_seen = about["images_seen"]
+    state.skips = Skips(device, about["skipped_steps"], about["skips_in_a_row"])
+    for part, net in state.nets.parts().items():
+        net.load_state_dict(_part(tensors, part))
+    for part, optimizer in state.optimizers.items():
+        _load_moments(optimizer, state.nets.parts()[part], _part(tensors, f"adam/{part}"))
     state.pool.count = about["pool_count"]
     if "pool" in tensors:
         pool = tensors["pool"].to(device)
         state.pool.images = pool.contiguous(memory_format=torch.channels_last)
     return state
+
+
+def load_weights(path: Path) -> Snapshot:
+    """The networks of a checkpoint, to start another run from; without a mean image.
+
+    Raises CorruptFileError as `load_checkpoint`.
+    """
+    about, tensors = _read(path)
+    config = from_dict(ModelConfig, about["config"]["model"], "model")
+    nets = build_nets(config, about["resolution"], fading=about["fading"])
+    for part, net in nets.parts().items():
+        net.load_state_dict(_part(tensors, part))
+    return Snapshot(
+        nets=nets,
+        config=config,
+        alpha=1.0,
+        images_seen=about["images_seen"],
+        objective=about["config"]["objective"],
+        attributes=tuple(about["config"]["labels"]["attributes"]),
+        dataset=about["config"]["dataset"],
+        mean_image=torch.zeros(config.channels, about["resolution"], about["resolution"]),
+    )
 
 
 def load_newest(run_dir: Path, config: RunConfig, device: torch.device, warn) -> TrainState | None:
@@ -98,20 +113,36 @@ def load_newest(run_dir: Path, config: RunConfig, device: torch.device, warn) ->
     return None
 
 
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """What state.json says, and the tensors; CorruptFileError unless the sums are right."""
+    try:
+        if (path / _SUMS).read_bytes() != _sums_of(path):
+            raise CorruptFileError(f"{path} is damaged: its SHA-256 sums do not match")
+        about = json.loads((path / _ABOUT).read_text())
+        tensors = load_file(path / STATE)
+    except OSError as error:
+        raise CorruptFileError(f"{path} cannot be read: {error}") from error
+    if about["format"] != _FORMAT:
+        raise CorruptFileError(
+            f"{path} has checkpoint format {about['format']}, this version reads {_FORMAT}"
+        )
+    return about, tensors
+
+
 def _sums_of(path: Path) -> bytes:
     """What `SHA256SUMS` of a checkpoint says, as `sha256sum` writes it."""
-    return "".join(f"{sha256_of(path / name)}  {name}\n" for name in (_STATE, _ABOUT)).encode()
+    return "".join(f"{sha256_of(path / name)}  {name}\n" for name in (STATE, _ABOUT)).encode()
 
 
 def _tensors_of(state: TrainState) -> dict[str, Tensor]:
     tensors = {
         f"{part}/{name}": tensor
-        for part in _NETS
-        for name, tensor in getattr(state.nets, part).state_dict().items()
+        for part, net in state.nets.parts().items()
+        for name, tensor in net.state_dict().items()
     }
-    for part in TRAINED:
+    for part, net in state.nets.trained().items():
         adam = state.optimizers[part].state
-        for name, parameter in getattr(state.nets, part).named_parameters():
+        for name, parameter in net.named_parameters():
             for moment in _MOMENTS if parameter in adam else ():
                 tensors[f"adam/{part}/{moment}/{name}"] = adam[parameter][moment]
     if state.pool.images is not None:
@@ -124,9 +155,8 @@ def _part(tensors: dict[str, Tensor], part: str) -> dict[str, Tensor]:
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
-def _load_moments(state: TrainState, part: str, saved: dict[str, Tensor]) -> None:
+def _load_moments(optimizer: torch.optim.Adam, net: nn.Module, saved: dict[str, Tensor]) -> None:
     """Give each parameter its own moments back, by name, in the parameter's memory format."""
-    net: nn.Module = getattr(state.nets, part)
     for name, parameter in net.named_parameters():
         if f"step/{name}" in saved:
             moments = {
@@ -134,4 +164,4 @@ def _load_moments(state: TrainState, part: str, saved: dict[str, Tensor]) -> Non
                 for moment in _MOMENTS[1:]
             }
             step = saved[f"step/{name}"].to(parameter.device)
-            state.optimizers[part].state[parameter] = {"step": step, **moments}
+            optimizer.state[parameter] = {"step": step, **moments}

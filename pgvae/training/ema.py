@@ -1,7 +1,7 @@
 """The generator's running average."""
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 def half_life_decay(batch_size: int, half_life: float) -> float:
@@ -10,9 +10,13 @@ def half_life_decay(batch_size: int, half_life: float) -> float:
 
 
 @torch.no_grad()
-def update_ema(ema: nn.Module, net: nn.Module, decay: float) -> None:
-    """ema <- decay * ema + (1 - decay) * net, over all parameters; buffers are copied."""
-    torch._foreach_lerp_(list(ema.parameters()), list(net.parameters()), 1 - decay)
+def update_ema(ema: nn.Module, net: nn.Module, share: Tensor) -> None:
+    """ema <- (1 - share) * ema + share * net, over all parameters; buffers are copied.
+
+    share: a scalar on the networks' device.
+    """
+    averages = list(ema.parameters())
+    torch._foreach_lerp_(averages, list(net.parameters()), [share] * len(averages))
     for mine, theirs in zip(ema.buffers(), net.buffers(), strict=True):
         mine.copy_(theirs)
 

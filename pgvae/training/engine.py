@@ -13,21 +13,22 @@ import torch
 from pgvae import ops
 from pgvae.config import Precision, RunConfig
 from pgvae.data import Loader, Store
-from pgvae.errors import PgvaeError, Preempted
+from pgvae.errors import PgvaeError, Preempted, ResourceError
 from pgvae.files import disk_errors
 from pgvae.objectives import Objective, objective_from
-from pgvae.schedule import Stage
-from pgvae.snapshot import Snapshot, save_snapshot
-from pgvae.training.checkpoint import load_newest, save_checkpoint
-from pgvae.training.gallery import Gallery
-from pgvae.training.log import RunLog
-from pgvae.training.referee import Referee
+from pgvae.schedule import Schedule
+from pgvae.snapshot import Snapshot
+from pgvae.training.checkpoint import load_newest
+from pgvae.training.describe import settings_lines
+from pgvae.training.record import Record
 from pgvae.training.rundir import RunDirectory
 from pgvae.training.state import TrainState
 from pgvae.training.step import resolve_precision, train_step
-from pgvae.training.watch import Watch
 
 CHECKPOINT_SECONDS = 600.0
+CHECK_ITERATIONS = 10  # between two looks at whether updates were finite
+_EARLY_IMAGES = (4_000, 16_000, 64_000, 256_000)  # of the first snapshots: a picture comes soon
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "bad_alloc", "Cannot allocate memory")
 
 
 @dataclass
@@ -39,9 +40,15 @@ class StopFlag:
 
 @contextlib.contextmanager
 def stop_signals() -> Iterator[StopFlag]:
-    """SIGINT and SIGTERM set the flag, once; a second one stops the process at once."""
+    """A signal to stop sets the flag, once; a second one stops the process at once.
+
+    SIGINT and SIGTERM; SIGHUP, where it is not ignored (nohup), as the terminal is gone; SIGUSR1,
+    which queues send before their time limit.
+    """
     flag = StopFlag()
-    before = {}
+    numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
 
     def handle(number: int, _frame: object) -> None:
         flag.requested = True
@@ -49,8 +56,7 @@ def stop_signals() -> Iterator[StopFlag]:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        before[number] = signal.signal(number, handle)
+    before = {number: signal.signal(number, handle) for number in numbers}
     try:
         yield flag
     finally:
@@ -71,8 +77,8 @@ def train(
     """Train to the end of the schedule, from the run's newest checkpoint where it has one.
 
     initial: weights to start a new run from. inception_weights: for the metrics FID and KID.
-    Raises Preempted, with all saved, after SIGINT or SIGTERM; ResourceError when numbers stop
-    being finite or the disk is full.
+    Raises Preempted, with all saved, after a signal to stop; ResourceError when numbers stop
+    being finite, or the disk or the memory is full.
     """
     objective = objective_from(config.objective)
     precision = resolve_precision(config.precision, device)
@@ -80,7 +86,7 @@ def train(
     torch.backends.cudnn.allow_tf32 = precision == "tf32"
     notes: list[str] = []  # what there is to say before there is a log
     state = load_newest(run.path, config, device, notes.append) or _first(config, device, initial)
-    log = RunLog(run.path, state.images_seen, config.schedule.total_images)
+    record = Record(config, store, run, device, state.images_seen, inception_weights)
     loader = Loader(
         store,
         seed=config.seed,
@@ -89,18 +95,20 @@ def train(
         workers=workers,
         device=device,
     )
-    gallery = Gallery(store, config.labels, device, config.seed)
-    referee = Referee(config, store, run.path, device, inception_weights)
-    for note in notes:
-        log.say(note)
+    say, schedule = record.log.say, config.schedule
+    for line in [*notes, *settings_lines(config)]:
+        say(line)
     where = f"on {device}, {precision}, {ops.native.on(device)}"
-    log.say(f"{run.path}: at {state.images_seen / 1000:g} kimg, {where}")
-    if state.images_seen == 0:
-        gallery.save_reals(run.path / "reals.png", config.model.resolution)
+    say(f"{run.path}: at {state.images_seen / 1000:g} of {schedule.total_kimg:g} kimg, {where}")
+    ends_early = _ends_early(schedule)
     try:
-        with stop_signals() as stop, disk_errors(run.path):
+        with stop_signals() as stop, disk_errors(run.path), _memory_errors(state):
+            for line in ends_early:
+                say(line)
             run.write_status("running", 0, state.images_seen)
-            _loop(state, objective, loader, precision, log, gallery, referee, run, stop)
+            _loop(state, objective, loader, precision, record, stop)
+        for line in [*ends_early, f"done: {state.images_seen / 1000:g} kimg in {run.path}"]:
+            say(line)
         run.write_status("done", 0, state.images_seen)
     except BaseException as error:
         code = error.exit_code if isinstance(error, PgvaeError) else 1
@@ -110,7 +118,7 @@ def train(
         raise
     finally:
         loader.close()
-        log.close()
+        record.log.close()
 
 
 def _loop(
@@ -118,10 +126,7 @@ def _loop(
     objective: Objective,
     loader: Loader,
     precision: Precision,
-    log: RunLog,
-    gallery: Gallery,
-    referee: Referee,
-    run: RunDirectory,
+    record: Record,
     stop: StopFlag,
 ) -> None:
     schedule = state.config.schedule
@@ -129,51 +134,50 @@ def _loop(
     snapshot_images = max(1, round(state.config.snapshot_kimg * 1000))
     metric_images = max(1, round(state.config.metric_kimg * 1000))
     start = saved = before = state.images_seen
-    measured = log.measured if state.config.metrics else math.inf
-    saved_time = time.monotonic()
-    stage = schedule.at(start)
-    if stage.resolution > state.resolution:  # resumed where a stage ends, which is not measured now
-        measured = max(measured, start)
-    watch = Watch(state.config.model.head)
+    measured = record.log.measured if state.config.metrics else math.inf
+    saved_time, iterations = time.monotonic(), 0
+    moment = schedule.at(start)
+    if moment.resolution > state.resolution:  # resumed where a stage ends
+        moment = schedule.at(start - 1)
+        measured = max(measured, start)  # which is not measured now
 
     while True:
         now = state.images_seen
         upcoming = schedule.at(now)
         done = now >= schedule.total_images
-        due = (
-            done or upcoming.resolution > state.resolution or _crossed(before, now, snapshot_images)
-        )
+        stage_ends = done or upcoming.resolution > state.resolution
+        due = stage_ends or stop.requested or _is_picture_due(before, now, snapshot_images)
         late = time.monotonic() - saved_time > CHECKPOINT_SECONDS
 
-        # Say how it goes, look at it, save it.
+        # Say how it goes, save it, look at it.
         if now > start and (done or stop.requested or _crossed(before, now, tick_images)):
-            means = log.tick(now, stage, skipped_steps=state.skipped_steps)
-            for warning in watch.warnings(means):
-                log.say(warning)
-        if now > saved and due:
-            _show(state, stage, gallery, run, log)
+            record.tick(state, moment)
         measures = now > measured and (done or _crossed(measured, now, metric_images))
-        if now > saved and (due or late or measures or stop.requested):
-            save_checkpoint(run.path, state)
+        if now > saved and (due or late or measures):
+            record.save(state)
             saved, saved_time = now, time.monotonic()
-            log.restart_clock(now)
+        if due and (now > start or (now > 0 and not record.has_shown(state))):
+            record.show(state, moment)
         if measures:  # once all is saved: it may take minutes
-            referee.judge(_snapshot(state, stage, gallery), log)
+            record.judge(state, moment)
             measured = now
-            log.restart_clock(now)
         if done:
             return
         if stop.requested:
             raise Preempted(
-                f"stopped at {now:,} images and saved in {run.path}: rerun with --resume to go on"
+                f"stopped at {now:,} images and saved: `python train.py --resume {record.path}` "
+                "goes on"
             )
 
         # Grow where it is time, then learn from one batch.
-        stage, before = upcoming, now
-        state.enter(stage)
-        batch = loader.batch(now, stage.batch_size, stage.resolution, stage.alpha)
-        scalars = train_step(state, objective, stage, batch, precision)
-        log.step(scalars, state.images_seen, stage)
+        moment, before = upcoming, now
+        state.enter(moment)
+        batch = loader.batch(now, moment.batch_size, moment.resolution, moment.alpha)
+        scalars = train_step(state, objective, moment, batch, precision)
+        iterations += 1
+        if iterations % CHECK_ITERATIONS == 0:
+            state.skips.read()
+        record.log.step(scalars, state.images_seen, moment)
 
 
 def _crossed(before: int, now: int, interval: int) -> bool:
@@ -181,35 +185,39 @@ def _crossed(before: int, now: int, interval: int) -> bool:
     return now // interval > before // interval
 
 
-def _snapshot(state: TrainState, stage: Stage, gallery: Gallery) -> Snapshot:
-    return Snapshot(
-        nets=state.nets,
-        config=state.config.model,
-        alpha=stage.alpha,
-        images_seen=state.images_seen,
-        objective=dict(state.config.objective),
-        attributes=state.config.labels.attributes,
-        dataset=state.config.dataset,
-        mean_image=gallery.mean_image(stage.resolution),
-    )
+def _is_picture_due(before: int, now: int, interval: int) -> bool:
+    """Whether a snapshot falls in (before, now]: every `interval` images, and some early ones."""
+    early = any(before < images <= now for images in _EARLY_IMAGES if images < interval)
+    return early or _crossed(before, now, interval)
 
 
-def _show(
-    state: TrainState, stage: Stage, gallery: Gallery, run: RunDirectory, log: RunLog
-) -> None:
-    """Write a snapshot and the grids, and say how well unseen images are reconstructed."""
-    snapshot = _snapshot(state, stage, gallery)
-    path = run.path / f"snapshot-{state.images_seen:09d}.safetensors"
-    save_snapshot(path, snapshot)
-    figures = gallery.look(snapshot, run.path, log)
-    log.stats(state.images_seen, figures)
-    psnr, gain = figures[f"{gallery.split}/psnr"], figures[f"{gallery.split}/psnr_gain"]
-    what = "unseen" if gallery.split == "val" else "training (there are no unseen)"
-    log.say(
-        f"{path.name}: {what} images reconstructed at {stage.resolution} px with PSNR "
-        f"{psnr:.2f} dB, {gain:+.2f} dB against the mean training image"
-        + "".join(f", {k.split('/', 1)[1]} {v:.1%}" for k, v in figures.items() if "accuracy" in k)
-    )
+def _ends_early(schedule: Schedule) -> list[str]:
+    """A warning where the run ends before it has grown."""
+    never = schedule.never_reached()
+    if not never:
+        return []
+    last = schedule.at(schedule.total_images - 1).resolution
+    missed = " and ".join(map(str, never))
+    return [
+        f"warning: {schedule.total_kimg:g} kimg end at {last} px: {missed} px are never reached; "
+        "use a smaller --kimg-per-stage or a larger --total-kimg"
+    ]
+
+
+@contextlib.contextmanager
+def _memory_errors(state: TrainState) -> Iterator[None]:
+    """Turn running out of memory into a ResourceError that says how to go on."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:  # CUDA's OutOfMemoryError is a RuntimeError
+        text = str(error)
+        if isinstance(error, MemoryError) or any(words in text for words in _OUT_OF_MEMORY):
+            moment = state.config.schedule.at(state.images_seen)
+            raise ResourceError(
+                f"out of memory at {moment.resolution} px with batch {moment.batch_size}: go on "
+                f"with --resume and a smaller --batch, such as {max(1, moment.batch_size // 2)}"
+            ) from error
+        raise
 
 
 def _first(config: RunConfig, device: torch.device, initial: Snapshot | None) -> TrainState:
@@ -217,8 +225,7 @@ def _first(config: RunConfig, device: torch.device, initial: Snapshot | None) ->
     if initial is None:
         return TrainState.create(config, device, config.schedule.at(0).resolution)
     state = TrainState.create(config, device, initial.nets.generator.resolution)
-    for part in ("encoder", "generator", "ema"):
-        source = getattr(initial.nets, part)
+    for part, source in initial.nets.parts().items():
         source.finish_fade()
-        getattr(state.nets, part).load_state_dict(source.state_dict())
+        state.nets.parts()[part].load_state_dict(source.state_dict())
     return state

@@ -14,7 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from pgvae.files import atomic_path
-from pgvae.schedule import Stage
+from pgvae.schedule import Moment
 
 
 class RunLog:
@@ -30,6 +30,7 @@ class RunLog:
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
         self._since = (time.monotonic(), images_seen)
+        self._total = total_images
         self._bar = tqdm(
             total=total_images,
             initial=images_seen,
@@ -46,15 +47,15 @@ class RunLog:
         with tqdm.external_write_mode(file=sys.stdout):
             print(text, flush=True)
 
-    def step(self, scalars: dict[str, Tensor], images_seen: int, stage: Stage) -> None:
+    def step(self, scalars: dict[str, Tensor], images_seen: int, moment: Moment) -> None:
         """Add one iteration's scalars, without reading them from the device."""
         for name, value in scalars.items():
             self._sums[name] = self._sums[name] + value if name in self._sums else value
             self._counts[name] = self._counts.get(name, 0) + 1
-        self._bar.set_postfix_str(f"{stage.resolution}px alpha {stage.alpha:.2f}", refresh=False)
+        self._bar.set_postfix_str(f"{moment.resolution}px alpha {moment.alpha:.2f}", refresh=False)
         self._bar.update(images_seen - self._bar.n)
 
-    def tick(self, images_seen: int, stage: Stage, **more: float) -> dict[str, float]:
+    def tick(self, images_seen: int, moment: Moment, **more: float) -> dict[str, float]:
         """Write the means of the scalars since the last tick, in one read; -> the means."""
         now, (then, before) = time.monotonic(), self._since
         self._since = (now, images_seen)
@@ -63,12 +64,12 @@ class RunLog:
         self._sums, self._counts = {}, {}
         speed = (images_seen - before) / max(now - then, 1e-9)
         means = dict(zip(names, values, strict=True))
-        about = {"resolution": stage.resolution, "alpha": stage.alpha, "lr": stage.lr}
+        about = {"resolution": moment.resolution, "alpha": moment.alpha, "lr": moment.lr}
         self.stats(images_seen, {**about, "img_per_s": speed, **more, **means})
         shown = "  ".join(f"{name} {value:.4g}" for name, value in means.items())
         self.say(
-            f"{images_seen / 1000:9.1f} kimg  {stage.resolution:4d}px  alpha {stage.alpha:.2f}  "
-            f"{speed:6.0f} img/s  {shown}"
+            f"{images_seen / 1000:9.1f} kimg  {moment.resolution:4d}px  alpha {moment.alpha:.2f}  "
+            f"{speed:6.0f} img/s  {_duration((self._total - images_seen) / speed)} left  {shown}"
         )
         return means
 
@@ -102,6 +103,13 @@ class RunLog:
             self.measured = max(map(int, measured), default=0)
             with atomic_path(self._stats_path) as aside:
                 aside.write_text("".join(kept), encoding="utf-8")
+
+
+def _duration(seconds: float) -> str:
+    """90 -> "2 min"; at the speed of the moment, so no more than a guess."""
+    if seconds < 60:
+        return f"{max(0, seconds):.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def _images_of(line: str) -> float:

@@ -1,111 +1,288 @@
-"""What a run would be: stages, sizes and memory, without running it."""
+"""From what a user asked for to the config of a run; nothing here reads or writes a file."""
 
-from collections.abc import Mapping
+import dataclasses
 from typing import Any
 
-import torch
-from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.func import functional_call
+from pgvae.config import (
+    LabelConfig,
+    ModelConfig,
+    RunConfig,
+    check_resolution,
+    from_dict,
+    nearest,
+    require,
+    resolutions_between,
+    usual_settings,
+)
+from pgvae.data import Store
+from pgvae.errors import InputError
+from pgvae.objectives import Objective, Preset, objective_class, schedule_called, settings_of
+from pgvae.request import Request
+from pgvae.schedule import Schedule, Stage, from_preset
+from pgvae.snapshot import Snapshot
 
-from pgvae.config import ModelConfig, RunConfig
-from pgvae.nn import Encoder, Generator, build_nets, parameter_count
-from pgvae.objectives import objective_class
-from pgvae.schedule import Schedule
-
-_HEAD = ("px", "from kimg", "fade", "batch", "lr", "G params", "E params", "memory")
-_ROW = "{:>5} {:>10} {:>8} {:>6} {:>8} {:>12} {:>12} {:>10}"
+_MAX_SNAPSHOT_KIMG = 500.0
+_MODEL = ("arch", "encoder_norm", "generator_norm", "latent_dim", "fmap_base", "fmap_max")
+# What a snapshot that a run starts from decides about its networks.
+_WITH_WEIGHTS = (*_MODEL, "order", "last_activation")
+_RUN = ("seed", "mirror", "precision", "ema_kimg", "snapshot_kimg", "metrics", "metric_kimg")
 
 
-def describe(config: RunConfig) -> str:
-    """The run's settings and a table of its stages; parameters are those of the stable phase.
+@dataclasses.dataclass(frozen=True)
+class Initial:
+    """Weights that a run starts from, and the SHA-256 of their file."""
 
-    Memory is an estimate: weights, gradients, Adam's moments and the average, and what autograd
-    keeps of the largest update in float32 (`Objective.passes`).
+    snapshot: Snapshot
+    sha256: str
+
+
+def plan(request: Request, store: Store, initial: Initial | None = None) -> RunConfig:
+    """The `RunConfig` of a new run on a data set; None in a request means the preset's value.
+
+    Raises InputError for whatever cannot be.
     """
-    schedule, passes = config.schedule, objective_class(config.objective["name"]).passes
-    lines = [
-        f"{config.dataset}, objective {config.objective['name']}, seed {config.seed}: "
-        f"{schedule.total_kimg:g} kimg in {len(schedule.resolutions)} stages",
-        *_settings(config),
-        _ROW.format(*_HEAD),
-    ]
-    for index, resolution in enumerate(schedule.resolutions):
-        start = schedule.start_of(index) / 1000
-        if start >= schedule.total_kimg:
-            lines.append(_ROW.format(resolution, "never", *[""] * 6))
-            continue
-        batch = schedule.batch_sizes[index]
-        with torch.device("meta"):
-            nets = build_nets(config.model, resolution)
-        weights = parameter_count(nets.generator), parameter_count(nets.encoder)
-        generator, encoder = saved_bytes(config.model, resolution)
-        kept = batch * (passes[0] * generator + passes[1] * encoder)
-        bytes_needed = 4 * (5 * weights[0] + 4 * weights[1]) + kept
-        lines.append(
-            _ROW.format(
-                resolution,
-                f"{start:g}",
-                f"{schedule.fade_kimg:g}" if index else "-",
-                batch,
-                f"{schedule.learning_rates[index]:g}",
-                f"{weights[0]:,}",
-                f"{weights[1]:,}",
-                f"{bytes_needed / 2**30:.2f} GiB",
-            )
-            + "".join(f"  {name} {value}" for name, value in _stable(schedule, index).items())
+    kind = objective_class(request.objective or "pioneer")
+    final = _final_resolution(request, store)
+    preset = kind.preset(final)
+    everywhere, by_stage = parse_settings(kind, request.settings or ())
+    objective = from_dict(kind, {**preset.settings, **everywhere}, f"{kind.name} objective")
+    labels = _labels(request, store, kind)
+    start = initial.snapshot if initial else None
+    resolutions = resolutions_between(_first_resolution(request, objective, final, start), final)
+    model = _model(request, store, final, preset, objective, labels, start)
+    schedule = _with_settings(
+        _schedule(request, objective, preset, model, resolutions),
+        objective,
+        everywhere,
+        by_stage,
+        grew=initial is not None,
+    )
+    require_batch(kind, schedule)
+    usual = min(_MAX_SNAPSHOT_KIMG, schedule.total_kimg / 4)
+    often = request.snapshot_kimg or usual
+    return RunConfig(
+        dataset=store.name,
+        dataset_digest=store.digest,
+        model=model,
+        schedule=schedule,
+        objective=settings_of(objective),
+        labels=labels,
+        betas=objective.betas,
+        init_from=initial.sha256 if initial else None,
+        **{"snapshot_kimg": often, "metric_kimg": often, **request.given(*_RUN)},
+    )
+
+
+def require_batch(kind: type[Objective], schedule: Schedule) -> None:
+    """Raise InputError where a batch is too small for the objective."""
+    smallest = min(stage.batch_size for stage in schedule.stages)
+    require(
+        smallest >= kind.min_batch,
+        f"--batch {smallest} is too small for {kind.name}, whose statistics are over the batch: "
+        f"use {kind.min_batch} or more",
+    )
+
+
+def _final_resolution(request: Request, store: Store) -> int:
+    most = store.resolutions[-1]
+    final = check_resolution(request.resolution or most)
+    require(
+        final in store.resolutions,
+        f"--resolution {final} is above the data's {most}: use {most}, or prepare {store.name} "
+        f"again at {final}",
+    )
+    return final
+
+
+def _schedule(
+    request: Request,
+    objective: Objective,
+    preset: Preset,
+    model: ModelConfig,
+    resolutions: tuple[int, ...],
+) -> Schedule:
+    lengths = schedule_called(request.schedule) if request.schedule else objective.schedule
+    if model.arch != preset.arch:
+        # The paper's rate is for other networks: normalised weights want larger steps.
+        normalised = model.generator_norm in ("pixel", "spectral")
+        lengths = lengths.at_rate(1e-3 if normalised else 2e-4)
+    if objective.pretraining is None:
+        require(
+            not request.pretrain_kimg,
+            f"--pretrain-kimg {request.pretrain_kimg}: {objective.name} is not pre-trained; "
+            "leave it out",
         )
-    return "\n".join(lines)
+        lengths = dataclasses.replace(lengths, pretrain_share=0.0)
+    return from_preset(lengths, resolutions, request)
 
 
-def _stable(schedule: Schedule, index: int) -> Mapping[str, Any]:
-    """The objective's settings that are others in a stage, once it has faded in."""
-    return schedule.settings[2 * index] if schedule.settings else {}
+def _model(
+    request: Request,
+    store: Store,
+    resolution: int,
+    preset: Preset,
+    objective: Objective,
+    labels: LabelConfig,
+    start: Snapshot | None,
+) -> ModelConfig:
+    """The networks: the architecture's usual ones, as the objective needs them, as the weights
+    that they start from need them, as asked for."""
+    given = request.given(*_MODEL)
+    if start is not None:
+        given = {**{name: getattr(start.config, name) for name in _WITH_WEIGHTS}, **given}
+    arch = given.get("arch", preset.arch)
+    model = ModelConfig(
+        **{
+            "resolution": resolution,
+            "channels": store.channels,
+            "arch": arch,
+            "latent_dim": preset.latent_dim,
+            **usual_settings(arch, resolution),
+            **objective.model_settings(len(labels.attributes)),
+            **given,
+        }
+    )
+    if start is not None:
+        _require_fitting(start, model, labels)
+    return model
 
 
-def _settings(config: RunConfig) -> list[str]:
-    """What the preset and the user chose, in a line or two."""
-    schedule, model = config.schedule, config.model
-    weights = [f"{name} {value}" for name, value in config.objective.items() if name != "name"]
-    lines = [
-        f"{model.arch}, {model.latent_dim} latents ({model.head}), norms {model.encoder_norm} and "
-        f"{model.generator_norm}; {', '.join(weights)}"
+def _labels(request: Request, store: Store, objective: type[Objective]) -> LabelConfig:
+    """The labels of the run; InputError where the objective cannot learn from them."""
+    chosen: dict[str, Any] = request.given("attributes", "balance")
+    require(
+        objective.needs_labels or "attributes" not in chosen or len(store.attributes) == 0,
+        f"--attributes: {objective.name} does not learn labels; leave it out",
+    )
+    asked = [f"--{name} {','.join(values)}" for name, values in chosen.items()]
+    who = f"objective {objective.name}" if objective.needs_labels else " and ".join(asked)
+    require(
+        len(store.attributes) > 0 or not who,
+        f"{who} needs labels and {store.name} has none: prepare it with --labels, or leave it out",
+    )
+    if request.label_thresholds:
+        chosen |= dict(zip(("no_below", "yes_above"), request.label_thresholds, strict=True))
+    labels = LabelConfig(**{"attributes": store.attributes, **chosen})
+    said = store.said(labels)[store.split("train")]
+    for name in labels.attributes if objective.needs_labels else labels.balance:
+        column = said[:, labels.attributes.index(name)]
+        if not ((column == 0).any() and (column == 1).any()):
+            raise InputError(
+                f"label {name!r} does not say both yes and no in the training images of "
+                f"{store.name}: leave it out with --attributes, or change --label-thresholds"
+            )
+    return labels
+
+
+def _first_resolution(
+    request: Request, objective: Objective, final: int, start: Snapshot | None
+) -> int:
+    """Where the run starts: asked for, or the snapshot's stage, or 4 px; final without growth."""
+    asked, given = request.start_resolution, start.nets.generator.resolution if start else None
+    require(
+        given is None or given <= final,
+        f"--init-from is a snapshot at {given} px, above the final resolution {final}: networks do "
+        f"not shrink; use --resolution {given} or more, or a snapshot from an earlier stage",
+    )
+    if not (objective.grows if request.grow is None else request.grow):
+        require(
+            asked in (None, final),
+            f"--no-grow trains at {final} px alone: leave --start-resolution {asked} out",
+        )
+        asked = final
+    first = asked or given or 4
+    require(
+        first <= final,
+        f"--start-resolution {first} is above the final resolution {final}: use {final} or less",
+    )
+    require(
+        given in (None, first),
+        f"--init-from is a snapshot at {given} px but the run would start at {first} px: "
+        f"use --start-resolution {given} with --grow",
+    )
+    return first
+
+
+def _require_fitting(start: Snapshot, wanted: ModelConfig, labels: LabelConfig) -> None:
+    """Raise InputError with the differing fields unless the snapshot's weights fit."""
+    ours, theirs = dataclasses.asdict(wanted), dataclasses.asdict(start.config)
+    differing = [
+        f"{name}: {theirs[name]} there, {ours[name]} here"
+        for name in ours
+        if ours[name] != theirs[name] and (name != "resolution" or wanted.arch == "residual")
     ]
-    changes = [
-        *([f"a VAE for {schedule.pretrain_kimg:g} kimg"] if schedule.pretrain_kimg else []),
-        *(f"lr x {schedule.milestone_factor:g} at {k:g} kimg" for k in schedule.milestones_kimg),
-        *([f"labels {', '.join(config.labels.attributes)}"] if model.classes else []),
-    ]
-    return [*lines, "; ".join(changes)] if changes else lines
+    if wanted.classes and start.attributes != labels.attributes:
+        there, here = (", ".join(names) for names in (start.attributes, labels.attributes))
+        differing.append(f"attributes: {there} there, {here} here")
+    require(not differing, f"--init-from does not fit: {'; '.join(differing)}")
 
 
-def saved_bytes(config: ModelConfig, resolution: int) -> tuple[int, int]:
-    """Bytes of activations that autograd keeps for one image: (generator, encoder)."""
-    with torch.device("meta"):
-        generator, encoder = Generator(config, resolution), Encoder(config, resolution)
-    # As "meta", without memory, but on a device that has an autocast.
-    with FakeTensorMode(allow_non_fake_inputs=True):
-        latents = torch.zeros(2, config.latent_dim)
-        images = torch.zeros(2, config.channels, resolution, resolution, requires_grad=True)
-        return _kept_by(generator, latents), _kept_by(encoder, images)
+def parse_settings(
+    kind: type[Objective], texts: tuple[str, ...]
+) -> tuple[dict[str, Any], dict[int, dict[str, Any]]]:
+    """("beta_kl=0.5", "margin@64=0.1") -> settings, and those of one resolution's stage.
+
+    Typed by the objective's own fields; InputError for what is not one of them.
+    """
+    types = {f.name: type(f.default) for f in dataclasses.fields(kind)}
+    everywhere: dict[str, Any] = {}
+    by_stage: dict[int, dict[str, Any]] = {}
+    for text in texts:
+        target, equals, value = text.partition("=")
+        name, at, stage = target.partition("@")
+        require(bool(equals), f"--set {text!r} is not NAME=VALUE")
+        require(name in types, f"unknown {kind.name} setting {name!r}: {nearest(name, [*types])}")
+        require(
+            not at or (stage.isascii() and stage.isdecimal() and len(stage) <= 4),
+            f"--set {text!r}: after @ goes a resolution",
+        )
+        try:
+            typed = types[name](value)
+        except ValueError as error:
+            raise InputError(f"--set {name}: {value!r} is not a number") from error
+        kind(**{name: typed})  # refuses what is out of range
+        (by_stage.setdefault(int(stage), {}) if at else everywhere)[name] = typed
+    return everywhere, by_stage
 
 
-def _kept_by(net: torch.nn.Module, inputs: Tensor) -> int:
-    """Bytes that a pass of two images keeps for its backward, halved, weights left out."""
-    weights = {
-        name: torch.empty_strided(w.shape, w.stride(), requires_grad=w.requires_grad)
-        for name, w in net.state_dict(keep_vars=True).items()
-    }
-    ours = {id(weight) for weight in weights.values()}
-    kept: dict[int, int] = {}
+def _with_settings(
+    schedule: Schedule,
+    objective: Objective,
+    everywhere: dict[str, Any],
+    by_stage: dict[int, dict[str, Any]],
+    grew: bool,
+) -> Schedule:
+    """The schedule with the objective's own settings by stage, then what the user asked for.
 
-    def note(tensor: Tensor) -> Tensor:
-        if id(tensor) not in ours and tensor.ndim == 4 and tensor.shape[0] == len(inputs):
-            kept[id(tensor)] = tensor.numel() * tensor.element_size()
-            alive.append(tensor)
-        return tensor
+    grew: whether the networks come from an earlier run.
+    """
+    for resolution in by_stage:
+        require(
+            resolution in schedule.resolutions,
+            f"--set ...@{resolution}: the run's resolutions are "
+            f"{', '.join(map(str, schedule.resolutions))}",
+        )
 
-    alive: list[Tensor] = []  # an id is only the tensor's own while the tensor lives
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        functional_call(net, weights, inputs)
-    return sum(kept.values()) // len(inputs)
+    def settings(stage: Stage, faded: bool) -> dict[str, Any]:
+        asked = by_stage.get(stage.resolution, {})
+        is_last = stage is schedule.stages[-1]
+        grown = faded and is_last and (grew or len(schedule.stages) > 1)
+        own = objective.stage_settings(stage.resolution, faded=faded, grown=grown)
+        found = {**{name: v for name, v in own.items() if name not in everywhere}, **asked}
+        there = dataclasses.replace(objective, **found).model_settings()
+        require(
+            there == objective.model_settings(),
+            f"--set {', '.join(asked)}@{stage.resolution}: networks are built for one value of it; "
+            "leave the @ out",
+        )
+        return found
+
+    stages = (
+        dataclasses.replace(
+            stage,
+            fading=settings(stage, False) if stage.fade_kimg else {},
+            settings=settings(stage, True),
+        )
+        for stage in schedule.stages
+    )
+    return dataclasses.replace(schedule, stages=tuple(stages))

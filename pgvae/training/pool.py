@@ -13,33 +13,47 @@ class ImagePool:
     """Swaps each of a batch of fakes, with probability 1/2, for an earlier one.
 
     It fills up first and swaps only once it is full. `images` is [capacity, C, R, R], with
-    `count` of them in use, or None while empty.
+    `count` of them in use, or None while empty. `draw` decides what will be swapped, on the CPU;
+    `replay` does it without a look at anything on the device.
     """
 
     def __init__(self) -> None:
         self.images: Tensor | None = None
         self.count = 0
+        self._swaps: tuple[Tensor, Tensor, Tensor] | None = None
 
     def clear(self) -> None:
         """Forget all images: at growth their size is no longer right."""
-        self.images, self.count = None, 0
+        self.images, self.count, self._swaps = None, 0, None
+
+    def draw(self, fakes: int, resolution: int, seed: int, device: torch.device) -> None:
+        """Choose, for the next `replay` of so many fakes: slots [n], which fakes are kept in theirs
+        and which are shown the image that was there."""
+        capacity = pool_capacity(resolution)
+        n = min(fakes, capacity)
+        if self.count < capacity:
+            slots = (self.count + torch.arange(n)) % capacity
+            kept = torch.arange(n) < capacity - self.count
+            shown = torch.zeros(n, dtype=torch.bool)
+            self.count = min(capacity, self.count + n)
+        else:
+            rng = torch.Generator().manual_seed(seed)
+            slots = torch.randperm(capacity, generator=rng)[:n]
+            kept = shown = torch.rand(n, generator=rng) < 0.5
+        chosen = (slots, kept.view(-1, 1, 1, 1), shown.view(-1, 1, 1, 1))
+        if self._swaps is None or len(self._swaps[0]) != n:
+            self._swaps = tuple(part.to(device, copy=True) for part in chosen)
+        else:  # in place: a captured iteration reads them where they were
+            for mine, drawn in zip(self._swaps, chosen, strict=True):
+                mine.copy_(drawn, non_blocking=True)
 
     @torch.no_grad()
-    def replay(self, fakes: Tensor, rng: torch.Generator) -> Tensor:
+    def replay(self, fakes: Tensor) -> Tensor:
         """[N, C, R, R] -> the same shape, some of them earlier fakes; the pool takes theirs."""
         fakes = fakes.float()  # whatever the precision, so that a run may change it
         if self.images is None:
-            capacity = pool_capacity(fakes.shape[-1])
-            self.images = fakes.new_zeros(capacity, *fakes.shape[1:])
-        capacity = len(self.images)
-        if self.count < capacity:
-            added = min(len(fakes), capacity - self.count)
-            self.images[self.count : self.count + added] = fakes[:added]
-            self.count += added
-            return fakes
-        swaps = min(len(fakes), capacity)
-        slots = torch.randperm(capacity, generator=rng, device=rng.device)[:swaps]
-        chosen = torch.rand(swaps, 1, 1, 1, generator=rng, device=rng.device) < 0.5
-        earlier = self.images[slots]
-        self.images[slots] = torch.where(chosen, fakes[:swaps], earlier)
-        return torch.cat([torch.where(chosen, earlier, fakes[:swaps]), fakes[swaps:]])
+            self.images = fakes.new_zeros(pool_capacity(fakes.shape[-1]), *fakes.shape[1:])
+        slots, kept, shown = self._swaps
+        some, earlier = fakes[: len(slots)], self.images[slots]
+        self.images[slots] = torch.where(kept, some, earlier)
+        return torch.cat([torch.where(shown, earlier, some), fakes[len(slots) :]])

@@ -1,30 +1,23 @@
-"""Run directories: numbered, locked while in use, found again by their config."""
+"""Run directories: numbered, locked while in use, with the request and the config of their run."""
 
 import contextlib
-import dataclasses
+import errno
 import fcntl
 import json
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
+from pgvae import request
 from pgvae.config import RunConfig
 from pgvae.errors import InputError
 from pgvae.files import atomic_path, remove
+from pgvae.request import Request
+from pgvae.snapshot import MALFORMED
 
-_CONFIG, _STATUS, _LOCK = "config.json", "status.json", ".lock"
-# What may change between the first command and the one that goes on; the second are shares of
-# the total by default, and stay what they were (see `with_shares_of`).
-_SHARES = ("pretrain_kimg", "anneal_kimg", "milestones_kimg")
-_MEASURES = ("metrics", "metric_kimg")
-_FREE = (
-    "snapshot_kimg",
-    *_MEASURES,
-    "schedule.total_kimg",
-    *(f"schedule.{name}" for name in _SHARES),
-)
+CONFIG, _STATUS, _LOCK = "config.json", "status.json", ".lock"
 
 
 class RunDirectory:
@@ -42,12 +35,13 @@ class RunDirectory:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            self._lock.seek(0)
-            pid = self._lock.read().strip() or "unknown"
-            self._lock.close()
-            raise InputError(
-                f"run directory {path} is in use by process {pid}: stop it or start a new run"
-            ) from error
+            if error.errno == errno.EWOULDBLOCK:  # any other: a drive that has no locks
+                self._lock.seek(0)
+                pid = self._lock.read().strip() or "unknown"
+                self._lock.close()
+                raise InputError(
+                    f"run directory {path} is in use by process {pid}: stop it or start a new run"
+                ) from error
         self._lock.truncate(0)
         self._lock.write(str(os.getpid()))
         self._lock.flush()
@@ -55,17 +49,18 @@ class RunDirectory:
             remove(half_written)
 
     @classmethod
-    def create(cls, outdir: Path, config: RunConfig) -> "RunDirectory":
-        """A new directory `outdir/NNNNN-dataset-objective-Rpx` with the config in it."""
+    def create(
+        cls, outdir: Path, config: RunConfig, asked: Request | None = None
+    ) -> "RunDirectory":
+        """A new directory `outdir/NNNNN-dataset-objective-Rpx` with request and config in it."""
+        name = f"{config.dataset}-{config.objective['name']}-{config.model.resolution}px"
         try:
             outdir.mkdir(parents=True, exist_ok=True)
-            taken = [int(m[1]) for p in outdir.iterdir() if (m := re.match(r"(\d{5})-", p.name))]
-            number = max(taken, default=-1) + 1
-            name = f"{config.dataset}-{config.objective['name']}-{config.model.resolution}px"
-            path = outdir / f"{number:05d}-{name}"
-            path.mkdir()
+            with _free_number(outdir) as number:
+                path = outdir / f"{number:05d}-{name}"
+                path.mkdir()
             run = cls(path)
-            run.write_config(config)
+            run.write_plan(config, asked or Request())
         except OSError as error:
             raise InputError(
                 f"cannot write to output directory {outdir}: {error.strerror}; choose another "
@@ -73,13 +68,18 @@ class RunDirectory:
             ) from error
         return run
 
-    def write_config(self, config: RunConfig) -> None:
-        """Write `config.json` atomically."""
-        with atomic_path(self.path / _CONFIG) as aside:
+    def write_plan(self, config: RunConfig, asked: Request) -> None:
+        """Write `config.json` and `request.json`, each atomically."""
+        with atomic_path(self.path / CONFIG) as aside:
             aside.write_text(json.dumps(config.to_dict(), indent=2) + "\n")
+        with atomic_path(self.path / request.FILE) as aside:
+            asked.recorded().write(aside)
 
     def write_status(self, status: str, code: int, images_seen: int, message: str = "") -> None:
-        """Say in `status.json` how the run stands: running, done, preempted or failed."""
+        """Say in `status.json` how the run stands: running, done, preempted or failed.
+
+        images_seen: while it is running, those of the newest checkpoint.
+        """
         values = {
             "status": status,
             "exit_code": code,
@@ -94,6 +94,15 @@ class RunDirectory:
         self._lock.close()
 
 
+def read_status(run_dir: Path) -> dict[str, Any]:
+    """What `status.json` says; {"images_seen": 0} where it is not there or damaged."""
+    try:
+        status = json.loads((run_dir / _STATUS).read_text())
+        return {**status, "images_seen": int(status["images_seen"])}
+    except (OSError, *MALFORMED):
+        return {"images_seen": 0}
+
+
 def require_writable(outdir: Path) -> None:
     """Raise InputError at once where runs cannot be made under `outdir`; makes nothing."""
     there = next(p for p in (outdir, *outdir.absolute().parents) if p.exists())
@@ -104,63 +113,34 @@ def require_writable(outdir: Path) -> None:
         )
 
 
-def find_run(outdir: Path, config: RunConfig) -> Path | None:
-    """The newest run under `outdir` (or `outdir` itself) with this config; None without any.
+def runs_in(outdir: Path) -> list[Path]:
+    """Run directories under `outdir`, newest first by number; `outdir` itself where it is one."""
+    if (outdir / CONFIG).is_file():
+        return [outdir]
+    return sorted((p.parent for p in outdir.glob(f"[0-9]*/{CONFIG}")), reverse=True)
 
-    Raises InputError with the fields that differ where there are runs but none fits.
-    """
-    itself = (outdir / _CONFIG).is_file()
-    runs = [outdir] if itself else sorted(p.parent for p in outdir.glob(f"[0-9]*/{_CONFIG}"))
-    wanted = _settings(config.to_dict())
-    newest: tuple[str, str] | None = None  # the name of the newest run, and how it differs
-    for path in reversed(runs):
+
+@contextlib.contextmanager
+def _free_number(outdir: Path) -> Iterator[int]:
+    """The number of a new run, which no other process can take before the block ends."""
+    number = _next_number(outdir)
+    while True:
+        reserved = outdir / f".{number:05d}"
         try:
-            found = _settings(json.loads((path / _CONFIG).read_text()))
-        except (OSError, ValueError, AttributeError):  # cut short, or not an object
+            reserved.mkdir()
+        except FileExistsError:  # another process is making that one
+            number += 1
             continue
-        differences = [
-            f"{name}: {found.get(name)} there, {wanted.get(name)} here"
-            for name in sorted(wanted.keys() | found.keys())
-            if name not in _FREE and found.get(name) != wanted.get(name)
-        ]
-        if not differences:
-            return path
-        newest = newest or (path.name, "; ".join(differences))
-    if newest is None:
-        return None
-    raise InputError(
-        f"no run to resume in {outdir}: {newest[0]} differs ({newest[1]}); "
-        "give its options, or leave --resume out to start a new run"
-    )
+        try:
+            if _next_number(outdir) > number:  # and has just made it
+                number = _next_number(outdir)
+                continue
+            yield number
+            return
+        finally:
+            reserved.rmdir()
 
 
-def with_shares_of(run_dir: Path, config: RunConfig, given: Collection[str] = ()) -> RunConfig:
-    """`config` with the pre-training, annealing, milestones and metrics of the run it goes on with.
-
-    given: those of them that the user asked for anew, which stay as they are.
-    """
-    found = json.loads((run_dir / _CONFIG).read_text())
-
-    def kept(names: Collection[str], there: dict[str, Any]) -> dict[str, Any]:
-        values = {name: there[name] for name in names if name in there and name not in given}
-        return {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
-
-    schedule = dataclasses.replace(config.schedule, **kept(_SHARES, found["schedule"]))
-    return dataclasses.replace(config, schedule=schedule, **kept(_MEASURES, found))
-
-
-def _settings(values: dict[str, Any]) -> dict[str, Any]:
-    """A config's JSON by "part.name"; what a run of an earlier version lacks has its default."""
-    with contextlib.suppress(InputError, TypeError):  # else it is compared as it stands
-        values = RunConfig.from_dict(values).to_dict()
-    return _flatten(json.loads(json.dumps(values)))
-
-
-def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, dict):
-            flat |= _flatten(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
-    return flat
+def _next_number(outdir: Path) -> int:
+    taken = [int(m[1]) for p in outdir.iterdir() if (m := re.match(r"(\d{5})-", p.name))]
+    return max(taken, default=-1) + 1

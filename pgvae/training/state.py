@@ -4,40 +4,111 @@ import hashlib
 from dataclasses import dataclass, field
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pgvae.config import RunConfig
+from pgvae.errors import ResourceError
 from pgvae.nn import build_nets
-from pgvae.schedule import Stage
+from pgvae.schedule import Moment
 from pgvae.training.ema import copy_new_layers
 from pgvae.training.pool import ImagePool
-from pgvae.types import Nets
+from pgvae.types import AVERAGES, Nets
 
-TRAINED = ("encoder", "generator")
+MAX_SKIPS = 3
 
 
-def derive_seed(*parts: int | str) -> int:
-    """A 63-bit seed from any parts: all randomness of a run comes from (seed, what, when)."""
+def derive_seed(*parts: int | str, rank: int = 0) -> int:
+    """A 63-bit seed from any parts: all randomness of a run comes from (seed, what, when, rank).
+
+    Rank 0 draws what a single process draws.
+    """
+    parts = (*parts, "rank", rank) if rank else parts
     digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
+
+
+class Dials:
+    """What changes from iteration to iteration, as scalars on the device, filled once in each.
+
+    alpha, progress: of the stage and of the run, float64. lr: of the optimisers.
+    ema_share: what the average takes of the newest weights.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        on_cpu = device.type == "cpu"  # fused Adam reads a rate as float64 there, else as float32
+        self.lr = torch.zeros((), device=device, dtype=torch.float64 if on_cpu else torch.float32)
+        self.alpha = torch.ones((), device=device, dtype=torch.float64)
+        self.progress = torch.zeros((), device=device, dtype=torch.float64)
+        self.ema_share = torch.zeros((), device=device)
+
+    def set(self, moment: Moment, ema_share: float) -> None:
+        """Turn all of them to a moment of the run."""
+        self.lr.fill_(moment.lr)
+        self.alpha.fill_(moment.alpha)
+        self.progress.fill_(moment.progress)
+        self.ema_share.fill_(ema_share)
+
+
+class Skips:
+    """Updates left out because a number was not finite, counted on the device.
+
+    total:    updates so far. in_a_row: iterations in a row, up to now, with one.
+    longest:  the longest such row.
+    """
+
+    def __init__(self, device: torch.device, total: int = 0, in_a_row: int = 0) -> None:
+        counts = torch.tensor([total, in_a_row, in_a_row], device=device)
+        self.total, self.in_a_row, self.longest = counts.unbind()
+        self._any = torch.zeros((), device=device, dtype=torch.bool)
+        self._terms: dict[str, Tensor] = {}
+
+    def note(self, bad: Tensor, terms: dict[str, Tensor]) -> None:
+        """An update with these named scalars was left out, if `bad` ([] bool)."""
+        self.total += bad
+        self._any |= bad
+        for name, value in terms.items():
+            self._terms[name] = torch.where(bad, value, self._terms.get(name, value))
+
+    def end_iteration(self) -> None:
+        """Count the iteration that all of its updates were noted of."""
+        self.in_a_row.add_(1).mul_(self._any)
+        torch.maximum(self.longest, self.in_a_row, out=self.longest)
+        self._any.zero_()
+
+    def read(self) -> tuple[int, int]:
+        """(total, in a row), waiting for the device.
+
+        Raises ResourceError where `MAX_SKIPS` iterations in a row had an update left out.
+        """
+        total, in_a_row, longest = torch.stack([self.total, self.in_a_row, self.longest]).tolist()
+        if longest >= MAX_SKIPS:
+            found = {name: value.item() for name, value in self._terms.items()}
+            wrong = [f"{n} {v:.4g}" for n, v in found.items() if not abs(v) < float("inf")]
+            raise ResourceError(
+                f"updates of {MAX_SKIPS} iterations in a row were not finite "
+                f"({', '.join(wrong) or 'their gradients'}): go on with --resume and a lower --lr "
+                "or a larger --batch, or start a new run with --init-from and a snapshot"
+            )
+        return total, in_a_row
 
 
 @dataclass
 class TrainState:
     """Networks, optimisers, image pool and counters of a run.
 
-    images_seen:   real images so far: the time of the run.
-    skipped_steps: optimiser steps left out so far because a number was not finite.
-    skips_in_a_row: iterations in a row, up to now, that left one out.
+    images_seen: real images so far: the time of the run.
+    rank:        of this process, of those that share the run.
     """
 
     config: RunConfig
     nets: Nets
     optimizers: dict[str, torch.optim.Adam]
+    dials: Dials
+    rng: torch.Generator
+    skips: Skips
     pool: ImagePool = field(default_factory=ImagePool)
     images_seen: int = 0
-    skipped_steps: int = 0
-    skips_in_a_row: int = 0
+    rank: int = 0
 
     @classmethod
     def create(
@@ -46,49 +117,55 @@ class TrainState:
         """A state with fresh weights at `resolution`, drawn from the run's seed."""
         seed = derive_seed(config.seed, "networks")
         nets = build_nets(config.model, resolution, fading=fading, seed=seed)
-        for net in (nets.encoder, nets.generator, nets.ema):
+        for net in nets.parts().values():
             net.to(device)
-        lr = config.schedule.at(0).lr
-        optimizers = {n: _adam(getattr(nets, n), lr, config.betas) for n in TRAINED}
-        return cls(config, nets, optimizers)
+        dials = Dials(device)
+        optimizers = {n: _adam(net, dials.lr, config.betas) for n, net in nets.trained().items()}
+        return cls(config, nets, optimizers, dials, torch.Generator(device), Skips(device))
 
     @property
     def resolution(self) -> int:
         """Pixels per side of the current stage."""
         return self.nets.generator.resolution
 
-    def enter(self, stage: Stage) -> None:
-        """Bring networks, optimisers and pool to `stage`: grow, drop faded layers, set rates."""
+    def enter(self, moment: Moment) -> None:
+        """Bring networks, optimisers and pool to the stage of `moment`: grow, drop faded layers."""
         changed = False
-        while self.resolution < stage.resolution:
+        while self.resolution < moment.resolution:
             self._grow()
             changed = True
-        if stage.alpha == 1 and self.nets.generator.fading:
-            for net in (self.nets.encoder, self.nets.generator, self.nets.ema):
+        if moment.alpha == 1 and self.nets.generator.fading:
+            for net in self.nets.parts().values():
                 net.finish_fade()
             changed = True
-        for name, optimizer in self.optimizers.items():
-            if changed:
-                optimizer = _rebuild(optimizer, getattr(self.nets, name), self.config.betas)
-                self.optimizers[name] = optimizer
-            optimizer.param_groups[0]["lr"] = stage.lr
+        for name, optimizer in self.optimizers.items() if changed else ():
+            net = self.nets.trained()[name]
+            self.optimizers[name] = _rebuild(optimizer, net, self.dials.lr, self.config.betas)
+
+    def seed_of(self, what: str) -> int:
+        """The seed of what this process draws for the iteration at hand."""
+        return derive_seed(self.config.seed, what, self.images_seen, rank=self.rank)
 
     def _grow(self) -> None:
-        old_names = {name for name, _ in self.nets.ema.named_parameters()}
-        for net, name in ((self.nets.encoder, "encoder"), (self.nets.generator, "generator")):
+        parts = self.nets.parts()
+        old_names = {name: {n for n, _ in parts[name].named_parameters()} for name in AVERAGES}
+        for name, net in self.nets.trained().items():
             net.grow(derive_seed(self.config.seed, "grow", name, 2 * self.resolution))
-        self.nets.ema.grow(0)
-        copy_new_layers(self.nets.ema, self.nets.generator, old_names)
+        for name, followed in AVERAGES.items():
+            parts[name].grow(0)
+            copy_new_layers(parts[name], parts[followed], old_names[name])
         self.pool.clear()
 
 
-def _adam(net: nn.Module, lr: float, betas: tuple[float, float]) -> torch.optim.Adam:
+def _adam(net: nn.Module, lr: Tensor, betas: tuple[float, float]) -> torch.optim.Adam:
     return torch.optim.Adam(net.parameters(), lr=lr, betas=betas, eps=1e-8, fused=True)
 
 
-def _rebuild(old: torch.optim.Adam, net: nn.Module, betas: tuple[float, float]) -> torch.optim.Adam:
+def _rebuild(
+    old: torch.optim.Adam, net: nn.Module, lr: Tensor, betas: tuple[float, float]
+) -> torch.optim.Adam:
     """Adam over the network's present layers; those that stayed keep their moments."""
-    new = _adam(net, old.param_groups[0]["lr"], betas)
+    new = _adam(net, lr, betas)
     for parameter in net.parameters():
         if parameter in old.state:
             new.state[parameter] = old.state[parameter]

@@ -1,4 +1,8 @@
-"""One iteration: every phase of the objective, each checked before its optimiser moves."""
+"""One iteration: every phase of the objective, each checked before its optimiser moves.
+
+All that changes from one iteration to the next is filled into tensors first (`prepare`); the rest
+runs on the device without a look at a number.
+"""
 
 import dataclasses
 
@@ -6,14 +10,11 @@ import torch
 from torch import Tensor
 
 from pgvae.config import Precision
-from pgvae.errors import ResourceError
 from pgvae.objectives import Context, Objective, Phase
-from pgvae.schedule import Stage
+from pgvae.schedule import Moment
 from pgvae.training.ema import half_life_decay, update_ema
-from pgvae.training.state import TRAINED, TrainState, derive_seed
-from pgvae.types import Batch
-
-MAX_SKIPS = 3
+from pgvae.training.state import TrainState
+from pgvae.types import AVERAGES, Batch
 
 
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:
@@ -31,41 +32,45 @@ def resolve_precision(precision: Precision, device: torch.device) -> Precision:
 
 
 def train_step(
-    state: TrainState, objective: Objective, stage: Stage, batch: Batch, precision: Precision
+    state: TrainState, objective: Objective, moment: Moment, batch: Batch, precision: Precision
 ) -> dict[str, Tensor]:
     """Run every phase of `objective` on `batch` and move the averages; time moves on.
 
     -> named scalars for the log, "phase/name", still on the device. An update with a number
-    that is not finite is skipped; the third iteration in a row with one raises ResourceError.
+    that is not finite is left out and counted (`state.skips`).
     """
-    device = batch.images.device
-    rng = torch.Generator(device).manual_seed(
-        derive_seed(state.config.seed, "step", state.images_seen)
-    )
-    replays = objective.pool and stage.alpha == 1
-    context = Context(
-        alpha=stage.alpha,
-        rng=rng,
-        replay=(lambda fakes: state.pool.replay(fakes, rng)) if replays else (lambda fakes: fakes),
-        progress=stage.progress,
-    )
-    if stage.settings:
-        objective = dataclasses.replace(objective, **stage.settings)
+    context = prepare(state, objective, moment, batch)
+    if moment.settings:
+        objective = dataclasses.replace(objective, **moment.settings)
     scalars: dict[str, Tensor] = {}
-    skipped: dict[str, Tensor] = {}  # scalars of the last update that was left out
-    for phase in (objective.pretraining,) if stage.pretraining else objective.phases:
+    for phase in (objective.pretraining,) if moment.pretraining else objective.phases:
         for _ in range(phase.repeats):
-            count = state.skipped_steps
-            new = _update(state, objective, phase, batch, context, precision)
-            skipped = new if state.skipped_steps > count else skipped
-            scalars |= new
-    _count_skips(state, skipped)
+            scalars |= _update(state, objective, phase, batch, context, precision)
+    state.skips.end_iteration()
+    parts = state.nets.parts()
+    for name, followed in AVERAGES.items():
+        update_ema(parts[name], parts[followed], state.dials.ema_share)
+    state.images_seen += len(batch.images)
+    return scalars
+
+
+def prepare(state: TrainState, objective: Objective, moment: Moment, batch: Batch) -> Context:
+    """Fill in what this iteration has otherwise than the last one, and draw its random numbers."""
     half_life = 1000 * state.config.ema_kimg
     if state.config.ema_rampup > 0 and state.config.init_from is None:
         half_life = min(half_life, state.config.ema_rampup * state.images_seen)
-    update_ema(state.nets.ema, state.nets.generator, half_life_decay(len(batch.images), half_life))
-    state.images_seen += len(batch.images)
-    return scalars
+    count, device = len(batch.images), batch.images.device
+    state.dials.set(moment, 1 - half_life_decay(count, half_life))
+    state.rng.manual_seed(state.seed_of("step"))
+    replays = objective.pool and moment.alpha == 1
+    if replays:
+        state.pool.draw(count, moment.resolution, state.seed_of("pool"), device)
+    return Context(
+        alpha=state.dials.alpha,
+        noise=lambda shape: torch.randn(shape, generator=state.rng, device=device),
+        replay=state.pool.replay if replays else lambda fakes: fakes,
+        progress=state.dials.progress,
+    )
 
 
 def _update(
@@ -77,43 +82,32 @@ def _update(
     precision: Precision,
 ) -> dict[str, Tensor]:
     """One optimiser step of one phase."""
-    for name in TRAINED:
-        getattr(state.nets, name).train().requires_grad_(name in phase.trains)
+    nets = state.nets.trained()
+    for name, net in nets.items():
+        net.requires_grad_(name in phase.trains)
     for name in phase.trains:
-        getattr(state.nets, name).power_iteration()
+        nets[name].power_iteration()
     with autocast(batch.images.device, precision):
         losses = objective.losses(phase.name, state.nets, batch, context)
     total = torch.stack(list(losses.values())).sum()
     total.backward()
     optimizers = [state.optimizers[name] for name in phase.trains]
-    if _finite(total, optimizers):
-        for optimizer in optimizers:
-            optimizer.step()
-    else:
-        state.skipped_steps += 1
+    bad = ~_finite(total, optimizers)
     for optimizer in optimizers:
+        optimizer.found_inf = bad.float()  # fused Adam leaves the step out where it is 1
+        optimizer.step()
         optimizer.zero_grad(set_to_none=True)
     named = {**losses, **context.reported}
     context.reported.clear()
-    return {f"{phase.name}/{name}": value.detach() for name, value in named.items()}
+    scalars = {f"{phase.name}/{name}": value.detach() for name, value in named.items()}
+    state.skips.note(bad, scalars)
+    return scalars
 
 
-def _finite(total: Tensor, optimizers: list[torch.optim.Adam]) -> bool:
-    """Whether the loss and every gradient are finite: one read from the device."""
+def _finite(total: Tensor, optimizers: list[torch.optim.Adam]) -> Tensor:
+    """Whether the loss and every gradient are finite: [] bool, on the device."""
     gradients = [
         p.grad for o in optimizers for p in o.param_groups[0]["params"] if p.grad is not None
     ]
     norms = torch.stack([total.detach(), *torch._foreach_norm(gradients)])
-    return bool(norms.isfinite().all())
-
-
-def _count_skips(state: TrainState, skipped: dict[str, Tensor]) -> None:
-    """Raise ResourceError for the third iteration in a row that left an update out."""
-    state.skips_in_a_row = state.skips_in_a_row + 1 if skipped else 0
-    if state.skips_in_a_row >= MAX_SKIPS:
-        terms = ", ".join(f"{name} {value.item():.4g}" for name, value in skipped.items())
-        raise ResourceError(
-            f"updates of {MAX_SKIPS} iterations in a row were not finite, the last at "
-            f"{state.images_seen:,} images ({terms}): start a new run with --init-from and a "
-            "snapshot, and a lower --lr or a larger --batch"
-        )
+    return norms.isfinite().all()

@@ -1,0 +1,301 @@
+"""What a user asks of a run: each option of training once, from a command line or from Python.
+
+A run directory keeps the request that made it, so that the run can go on and be repeated.
+"""
+
+import dataclasses
+import json
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+from pgvae.config import Arch, EncoderNorm, GeneratorNorm, Precision, check_resolution, nearest
+from pgvae.errors import CorruptFileError, InputError
+
+FILE = "request.json"
+NEWEST = "newest"  # `resume` without a run directory
+OBJECTIVES = (
+    "pioneer",
+    "balanced_pioneer",
+    "age",
+    "ae",
+    "vae",
+    "introvae",
+    "soft_introvae",
+    "as_introvae",
+    "vac",
+    "introvac",
+)
+
+# What a run that goes on may have otherwise than before; `dataset` only where its images are equal.
+FREE = frozenset(
+    {
+        *("dataset", "data_root", "outdir", "resume", "device", "precision", "workers"),
+        *("total_kimg", "batch", "lr", "lr_milestones", "pretrain_kimg"),
+        *("snapshot_kimg", "metrics", "metric_kimg", "inception_weights"),
+    }
+)
+_CHOICES = {
+    "objective": OBJECTIVES,
+    "arch": get_args(Arch),
+    "encoder_norm": get_args(EncoderNorm),
+    "generator_norm": get_args(GeneratorNorm),
+    "precision": get_args(Precision),
+}
+_METAVARS = {
+    **{name: "|".join(choices) for name, choices in _CHOICES.items()},
+    **dict.fromkeys(("resolution", "start_resolution"), "R"),
+    **dict.fromkeys(("kimg_per_stage", "total_kimg", "pretrain_kimg"), "K"),
+    **dict.fromkeys(("ema_kimg", "snapshot_kimg", "metric_kimg"), "K"),
+    **dict.fromkeys(("attributes", "balance", "metrics"), "NAME,..."),
+    "dataset": "NAME|PATH",
+    "settings": "NAME=VALUE",
+    "batch": "N",
+    "lr_milestones": "K,K,...",
+    "label_thresholds": "LOW,HIGH",
+    "device": "auto|cpu|cuda[:I]",
+    "resume": "[RUN]",
+    "init_from": "PATH",
+    "inception_weights": "FILE",
+}
+_POSITIVE = frozenset(
+    {
+        *("kimg_per_stage", "total_kimg", "lr", "lr_milestones"),
+        *("ema_kimg", "snapshot_kimg", "metric_kimg"),
+    }
+)
+_LEAST = {
+    **dict.fromkeys(("seed", "workers", "pretrain_kimg"), 0),
+    **dict.fromkeys(("batch", "fmap_base", "fmap_max"), 1),
+    "latent_dim": 2,
+}
+_PATHS = ("dataset", "data_root", "init_from", "inception_weights")
+_RENAMED = {"settings": "--set"}
+
+
+def option(name: str) -> str:
+    """What the command line calls a field: "lr_milestones" -> "--lr-milestones"."""
+    return _RENAMED.get(name) or f"--{name.replace('_', '-')}"
+
+
+@dataclass(frozen=True)
+class Request:
+    """Options of training; None leaves one to the objective's preset or to the default below.
+
+    Raises InputError, naming the option, for a value that no run can have.
+
+    dataset: prepared set, or a folder or zip of images (prepared on first use).
+    objective: what is trained, see docs/objectives.md.  [default: pioneer]
+    resolution: final pixels per side.  [default: the data's]
+    grow: grow from the start resolution, or train the final one alone.  [default: as the objective]
+    start_resolution: pixels per side of the first stage.  [default: 4]
+    settings: a setting of the objective, such as beta_kl=0.5, or of one stage, such as
+        margin@64=0.02; may be repeated.
+    schedule: stage lengths, batch sizes and learning rates of this objective, or pggan's.
+        [default: the objective's own]
+    kimg_per_stage: thousands of images per stage, half of them fading in.
+        [default: the schedule's]
+    total_kimg: thousands of images in all.  [default: every stage once]
+    batch: batch size of every stage.  [default: the schedule's]
+    lr: learning rate of every stage.  [default: the schedule's]
+    lr_milestones: thousands of images after each of which the rate is halved.
+        [default: the schedule's]
+    pretrain_kimg: thousands of images of pre-training as a VAE (introvae's family).
+        [default: the schedule's]
+    arch: networks, PIONEER's or IntroVAE's.  [default: the objective's]
+    encoder_norm: batch is for arch residual.  [default: the objective's]
+    generator_norm: batch is for arch residual.  [default: the objective's]
+    latent_dim: length of the latent vector.  [default: the objective's, often 512]
+    fmap_base: feature maps at R px are min(2 * base / R, max).
+        [default: the objective's, often 8192]
+    fmap_max: see fmap-base.  [default: 512]
+    attributes: labels that vac and introvac learn.  [default: all of the data's]
+    label_thresholds: a label below LOW says no, above HIGH yes; between them it is unknown and left
+        out.  [default: 0.5,0.5]
+    balance: draw images so that these labels are yes as often as no, for rare ones.
+    mirror: flip images left to right at random.  [default: no]
+    seed: of all that is random in the run.  [default: 0]
+    ema_kimg: half-life of the generator's running average, in thousands of images.  [default: 10]
+    snapshot_kimg: thousands of images between snapshots; early in a run there are more, and each
+        stage and each stop has one.  [default: a quarter of the run, at most 500]
+    metrics: measure on unseen images while training; best.safetensors is kept by the first.
+        [default: none]
+    metric_kimg: thousands of images between measurements.  [default: as --snapshot-kimg]
+    inception_weights: pt_inception-2015-12-05-6726825d.pth, for the features of the published FID
+        and KID.  [default: EfficientNet-Lite0's, said so in the names]
+    device: where it runs.  [default: auto]
+    precision: auto is fp32 on a CPU, bf16 on GPUs that have it, else tf32.  [default: auto]
+    workers: threads that decode images above 128 px.  [default: 2]
+    data_root: where prepared sets are.  [default: datasets]
+    outdir: where numbered run directories are made.  [default: runs]
+    resume: go on with a run directory, needing no other option; without RUN with the newest run of
+        the same options, or start one.
+    init_from: start a new run from the weights of a snapshot, a run directory or a checkpoint.
+    """
+
+    dataset: str | None = None
+    objective: str | None = None
+    resolution: int | None = None
+    grow: bool | None = None
+    start_resolution: int | None = None
+    settings: tuple[str, ...] | None = None
+    schedule: str | None = None
+    kimg_per_stage: float | None = None
+    total_kimg: float | None = None
+    batch: int | None = None
+    lr: float | None = None
+    lr_milestones: tuple[float, ...] | None = None
+    pretrain_kimg: float | None = None
+    arch: str | None = None
+    encoder_norm: str | None = None
+    generator_norm: str | None = None
+    latent_dim: int | None = None
+    fmap_base: int | None = None
+    fmap_max: int | None = None
+    attributes: tuple[str, ...] | None = None
+    label_thresholds: tuple[float, ...] | None = None
+    balance: tuple[str, ...] | None = None
+    mirror: bool | None = None
+    seed: int | None = None
+    ema_kimg: float | None = None
+    snapshot_kimg: float | None = None
+    metrics: tuple[str, ...] | None = None
+    metric_kimg: float | None = None
+    inception_weights: str | None = None
+    device: str | None = None
+    precision: str | None = None
+    workers: int | None = None
+    data_root: str | None = None
+    outdir: str | None = None
+    resume: str | None = None
+    init_from: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, kind in kinds().items():
+            value = getattr(self, name)
+            if value in (None, ()):
+                object.__setattr__(self, name, None)
+                continue
+            value = _typed(name, kind, value)
+            object.__setattr__(self, name, value)
+            for item in value if isinstance(value, tuple) else (value,):
+                if wrong := _wrong(name, item):
+                    raise InputError(f"{option(name)} {item}: {wrong}")
+        if self.label_thresholds and len(self.label_thresholds) != 2:
+            raise InputError(
+                f"{option('label_thresholds')} {spelled(self.label_thresholds)}: give two numbers, "
+                "the lower one first"
+            )
+
+    def asked(self) -> dict[str, Any]:
+        """The options that are not left to a preset or default."""
+        return {n: v for n in kinds() if (v := getattr(self, n)) is not None}
+
+    def given(self, *names: str) -> dict[str, Any]:
+        """Those of `names` that are not left to a preset or default."""
+        return {name: value for name, value in self.asked().items() if name in names}
+
+    def recorded(self) -> "Request":
+        """What a run directory keeps: paths that hold from any folder, and no `resume`."""
+        absolute = {
+            name: str(Path(value).absolute())
+            for name, value in self.given(*_PATHS).items()
+            if name != "dataset" or Path(value).exists()
+        }
+        return dataclasses.replace(self, resume=None, **absolute)
+
+    def words(self) -> tuple[str, ...]:
+        """The command line after `python train.py`."""
+        words: list[str] = []
+        for name, value in self.asked().items():
+            if isinstance(value, bool):
+                words.append(option(name) if value else f"--no-{name}")
+            elif name == "settings":
+                words += [word for text in value for word in ("--set", text)]
+            elif name == "resume" and value == NEWEST:
+                words.append("--resume")
+            else:
+                words += [option(name), spelled(value)]
+        return tuple(words)
+
+    def write(self, path: Path) -> None:
+        """Write JSON of what is asked for."""
+        path.write_text(json.dumps(self.asked(), indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, path: Path) -> "Request":
+        """The inverse of `write`.
+
+        InputError where there is no such file, CorruptFileError where it is not a request.
+        """
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            unknown = values.keys() - kinds().keys()
+            if unknown:
+                raise ValueError(f"unknown option {min(unknown)!r}")
+            return cls(**values)
+        except FileNotFoundError as error:
+            raise InputError(f"there is no {path}") from error
+        except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
+            raise CorruptFileError(f"{path} cannot be read: {error}") from error
+
+
+def kinds() -> dict[str, type]:
+    """Each option's type: bool, int, float, str or tuple of them; in the order of `Request`."""
+    return {name: get_args(hint)[0] for name, hint in get_type_hints(Request).items()}
+
+
+def helps() -> dict[str, str]:
+    """What the docstring of `Request` says of each option."""
+    entries = re.findall(r"^    (\w+): (.+(?:\n {8}.+)*)", Request.__doc__ or "", re.MULTILINE)
+    lines = {name: re.sub(r"\n +", " ", text) for name, text in entries}
+    return {name: re.sub(r" +\[default", "  [default", text) for name, text in lines.items()}
+
+
+def metavar(name: str) -> str | None:
+    """What the help shows in the place of an option's value; None: its type."""
+    return _METAVARS.get(name)
+
+
+def _typed(name: str, kind: Any, value: Any) -> Any:
+    """`value` as its option holds it; InputError for one of another type."""
+    if get_origin(kind) is tuple:
+        if isinstance(value, str) or not hasattr(value, "__iter__"):
+            raise InputError(f"{option(name)} {value!r}: give a tuple")
+        return tuple(_typed(name, get_args(kind)[0], item) for item in value)
+    if kind is str and isinstance(value, Path):
+        return str(value)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(value) is not kind:
+        raise InputError(f"{option(name)} {value!r}: give a value of type {kind.__name__}")
+    return value
+
+
+def _wrong(name: str, value: Any) -> str | None:
+    """What is wrong with a value of an option; None where nothing is."""
+    if name in _CHOICES and value not in _CHOICES[name]:
+        hint = nearest(value, [*_CHOICES[name]])
+        known = "" if hint.startswith("known") else f" (known: {', '.join(_CHOICES[name])})"
+        return f"unknown; {hint}{known}"
+    if name in ("resolution", "start_resolution"):
+        try:
+            check_resolution(value)
+        except InputError as error:
+            return str(error).partition(" is ")[2]
+    if isinstance(value, float) and not math.isfinite(value):
+        return "use a finite number"
+    if name in _POSITIVE and value <= 0:
+        return "use a positive number"
+    if name in _LEAST and value < _LEAST[name]:
+        return f"use {_LEAST[name]} or more"
+    return None
+
+
+def spelled(value: Any) -> str:
+    """A value as the command line takes it: 6 for 6.0, a,b for a list."""
+    if isinstance(value, tuple):
+        return ",".join(map(spelled, value))
+    return str(value).removesuffix(".0") if isinstance(value, float) else str(value)

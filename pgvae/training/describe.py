@@ -1,0 +1,98 @@
+"""What a run would be: stages, sizes and memory, without running it."""
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.func import functional_call
+
+from pgvae.config import ModelConfig, RunConfig
+from pgvae.nn import Encoder, Generator, build_nets, parameter_count
+from pgvae.objectives import objective_class
+
+_HEAD = ("px", "from kimg", "fade", "batch", "lr", "G params", "E params", "memory")
+_ROW = "{:>5} {:>10} {:>8} {:>6} {:>8} {:>12} {:>12} {:>10}"
+
+
+def describe(config: RunConfig) -> str:
+    """The run's settings and a table of its stages; parameters are those of the stable phase.
+
+    Memory is an estimate: weights, gradients, Adam's moments and the average, and what autograd
+    keeps of the largest update in float32 (`Objective.passes`).
+    """
+    schedule, passes = config.schedule, objective_class(config.objective["name"]).passes
+    lines = [*settings_lines(config), _ROW.format(*_HEAD)]
+    for index, stage in enumerate(schedule.stages):
+        start, resolution = schedule.start_of(index) / 1000, stage.resolution
+        if start >= schedule.total_kimg:
+            lines.append(_ROW.format(resolution, "never", *[""] * 6))
+            continue
+        with torch.device("meta"):
+            nets = build_nets(config.model, resolution)
+        weights = parameter_count(nets.generator), parameter_count(nets.encoder)
+        generator, encoder = saved_bytes(config.model, resolution)
+        kept = stage.batch_size * (passes[0] * generator + passes[1] * encoder)
+        bytes_needed = 4 * (5 * weights[0] + 4 * weights[1]) + kept
+        lines.append(
+            _ROW.format(
+                resolution,
+                f"{start:g}",
+                f"{stage.fade_kimg:g}" if index else "-",
+                stage.batch_size,
+                f"{stage.lr:g}",
+                f"{weights[0]:,}",
+                f"{weights[1]:,}",
+                f"{bytes_needed / 2**30:.2f} GiB",
+            )
+            + "".join(f"  {name} {value}" for name, value in stage.settings.items())
+        )
+    return "\n".join(lines)
+
+
+def settings_lines(config: RunConfig) -> list[str]:
+    """The run, and what the preset and the user chose, in two or three lines."""
+    schedule, model = config.schedule, config.model
+    weights = [f"{name} {value}" for name, value in config.objective.items() if name != "name"]
+    lines = [
+        f"{config.dataset}, objective {config.objective['name']}, seed {config.seed}: "
+        f"{schedule.total_kimg:g} kimg in {len(schedule.stages)} stages",
+        f"{model.arch}, {model.latent_dim} latents ({model.head}), norms {model.encoder_norm} and "
+        f"{model.generator_norm}; {', '.join(weights)}",
+    ]
+    changes = [
+        *([f"a VAE for {schedule.pretrain_kimg:g} kimg"] if schedule.pretrain_kimg else []),
+        *(f"lr x {schedule.milestone_factor:g} at {k:g} kimg" for k in schedule.milestones_kimg),
+        *([f"labels {', '.join(config.labels.attributes)}"] if model.classes else []),
+    ]
+    return [*lines, "; ".join(changes)] if changes else lines
+
+
+def saved_bytes(config: ModelConfig, resolution: int) -> tuple[int, int]:
+    """Bytes of activations that autograd keeps for one image: (generator, encoder)."""
+    with torch.device("meta"):
+        generator, encoder = Generator(config, resolution), Encoder(config, resolution)
+    # As "meta", without memory, but on a device that has an autocast.
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        latents = torch.zeros(2, config.latent_dim)
+        images = torch.zeros(2, config.channels, resolution, resolution, requires_grad=True)
+        return _kept_by(generator, latents), _kept_by(encoder, images)
+
+
+def _kept_by(net: torch.nn.Module, inputs: Tensor) -> int:
+    """Bytes that a pass of two images keeps for its backward, halved, weights left out."""
+    weights = {
+        name: torch.empty_strided(w.shape, w.stride(), requires_grad=w.requires_grad)
+        for name, w in net.state_dict(keep_vars=True).items()
+    }
+    ours = {id(weight) for weight in weights.values()}
+    kept: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        if id(tensor) not in ours and tensor.ndim == 4 and tensor.shape[0] == len(inputs):
+            kept[id(tensor)] = tensor.numel() * tensor.element_size()
+            alive.append(tensor)
+        return tensor
+
+    alive: list[Tensor] = []  # an id is only the tensor's own while the tensor lives
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        functional_call(net, weights, inputs)
+    return sum(kept.values()) // len(inputs)

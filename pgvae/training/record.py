@@ -1,0 +1,99 @@
+"""All that a run leaves in its directory as it goes: log, checkpoints, snapshots, metrics."""
+
+from pathlib import Path
+
+import torch
+
+from pgvae.config import RunConfig
+from pgvae.data import Store
+from pgvae.schedule import Moment
+from pgvae.snapshot import Snapshot, save_snapshot
+from pgvae.training.checkpoint import save_checkpoint
+from pgvae.training.gallery import Gallery
+from pgvae.training.log import RunLog
+from pgvae.training.referee import Referee
+from pgvae.training.rundir import RunDirectory
+from pgvae.training.state import TrainState
+from pgvae.training.watch import Watch
+
+
+class Record:
+    """What one process writes about its run.
+
+    log:  for what there is to say beside.
+    path: the run directory.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        store: Store,
+        run: RunDirectory,
+        device: torch.device,
+        images_seen: int,
+        inception_weights: Path | None = None,
+    ) -> None:
+        self._config, self._run, self.path = config, run, run.path
+        self.log = RunLog(run.path, images_seen, config.schedule.total_images)
+        self._gallery = Gallery(store, config.labels, device, config.seed)
+        self._referee = Referee(config, store, run.path, device, inception_weights)
+        self._watch = Watch(config.model.head)
+        if images_seen == 0:
+            self._gallery.save_reals(run.path / "reals.png", config.model.resolution)
+
+    def tick(self, state: TrainState, moment: Moment) -> None:
+        """Say how it goes."""
+        skipped, _ = state.skips.read()
+        means = self.log.tick(state.images_seen, moment, skipped_steps=skipped)
+        for warning in self._watch.warnings(means):
+            self.log.say(warning)
+
+    def save(self, state: TrainState) -> None:
+        """Write a checkpoint: from here on nothing before it can be lost."""
+        save_checkpoint(self._run.path, state)
+        self._run.write_status("running", 0, state.images_seen)
+        self.log.restart_clock(state.images_seen)
+
+    def has_shown(self, state: TrainState) -> bool:
+        """Whether there is a snapshot of this moment."""
+        return self._snapshot_path(state).exists()
+
+    def show(self, state: TrainState, moment: Moment) -> None:
+        """Write a snapshot and the grids, and say how well unseen images are reconstructed."""
+        snapshot, path, gallery = (
+            self._snapshot(state, moment),
+            self._snapshot_path(state),
+            self._gallery,
+        )
+        save_snapshot(path, snapshot)
+        figures = gallery.look(snapshot, self._run.path, self.log)
+        self.log.stats(state.images_seen, figures)
+        psnr, gain = figures[f"{gallery.split}/psnr"], figures[f"{gallery.split}/psnr_gain"]
+        what = "unseen" if gallery.split == "val" else "training (there are no unseen)"
+        accuracy = {k.split("/", 1)[1]: v for k, v in figures.items() if "accuracy" in k}
+        self.log.say(
+            f"{path.name}: {what} images reconstructed at {moment.resolution} px with PSNR "
+            f"{psnr:.2f} dB, {gain:+.2f} dB against the mean training image"
+            + "".join(f", {name} {value:.1%}" for name, value in accuracy.items())
+        )
+        self.log.restart_clock(state.images_seen)
+
+    def judge(self, state: TrainState, moment: Moment) -> None:
+        """Measure, and keep the best snapshot."""
+        self._referee.judge(self._snapshot(state, moment), self.log)
+        self.log.restart_clock(state.images_seen)
+
+    def _snapshot_path(self, state: TrainState) -> Path:
+        return self._run.path / f"snapshot-{state.images_seen:09d}.safetensors"
+
+    def _snapshot(self, state: TrainState, moment: Moment) -> Snapshot:
+        return Snapshot(
+            nets=state.nets,
+            config=self._config.model,
+            alpha=moment.alpha,
+            images_seen=state.images_seen,
+            objective=dict(self._config.objective),
+            attributes=self._config.labels.attributes,
+            dataset=self._config.dataset,
+            mean_image=self._gallery.mean_image(moment.resolution),
+        )

@@ -1,0 +1,153 @@
+"""A run from a request: a new one, or one that goes on."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+from pgvae.config import MAX_RESOLUTION
+from pgvae.data import Store, open_dataset
+from pgvae.errors import InputError
+from pgvae.evaluation import check_metrics, check_names
+from pgvae.files import sha256_of
+from pgvae.inference import pick_device
+from pgvae.request import NEWEST, Request
+from pgvae.snapshot import load_snapshot, snapshots_in
+from pgvae.training.checkpoint import STATE, checkpoints_in, load_weights
+from pgvae.training.describe import describe
+from pgvae.training.engine import train as run_training
+from pgvae.training.plan import Initial, plan
+from pgvae.training.resume import Kept, gone_on, newest_like
+from pgvae.training.rundir import RunDirectory, require_writable
+
+_OUTDIR, _DATA_ROOT, _WORKERS = "runs", "datasets", 2
+
+Say = Callable[[str], None]
+
+
+def train(request: Request, say: Say = print) -> Path:
+    """Train what is asked for to its end; -> the run directory.
+
+    say: told what there is to say before the run has a log.
+    Raises Preempted, with all saved, after a signal to stop; InputError for a request that cannot
+    be; ResourceError when the disk or the memory is full, or numbers stop being finite.
+
+    >>> from pgvae import Request
+    >>> run = train(Request(dataset="photos/", resolution=64))  # doctest: +SKIP
+    """
+    kept = None
+    if request.resume not in (None, NEWEST):
+        kept = Kept.read(Path(request.resume))
+    whole = _merged(kept, request)
+    _check_early(whole, kept.path if kept else Path(whole.outdir or _OUTDIR))
+    device = pick_device(whole.device or "auto")
+    if whole.device in (None, "auto") and device.type == "cpu":
+        say("no CUDA device found: training on the CPU")
+    store = _open(whole, say)
+    if kept is None and request.resume == NEWEST:
+        kept = _find(request, store, say)
+    if kept is None:
+        initial = load_initial(whole)
+        config = plan(whole, store, initial)
+        run = RunDirectory.create(Path(whole.outdir or _OUTDIR), config, whole)
+    else:
+        initial = None
+        kept.require_checkpoint()
+        whole, config, changes = gone_on(
+            kept, request.recorded(), store.digest, _sha256_of_start(request)
+        )
+        if kept.images_seen >= config.schedule.total_images:
+            say(
+                f"{kept.path} is done already, at {kept.images_seen / 1000:g} of "
+                f"{config.schedule.total_kimg:g} kimg: --total-kimg K trains on"
+            )
+            return kept.path
+        for change in changes:
+            say(f"going on with {change}")
+        run = RunDirectory(kept.path)
+    try:
+        run.write_plan(config, whole)
+        run_training(
+            config,
+            store,
+            run,
+            device,
+            workers=_WORKERS if whole.workers is None else whole.workers,
+            initial=initial.snapshot if initial else None,
+            inception_weights=Path(whole.inception_weights) if whole.inception_weights else None,
+        )
+    finally:
+        run.close()
+    return run.path
+
+
+def dry_run(request: Request, say: Say = print) -> None:
+    """Say what a new run would be: its settings, stages and memory; trains nothing.
+
+    Raises InputError as `train`; plain images are prepared.
+    """
+    _check_early(request, Path(request.outdir or _OUTDIR))
+    say(describe(plan(request, _open(request, say), load_initial(request))))
+
+
+def load_initial(request: Request) -> Initial | None:
+    """The weights of `init_from`: of a snapshot, of a run's newest one, or of a checkpoint."""
+    if request.init_from is None:
+        return None
+    file = _start_file(Path(request.init_from))
+    read = load_weights(file.parent) if file.name == STATE else load_snapshot(file)
+    return Initial(read, sha256_of(file))
+
+
+def _merged(kept: Kept | None, request: Request) -> Request:
+    """The request of a run that goes on, with what is asked for anew."""
+    return dataclasses.replace(kept.request, **request.asked()) if kept else request
+
+
+def _check_early(request: Request, writes_to: Path) -> None:
+    """Raise InputError for what can be known before images are prepared."""
+    if request.dataset is None:
+        raise InputError("give --dataset NAME|PATH, or --resume RUN to go on with a run")
+    if request.metrics:
+        weights = Path(request.inception_weights) if request.inception_weights else None
+        check_metrics(request.metrics, request.resolution or MAX_RESOLUTION, weights)
+    require_writable(writes_to)
+
+
+def _open(request: Request, say: Say) -> Store:
+    root = Path(request.data_root or _DATA_ROOT)
+    store = open_dataset(request.dataset, root, resolution=request.resolution, say=say)
+    if request.metrics:
+        check_names(request.metrics, request.resolution or store.resolutions[-1])
+    return store
+
+
+def _find(request: Request, store: Store, say: Say) -> Kept | None:
+    outdir = Path(request.outdir or _OUTDIR)
+    kept = newest_like(outdir, request.recorded(), store.digest, _sha256_of_start(request))
+    if kept is None:
+        say(f"no run of these options in {outdir}: starting a new one")
+    return kept
+
+
+def _sha256_of_start(request: Request) -> str | None:
+    """Of the weights of `init_from`; None without any, or where they are not there any more."""
+    if request.init_from is None or not Path(request.init_from).exists():
+        return None
+    return sha256_of(_start_file(Path(request.init_from)))
+
+
+def _start_file(path: Path) -> Path:
+    """The file with the weights: a snapshot, a run's newest one, or a checkpoint's state."""
+    if not path.is_dir():
+        return path
+    if (path / STATE).is_file():
+        return path / STATE
+    snapshots, checkpoints = snapshots_in(path), checkpoints_in(path)
+    if snapshots:
+        return snapshots[-1]
+    if checkpoints:
+        return checkpoints[0] / STATE
+    raise InputError(
+        f"--init-from {path}: no snapshot and no checkpoint in it; give a snapshot, a run "
+        "directory or a checkpoint"
+    )
