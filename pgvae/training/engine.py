@@ -28,7 +28,8 @@ from pgvae.training.step import resolve_precision, train_step
 CHECKPOINT_SECONDS = 600.0
 CHECK_ITERATIONS = 10  # between two looks at whether updates were finite
 _EARLY_IMAGES = (4_000, 16_000, 64_000, 256_000)  # of the first snapshots: a picture comes soon
-_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "bad_alloc", "Cannot allocate memory")
+# What PyTorch says of it; the last where a native op asked for memory.
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "bad_alloc", '"aten::new_empty"')
 
 
 @dataclass
@@ -107,7 +108,7 @@ def train(
                 say(line)
             run.write_status("running", 0, state.images_seen)
             _loop(state, objective, loader, precision, record, stop)
-        for line in [*ends_early, f"done: {state.images_seen / 1000:g} kimg in {run.path}"]:
+        for line in [f"done: {state.images_seen / 1000:g} kimg in {run.path}", *ends_early]:
             say(line)
         run.write_status("done", 0, state.images_seen)
     except BaseException as error:

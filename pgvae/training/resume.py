@@ -32,9 +32,7 @@ class Kept:
     def read(cls, path: Path) -> "Kept":
         """InputError where `path` is no run directory, CorruptFileError where it is damaged."""
         if not (path / CONFIG).is_file():
-            raise InputError(
-                f"{path} is not a run directory: it has no {CONFIG}; give one of runs/"
-            )
+            raise InputError(f"{path} is no run directory: it has no {CONFIG}; give one of runs/")
         if not (path / request.FILE).is_file():
             raise InputError(
                 f"{path} was made by an earlier version, which kept no {request.FILE}: start a "
@@ -66,41 +64,45 @@ class Kept:
                 f"checkpoint-* back, or start a new run, with --init-from {start} or from nothing"
             )
 
-    def differences(self, asked: Request, digest: str, init_from: str | None) -> list[str]:
-        """Options that `asked` has otherwise than this run, of those that must stay.
+    def is_asked_by(self, asked: Request, digest: str, start: str | None) -> bool:
+        """Whether this run was asked for in the same words, and its images and weights are those.
 
-        digest: of the images asked for. init_from: SHA-256 of the weights asked for, where there
-        is such a file.
+        digest: of the images. start: SHA-256 of the weights to start from, where they are there.
         """
-        found = [name for name in kinds() if name not in FREE and self._differs(name, asked)]
-        if init_from is not None:  # the weights count, not where they are
-            found = [name for name in found if name != "init_from"]
-            found += ["init_from"] if init_from != self.config.init_from else []
-        return found + (["dataset"] if digest != self.config.dataset_digest else [])
-
-    def _differs(self, name: str, asked: Request) -> bool:
-        here, there = getattr(asked, name), getattr(self.request, name)
-        if here == there:
-            return False
-        # Said by one and left open by the other: equal if that is the value all the same.
-        return (there if here is None else here) != self._in_force(name)
-
-    def _in_force(self, name: str) -> Any:
-        """The value that an option came to have; None where the config does not hold it as such."""
-        config, stages = self.config, self.config.schedule.stages
-        elsewhere = {
-            "objective": config.objective["name"],
-            "label_thresholds": (config.labels.no_below, config.labels.yes_above),
-            "grow": len(stages) > 1,
-            "start_resolution": stages[0].resolution,
-        }
-        parts = (config, config.model, config.labels)
-        values = (getattr(part, name) for part in parts if hasattr(part, name))
-        return elsewhere[name] if name in elsewhere else next(values, None)
+        same = all(getattr(asked, n) == getattr(self.request, n) for n in kinds() if n not in FREE)
+        same_start = start in (None, self.config.init_from)
+        return same and same_start and digest == self.config.dataset_digest
 
 
-def newest_like(outdir: Path, asked: Request, digest: str, init_from: str | None) -> Kept | None:
+def in_force(config: RunConfig) -> dict[str, Any]:
+    """What each option that must stay came to be, the digest for the data set."""
+    stages, labels, model = config.schedule.stages, config.labels, config.model
+    networks = ("resolution", "arch", "latent_dim", "fmap_base", "fmap_max")
+    return {
+        "dataset": config.dataset_digest,
+        "objective": config.objective["name"],
+        "seed": config.seed,
+        "init_from": config.init_from,
+        **{name: getattr(model, name) for name in (*networks, "encoder_norm", "generator_norm")},
+        "grow": len(stages) > 1,
+        "start_resolution": stages[0].resolution,
+        "settings": (dict(config.objective), [(s.fading, s.settings) for s in stages]),
+        "kimg_per_stage": [(stage.fade_kimg, stage.stable_kimg) for stage in stages[:-1]],
+        "attributes": labels.attributes,
+        "balance": labels.balance,
+        "label_thresholds": (labels.no_below, labels.yes_above),
+        "mirror": config.mirror,
+        "ema_kimg": config.ema_kimg,
+    }
+
+
+def newest_like(
+    outdir: Path, asked: Request, digest: str, start: str | None, planned: RunConfig | None
+) -> Kept | None:
     """The newest run under `outdir` that this request made; None where there is none.
+
+    digest, start: see `Kept.is_asked_by`. planned: the plan of the request; None where it cannot be
+    made, as the weights that it starts from are gone.
 
     Raises InputError, with the options, where the newest of the same data, objective, resolution,
     seed and weights differs in another option.
@@ -111,7 +113,12 @@ def newest_like(outdir: Path, asked: Request, digest: str, init_from: str | None
             kept = Kept.read(path)
         except (InputError, CorruptFileError):
             continue
-        found = kept.differences(asked, digest, init_from)
+        if kept.is_asked_by(asked, digest, start):
+            return kept
+        if planned is None:
+            continue
+        here, there = in_force(planned), in_force(kept.config)
+        found = [name for name in there if there[name] != here[name]]
         if not found:
             return kept
         if slips is None and not set(found) & set(_IDENTITY):
@@ -126,30 +133,38 @@ def newest_like(outdir: Path, asked: Request, digest: str, init_from: str | None
 
 
 def gone_on(
-    kept: Kept, asked: Request, digest: str, init_from: str | None
+    kept: Kept, asked: Request, digest: str, start: str | None
 ) -> tuple[Request, RunConfig, list[str]]:
     """Request and config with which a run goes on, and what is otherwise than before, in words.
 
-    What `asked` leaves open stays as it was. Raises InputError where an option asks for what can
-    not change, or the images are others.
+    What `asked` leaves open stays as it was. Raises InputError where an option asks for what cannot
+    change, or the images are others.
     """
     merged = dataclasses.replace(kept.request, **asked.asked())
-    found = kept.differences(merged, digest, init_from)
-    if "dataset" in found:
+    if digest != kept.config.dataset_digest:
         raise InputError(
             f"the images of {merged.dataset} are not those of {kept.path} (digest {digest[:16]}, "
             f"there {kept.config.dataset_digest[:16]}): give the same ones with --dataset, or "
             f"start a new run with --init-from {kept.path}"
         )
+    now = {**in_force(kept.config), **({"init_from": asked.init_from} if start else {})}
+    found = [
+        name
+        for name, value in asked.asked().items()
+        if name not in FREE and value not in (getattr(kept.request, name), now.get(name))
+    ]
+    if start not in (None, kept.config.init_from):
+        found.append("init_from")
     if found:
         raise InputError(
-            f"{kept.path} cannot change in {_told(kept, merged, found)}: leave that out, or start "
+            f"{kept.path} cannot change in {_told(kept, asked, found)}: leave that out, or start "
             "a new run"
         )
-    if asked.total_kimg is not None and asked.total_kimg * 1000 < kept.images_seen:
+    total, before = asked.total_kimg, kept.config.schedule.total_kimg
+    if total not in (None, before) and total * 1000 < kept.images_seen:
         raise InputError(
-            f"--total-kimg {asked.total_kimg:g}: {kept.path} is at {kept.images_seen / 1000:g} of "
-            f"{kept.config.schedule.total_kimg:g} kimg already; ask for more, or leave it out"
+            f"--total-kimg {total:g}: {kept.path} is at {kept.images_seen / 1000:g} of {before:g} "
+            "kimg already; ask for more, or leave it out"
         )
     config = dataclasses.replace(
         kept.config,
@@ -166,7 +181,12 @@ def gone_on(
 
 
 def _told(kept: Kept, asked: Request, names: list[str]) -> str:
-    """The options in words: what each is in the run, and what was asked for."""
+    """The options in words: what each is in the run, and what was asked for.
+
+    Where the words for these are the same, the options that are in other words made them differ.
+    """
+    worded = [n for n in kinds() if n not in FREE and getattr(kept.request, n) != getattr(asked, n)]
+    names = [name for name in names if name in worded] or worded or names
     return ", ".join(
         f"{option(name)} ({_value(kept.request, name)} there, {_value(asked, name)} here)"
         for name in names

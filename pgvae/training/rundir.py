@@ -123,7 +123,7 @@ def runs_in(outdir: Path) -> list[Path]:
 @contextlib.contextmanager
 def _free_number(outdir: Path) -> Iterator[int]:
     """The number of a new run, which no other process can take before the block ends."""
-    number = _next_number(outdir)
+    number = max(_numbers(outdir), default=-1) + 1
     while True:
         reserved = outdir / f".{number:05d}"
         try:
@@ -132,8 +132,8 @@ def _free_number(outdir: Path) -> Iterator[int]:
             number += 1
             continue
         try:
-            if _next_number(outdir) > number:  # and has just made it
-                number = _next_number(outdir)
+            if number in _numbers(outdir):  # and has just made it
+                number += 1
                 continue
             yield number
             return
@@ -141,6 +141,5 @@ def _free_number(outdir: Path) -> Iterator[int]:
             reserved.rmdir()
 
 
-def _next_number(outdir: Path) -> int:
-    taken = [int(m[1]) for p in outdir.iterdir() if (m := re.match(r"(\d{5})-", p.name))]
-    return max(taken, default=-1) + 1
+def _numbers(outdir: Path) -> set[int]:
+    return {int(m[1]) for p in outdir.iterdir() if (m := re.match(r"(\d{5})-", p.name))}

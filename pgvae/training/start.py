@@ -34,27 +34,30 @@ def train(request: Request, say: Say = print) -> Path:
     >>> from pgvae import Request
     >>> run = train(Request(dataset="photos/", resolution=64))  # doctest: +SKIP
     """
-    kept = None
+    kept, start = None, None
     if request.resume not in (None, NEWEST):
         kept = Kept.read(Path(request.resume))
-    whole = _merged(kept, request)
-    _check_early(whole, kept.path if kept else Path(whole.outdir or _OUTDIR))
+    whole = dataclasses.replace(kept.request, **request.asked()) if kept else request
+    outdir = Path(whole.outdir or _OUTDIR)
+    _check_early(whole, kept.path if kept else outdir)
     device = pick_device(whole.device or "auto")
     if whole.device in (None, "auto") and device.type == "cpu":
         say("no CUDA device found: training on the CPU")
-    store = _open(whole, say)
-    if kept is None and request.resume == NEWEST:
-        kept = _find(request, store, say)
+    store, sha256 = _open(whole, say), _sha256_of_start(request)
     if kept is None:
-        initial = load_initial(whole)
-        config = plan(whole, store, initial)
-        run = RunDirectory.create(Path(whole.outdir or _OUTDIR), config, whole)
+        gone = request.resume == NEWEST and request.init_from and sha256 is None
+        start = None if gone else load_initial(request)
+        config = None if gone else plan(request, store, start)
+        if request.resume == NEWEST:
+            kept = newest_like(outdir, request.recorded(), store.digest, sha256, config)
+        if kept is None and request.resume == NEWEST:
+            start = start or load_initial(request)  # says that it is gone
+            say(f"no run of these options in {outdir}: starting a new one")
+    if kept is None:
+        run = RunDirectory.create(outdir, config, whole)
     else:
-        initial = None
         kept.require_checkpoint()
-        whole, config, changes = gone_on(
-            kept, request.recorded(), store.digest, _sha256_of_start(request)
-        )
+        whole, config, changes = gone_on(kept, request.recorded(), store.digest, sha256)
         if kept.images_seen >= config.schedule.total_images:
             say(
                 f"{kept.path} is done already, at {kept.images_seen / 1000:g} of "
@@ -72,7 +75,7 @@ def train(request: Request, say: Say = print) -> Path:
             run,
             device,
             workers=_WORKERS if whole.workers is None else whole.workers,
-            initial=initial.snapshot if initial else None,
+            initial=start.snapshot if start and not kept else None,
             inception_weights=Path(whole.inception_weights) if whole.inception_weights else None,
         )
     finally:
@@ -98,11 +101,6 @@ def load_initial(request: Request) -> Initial | None:
     return Initial(read, sha256_of(file))
 
 
-def _merged(kept: Kept | None, request: Request) -> Request:
-    """The request of a run that goes on, with what is asked for anew."""
-    return dataclasses.replace(kept.request, **request.asked()) if kept else request
-
-
 def _check_early(request: Request, writes_to: Path) -> None:
     """Raise InputError for what can be known before images are prepared."""
     if request.dataset is None:
@@ -119,14 +117,6 @@ def _open(request: Request, say: Say) -> Store:
     if request.metrics:
         check_names(request.metrics, request.resolution or store.resolutions[-1])
     return store
-
-
-def _find(request: Request, store: Store, say: Say) -> Kept | None:
-    outdir = Path(request.outdir or _OUTDIR)
-    kept = newest_like(outdir, request.recorded(), store.digest, _sha256_of_start(request))
-    if kept is None:
-        say(f"no run of these options in {outdir}: starting a new one")
-    return kept
 
 
 def _sha256_of_start(request: Request) -> str | None:

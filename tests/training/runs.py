@@ -11,17 +11,19 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file
 
 from pgvae.config import Arch, LabelConfig, ModelConfig, RunConfig, usual_settings
 from pgvae.data import Store
+from pgvae.data.labels import decide
 from pgvae.objectives import OBJECTIVES, Objective, settings_of
-from pgvae.schedule import Schedule
+from pgvae.schedule import Schedule, Stage
 from pgvae.training import engine
 from pgvae.training.engine import train
 from pgvae.training.rundir import RunDirectory
-from pgvae.training.state import TRAINED, TrainState
+from pgvae.training.state import TrainState
 from pgvae.training.step import train_step
 from pgvae.types import Batch
 
@@ -29,8 +31,32 @@ CPU = torch.device("cpu")
 NO_STORE = SimpleNamespace(name="tiny", digest="0" * 64)  # where no image is read
 RESOLUTIONS = (4, 8, 16)
 ATTRIBUTES = ("glasses", "hat")
+UPDATED = ("encoder", "generator")  # the networks that have an optimiser
 PRETRAINED = [name for name, kind in OBJECTIVES.items() if kind.pretraining]
 LABELLED = [name for name, kind in OBJECTIVES.items() if kind.needs_labels]
+
+
+_VALUES = np.array([[0, 0.1, 1], [1, 0.4, 1], [0, 0.6, 1], [1, 0.9, 1]], np.float32)
+
+
+class FakeStore(SimpleNamespace):
+    """A set of four images up to `resolution`, three for training, with three labels or none."""
+
+    def __init__(self, resolution: int = 16, labelled: bool = True, channels: int = 3) -> None:
+        super().__init__(
+            name="faces",
+            digest="0" * 64,
+            channels=channels,
+            resolutions=tuple(2**k for k in range(2, resolution.bit_length())),
+            attributes=("glasses", "hat", "always") if labelled else (),
+        )
+
+    def said(self, labels: LabelConfig) -> np.ndarray:
+        columns = [self.attributes.index(name) for name in labels.attributes]
+        return decide(_VALUES[:, columns], labels.no_below, labels.yes_above)
+
+    def split(self, name: str) -> np.ndarray:
+        return np.arange(3) if name == "train" else np.array([3])
 
 
 def tiny_config(
@@ -55,14 +81,8 @@ def tiny_config(
         dataset_digest=store.digest,
         model=ModelConfig(resolution=16, latent_dim=8, fmap_max=8, **model),
         schedule=Schedule(
-            resolutions=RESOLUTIONS,
-            batch_sizes=(4, 4, 4),
-            learning_rates=(1e-3, 1e-3, 1e-3),
-            first_kimg=0.048,
-            fade_kimg=0.032,
-            stable_kimg=0.024,
+            stages=tuple(tiny_stage(chosen, resolution) for resolution in RESOLUTIONS),
             total_kimg=0.160,
-            settings=stage_settings(chosen),
             pretrain_kimg=pretrain_kimg,
         ),
         objective=settings_of(chosen),
@@ -74,13 +94,25 @@ def tiny_config(
     return dataclasses.replace(config, **changes)
 
 
-def stage_settings(objective: Objective) -> tuple[dict[str, Any], ...]:
-    """`Schedule.settings` of an objective's own: 4 px, 8 px fading and not, 16 px likewise."""
-    phases = ((4, True), (8, False), (8, True), (16, False), (16, True))
-    return tuple(
-        dict(objective.stage_settings(r, faded=faded, grown=faded and r == 16))
-        for r, faded in phases
+def tiny_stage(objective: Objective, resolution: int) -> Stage:
+    """48 images at 4 px; above, 32 in its fade and 24 after; with the objective's settings."""
+    first, last = resolution == RESOLUTIONS[0], resolution == RESOLUTIONS[-1]
+    own = objective.stage_settings
+    return Stage(
+        resolution=resolution,
+        batch_size=4,
+        lr=1e-3,
+        fade_kimg=0.0 if first else 0.032,
+        stable_kimg=0.048 if first else 0.024,
+        fading={} if first else dict(own(resolution, faded=False, grown=False)),
+        settings=dict(own(resolution, faded=True, grown=last)),
     )
+
+
+def with_stages(config: RunConfig, **changes: Any) -> RunConfig:
+    """The config with the same changes in every stage of its schedule."""
+    stages = tuple(dataclasses.replace(stage, **changes) for stage in config.schedule.stages)
+    return dataclasses.replace(config, schedule=dataclasses.replace(config.schedule, stages=stages))
 
 
 def run_to(config: RunConfig, store: Store, run_dir: Path, total_kimg: float) -> None:
@@ -108,10 +140,10 @@ def bytes_of(tensors: dict[str, torch.Tensor]) -> dict[str, bytes]:
 def all_bytes(state: TrainState) -> dict[str, bytes]:
     """Every tensor of a state: weights, averages, vectors, moments, pool."""
     found = {}
-    for part in ("encoder", "generator", "ema"):
-        found |= {f"{part}/{k}": v for k, v in getattr(state.nets, part).state_dict().items()}
-    for part in TRAINED:
-        for name, parameter in getattr(state.nets, part).named_parameters():
+    for part, net in state.nets.parts().items():
+        found |= {f"{part}/{k}": v for k, v in net.state_dict().items()}
+    for part, net in state.nets.trained().items():
+        for name, parameter in net.named_parameters():
             for moment, value in state.optimizers[part].state[parameter].items():
                 found[f"adam/{part}/{name}/{moment}"] = value
     if state.pool.images is not None:
@@ -163,12 +195,16 @@ class StopAfter:
 
 
 def take_steps(state: TrainState, objective: Any, count: int) -> dict[str, torch.Tensor]:
-    """`count` iterations on random images, as the loop takes them; -> the last scalars."""
+    """`count` iterations on random images, as the loop takes them; -> the last scalars.
+
+    Raises ResourceError where the loop would stop for numbers that are not finite.
+    """
     scalars = {}
     for _ in range(count):
         stage = state.config.schedule.at(state.images_seen)
         state.enter(stage)
         scalars = train_step(state, objective, stage, random_batch(state), "fp32")
+        state.skips.read()
     return scalars
 
 

@@ -8,8 +8,10 @@ from runs import NO_STORE, tiny_config
 
 from pgvae.config import ModelConfig
 from pgvae.nn import build_nets, parameter_count
-from pgvae.schedule import PRESETS, from_preset
-from pgvae.training.plan import describe, saved_bytes
+from pgvae.objectives import OBJECTIVES
+from pgvae.request import Request
+from pgvae.schedule import from_preset
+from pgvae.training.describe import describe, saved_bytes
 
 
 def rows_of(table: str) -> list[list[str]]:
@@ -58,7 +60,7 @@ def test_stages_after_the_end_never_come(config):
 
 def test_the_whole_model_is_described_without_memory_for_it():
     model = ModelConfig(resolution=1024)
-    schedule = from_preset(PRESETS["pioneer"], (512, 1024))
+    schedule = from_preset(OBJECTIVES["pioneer"].schedule, (512, 1024))
     config = dataclasses.replace(tiny_config(NO_STORE), model=model, schedule=schedule)
     memory = [float(row[7]) for row in rows_of(describe(config))]
     assert memory[0] > 0
@@ -101,7 +103,7 @@ def test_the_estimate_is_what_a_real_pass_keeps(changes):
 
 def test_a_larger_batch_takes_more_memory():
     def memory(batch: int) -> float:
-        schedule = from_preset(PRESETS["pioneer"], (64,), batch_size=batch)
+        schedule = from_preset(OBJECTIVES["pioneer"].schedule, (64,), Request(batch=batch))
         model = ModelConfig(resolution=64)
         config = dataclasses.replace(tiny_config(NO_STORE), model=model, schedule=schedule)
         return float(rows_of(describe(config))[0][7])

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from runs import CPU, StopAfter, run_to, state_after, state_bytes, tiny_config
+from runs import CPU, StopAfter, run_to, state_after, state_bytes, tiny_config, with_stages
 
 from pgvae.data import Store
 from pgvae.errors import Preempted, ResourceError
 from pgvae.inference import load
+from pgvae.schedule import Stage
 from pgvae.snapshot import Snapshot, load_snapshot
 from pgvae.training import engine
 from pgvae.training.engine import stop_signals, train
@@ -45,7 +46,15 @@ def test_every_file_of_a_run_directory_is_there(whole):
     shown = {f"{what}-{n:09d}.png" for what in ("fakes", "reconstructions") for n in ends}
     snapshots = {f"snapshot-{n:09d}.safetensors" for n in ends}
     checkpoints = {f"checkpoint-{n:09d}" for n in ends[1:]}  # the newest two
-    files = {"config.json", "log.txt", "stats.jsonl", "status.json", "reals.png", ".lock"}
+    files = {
+        "config.json",
+        "request.json",
+        "log.txt",
+        "stats.jsonl",
+        "status.json",
+        "reals.png",
+        ".lock",
+    }
     events = {name for name in names if name.startswith("events.out.tfevents.")}
     assert len(events) == 1
     assert names == files | shown | snapshots | checkpoints | events
@@ -141,14 +150,8 @@ def test_a_checkpoint_comes_after_some_minutes_too(store, tmp_path, monkeypatch)
 def test_a_new_run_can_start_from_the_weights_of_a_snapshot(whole, store, tmp_path):
     initial = load_snapshot(whole / "snapshot-000000104.safetensors")
     config = tiny_config(store)
-    later = dataclasses.replace(
-        config.schedule,
-        resolutions=(8, 16),
-        batch_sizes=(4, 4),
-        learning_rates=(1e-9, 1e-9),
-        settings=(),
-        total_kimg=0.004,
-    )
+    stages = (Stage(8, 4, 1e-9, stable_kimg=1), Stage(16, 4, 1e-9))
+    later = dataclasses.replace(config.schedule, stages=stages, total_kimg=0.004)
     run = RunDirectory.create(tmp_path, dataclasses.replace(config, schedule=later))
     train(dataclasses.replace(config, schedule=later), store, run, CPU, initial=initial)
     run.close()
@@ -166,14 +169,7 @@ def test_a_snapshot_in_mid_fade_starts_a_run_too(store, tmp_path):
     config = tiny_config(store)
     mean = torch.zeros(3, 8, 8)
     initial = Snapshot(state.nets, config.model, 0.5, 64, {"name": "pioneer"}, (), "tiny", mean)
-    later = dataclasses.replace(
-        config.schedule,
-        resolutions=(8,),
-        batch_sizes=(4,),
-        learning_rates=(1e-3,),
-        settings=(),
-        total_kimg=0.004,
-    )
+    later = dataclasses.replace(config.schedule, stages=(Stage(8, 4, 1e-3),), total_kimg=0.004)
     run = RunDirectory.create(tmp_path, dataclasses.replace(config, schedule=later))
     train(dataclasses.replace(config, schedule=later), store, run, CPU, initial=initial)
     run.close()
@@ -216,13 +212,13 @@ SLOW_SAVE = """
 import sys, time
 from pathlib import Path
 from runs import Store, run_to, tiny_config
-from pgvae.training import engine
+from pgvae.training import record
 
 def slow_save(run_dir, state):
     print("saving", flush=True)
     time.sleep(120)
 
-engine.save_checkpoint = slow_save
+record.save_checkpoint = slow_save
 store = Store(sys.argv[1])
 run_to(tiny_config(store), store, Path(sys.argv[2]), 0.160)
 """
@@ -254,9 +250,8 @@ def test_a_second_signal_stops_a_process_that_is_still_saving(data_root, tmp_pat
 
 def test_numbers_that_stay_not_finite_end_the_run_with_a_status(store, tmp_path):
     config = tiny_config(store, "vae")
-    rates = dataclasses.replace(config.schedule, learning_rates=(1e30, 1e30, 1e30))
     with pytest.raises(ResourceError, match="in a row were not finite"):
-        run_to(dataclasses.replace(config, schedule=rates), store, tmp_path, 0.160)
+        run_to(with_stages(config, lr=1e30), store, tmp_path, 0.160)
     status = status_of(tmp_path)
     assert (status["status"], status["exit_code"]) == ("failed", 4)
     assert "not finite" in status["message"]

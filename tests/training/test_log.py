@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from pgvae.schedule import Stage
+from pgvae.schedule import Moment
 from pgvae.training.log import RunLog
 
-STAGE = Stage(resolution=8, alpha=0.25, batch_size=4, lr=1e-3)
+NOW = Moment(resolution=8, alpha=0.25, batch_size=4, lr=1e-3)
 
 
 def lines_of(run_dir: Path) -> list[dict]:
@@ -38,10 +38,10 @@ def test_a_tick_writes_the_means_since_the_last_one(tmp_path):
     log = RunLog(tmp_path, 0, 1000)
     for images, values in ((4, (1.0, 10.0)), (8, (3.0, 30.0))):
         named = dict(zip(("encoder/kl", "generator/kl"), map(torch.tensor, values), strict=True))
-        log.step(named, images, STAGE)
-    log.tick(8, STAGE, skipped_steps=2)
-    log.step({"encoder/kl": torch.tensor(7.0)}, 12, STAGE)
-    log.tick(12, STAGE)
+        log.step(named, images, NOW)
+    log.tick(8, NOW, skipped_steps=2)
+    log.step({"encoder/kl": torch.tensor(7.0)}, 12, NOW)
+    log.tick(12, NOW)
     log.close()
     first, second = lines_of(tmp_path)
     assert first["images"] == 8

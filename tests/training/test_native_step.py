@@ -8,7 +8,8 @@ import torch
 from pgvae import ops
 from pgvae.config import ModelConfig, RunConfig
 from pgvae.objectives import OBJECTIVES, settings_of
-from pgvae.schedule import PRESETS, from_preset
+from pgvae.request import Request
+from pgvae.schedule import from_preset
 from pgvae.training.state import TrainState
 from pgvae.training.step import train_step
 from pgvae.types import Batch
@@ -32,7 +33,7 @@ def start(name: str, fmap_max: int, lr: float = 1e-3):
         dataset="random",
         dataset_digest="",
         model=model,
-        schedule=from_preset(PRESETS["pioneer"], (16,), batch_size=8, lr=lr),
+        schedule=from_preset(objective.schedule, (16,), Request(batch=8, lr=lr)),
         objective=settings_of(objective),
     )
     return objective, TrainState.create(config, torch.device("cpu"), 16)

@@ -14,7 +14,8 @@ import torch
 
 from pgvae.config import ModelConfig, RunConfig
 from pgvae.objectives import OBJECTIVES, settings_of
-from pgvae.schedule import PRESETS, from_preset
+from pgvae.request import Request
+from pgvae.schedule import from_preset
 from pgvae.training.state import TrainState
 from pgvae.training.step import train_step
 from pgvae.types import Batch
@@ -69,7 +70,7 @@ def test_a_full_width_step_at_1024_px_is_finite():
         dataset="random",
         dataset_digest="",
         model=ModelConfig(resolution=1024, **objective.model_settings()),
-        schedule=from_preset(PRESETS["pioneer"], (1024,), batch_size=2),
+        schedule=from_preset(objective.schedule, (1024,), Request(batch=2)),
         objective=settings_of(objective),
     )
     torch.set_num_threads(os.cpu_count() or 1)
@@ -80,7 +81,7 @@ def test_a_full_width_step_at_1024_px_is_finite():
     finally:
         torch.set_num_threads(1)
     assert all(value.isfinite() for value in scalars.values())
-    assert state.skipped_steps == 0
+    assert state.skips.read() == (0, 0)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"full width at 1024 px, batch 2: {peak:.1f} GiB")
     assert peak < 20

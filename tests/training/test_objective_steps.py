@@ -10,6 +10,7 @@ from runs import (
     CPU,
     NO_STORE,
     PRETRAINED,
+    UPDATED,
     all_bytes,
     altered,
     bytes_of,
@@ -22,7 +23,7 @@ from runs import (
 from pgvae.config import Arch
 from pgvae.nn.layers import SpectralWeight
 from pgvae.objectives import OBJECTIVES, objective_from
-from pgvae.training.state import TRAINED, TrainState
+from pgvae.training.state import TrainState
 from pgvae.training.step import train_step
 
 EVERY = pytest.mark.parametrize("name", OBJECTIVES)
@@ -31,7 +32,7 @@ BOTH_ARCHS = pytest.mark.parametrize("arch", get_args(Arch))
 
 def weights_of(state: TrainState) -> dict[str, dict[str, bytes]]:
     """The bytes of the parameters of each network."""
-    parts = (*TRAINED, "ema")
+    parts = (*UPDATED, "ema")
     return {p: bytes_of(dict(getattr(state.nets, p).named_parameters())) for p in parts}
 
 
@@ -46,7 +47,7 @@ def phases_and_moves(state: TrainState, name: str) -> list[tuple[str, set[str]]]
     take_steps(state, altered(OBJECTIVES[name](), look), 1)
     seen.append(("", weights_of(state)))  # how it ended
     return [
-        (phase, {part for part in TRAINED if after[part] != before[part]})
+        (phase, {part for part in UPDATED if after[part] != before[part]})
         for (phase, before), (_, after) in pairwise(seen)
     ]
 
@@ -96,9 +97,9 @@ def test_spectral_vectors_move_once_for_each_update_of_their_network(name, monke
     state = state_after(4, name)
     layers = {
         part: [m for m in getattr(state.nets, part).modules() if isinstance(m, SpectralWeight)]
-        for part in TRAINED
+        for part in UPDATED
     }
-    counts = dict.fromkeys((id(m) for part in TRAINED for m in layers[part]), 0)
+    counts = dict.fromkeys((id(m) for part in UPDATED for m in layers[part]), 0)
     iterate = SpectralWeight.iterate
 
     def count(layer):
@@ -107,7 +108,7 @@ def test_spectral_vectors_move_once_for_each_update_of_their_network(name, monke
 
     monkeypatch.setattr(SpectralWeight, "iterate", count)
     take_steps(state, OBJECTIVES[name](), 1)
-    for part in TRAINED:
+    for part in UPDATED:
         updates = sum(p.repeats for p in OBJECTIVES[name].phases if part in p.trains)
         assert [counts[id(layer)] for layer in layers[part]] == [updates] * len(layers[part])
     assert (len(layers["encoder"]) > 0) == (name in ("pioneer", "balanced_pioneer"))
@@ -136,8 +137,8 @@ def test_two_images_in_bf16_stay_finite(name, arch):
         state.images_seen = 150 + state.images_seen % 150  # draws differ, the stage does not
         scalars = train_step(state, objective, stage, random_batch(state, count=2), "bf16")
         assert all(value.isfinite() for value in scalars.values())
-    assert state.skipped_steps == 0
-    for part in (*TRAINED, "ema"):
+    assert state.skips.read() == (0, 0)
+    for part in (*UPDATED, "ema"):
         tensors = getattr(state.nets, part).state_dict().values()
         assert all(tensor.isfinite().all() for tensor in tensors)
         assert all(tensor.dtype == torch.float32 for tensor in tensors)
@@ -149,11 +150,11 @@ def test_one_image_is_enough_where_no_statistic_is_over_the_batch(name):
     batch = random_batch(state, count=1)
     scalars = train_step(state, OBJECTIVES[name](), state.config.schedule.at(0), batch, "fp32")
     assert all(value.isfinite() for value in scalars.values())
-    assert (state.skipped_steps, state.images_seen) == (0, 1)
+    assert (state.skips.read(), state.images_seen) == ((0, 0), 1)
 
 
 @EVERY
 def test_a_whole_run_through_growth_and_fades_skips_nothing(name):
     state = state_after(160, name, pretrain_kimg=0.02 if name in PRETRAINED else 0.0)
-    assert (state.images_seen, state.resolution, state.skipped_steps) == (160, 16, 0)
+    assert (state.images_seen, state.resolution, state.skips.read()) == (160, 16, (0, 0))
     assert not state.nets.generator.fading

@@ -21,11 +21,17 @@ def numbers_of(images: torch.Tensor) -> list[int]:
     return images[:, 0, 0, 0].int().tolist()
 
 
+def replay(pool: ImagePool, fakes: torch.Tensor, seed: int = 0) -> torch.Tensor:
+    """What an iteration does: draw the swaps, then make them."""
+    pool.draw(len(fakes), fakes.shape[-1], seed, CPU)
+    return pool.replay(fakes)
+
+
 def full_pool() -> ImagePool:
     """A pool of images 0..199."""
-    pool, rng = ImagePool(), torch.Generator().manual_seed(0)
+    pool = ImagePool()
     for first in range(0, 200, 40):
-        pool.replay(numbered(first, 40), rng)
+        replay(pool, numbered(first, 40))
     return pool
 
 
@@ -37,67 +43,67 @@ def test_the_capacity_is_200_and_100_from_256_px(resolution, capacity):
 
 
 def test_it_fills_before_it_swaps():
-    pool, rng = ImagePool(), torch.Generator().manual_seed(0)
+    pool = ImagePool()
     for first in range(0, 200, 40):
         fakes = numbered(first, 40)
-        assert torch.equal(pool.replay(fakes, rng), fakes)
+        assert torch.equal(replay(pool, fakes), fakes)
         assert pool.count == first + 40
     assert numbers_of(pool.images) == list(range(200))
 
 
 def test_a_batch_that_overfills_it_comes_back_as_it_is():
-    pool, rng = full_pool(), torch.Generator().manual_seed(0)
+    pool = full_pool()
     pool.clear()
     fakes = numbered(0, 250)
-    assert torch.equal(pool.replay(fakes, rng), fakes)
+    assert torch.equal(replay(pool, fakes), fakes)
     assert pool.count == 200
     assert numbers_of(pool.images) == list(range(200))
 
 
 def test_a_swapped_fake_takes_the_place_of_the_earlier_one():
-    pool, rng = full_pool(), torch.Generator().manual_seed(1)
-    shown = numbers_of(pool.replay(numbered(200, 40), rng))
+    pool = full_pool()
+    shown = numbers_of(replay(pool, numbered(200, 40)))
     assert sorted(shown + numbers_of(pool.images)) == list(range(240))
     assert any(number < 200 for number in shown)
     assert any(number >= 200 for number in shown)
 
 
 def test_a_fake_that_is_not_swapped_keeps_its_place_in_the_batch():
-    pool, rng = full_pool(), torch.Generator().manual_seed(2)
-    shown = numbers_of(pool.replay(numbered(200, 40), rng))
+    pool = full_pool()
+    shown = numbers_of(replay(pool, numbered(200, 40)))
     own = [(place, number) for place, number in enumerate(shown) if number >= 200]
     assert own
     assert all(number == 200 + place for place, number in own)
 
 
 def test_about_half_are_swapped():
-    pool, rng = full_pool(), torch.Generator().manual_seed(3)
+    pool = full_pool()
     swapped = 0
     for first in range(200, 4200, 40):
-        shown = numbers_of(pool.replay(numbered(first, 40), rng))
+        shown = numbers_of(replay(pool, numbered(first, 40), first))
         swapped += sum(number < first for number in shown)
     # 4000 fair coins: a standard deviation of 0.8 %
     assert abs(swapped / 4000 - 0.5) < 4 * 0.5 / 4000**0.5
 
 
 def test_more_fakes_than_it_holds_are_swapped_as_far_as_it_goes():
-    pool, rng = full_pool(), torch.Generator().manual_seed(4)
-    shown = numbers_of(pool.replay(numbered(200, 230), rng))
+    pool = full_pool()
+    shown = numbers_of(replay(pool, numbered(200, 230)))
     assert sorted(shown + numbers_of(pool.images)) == list(range(430))
     assert shown[200:] == list(range(400, 430))
 
 
 def test_the_same_random_numbers_give_the_same_swaps():
-    first = full_pool().replay(numbered(200, 40), torch.Generator().manual_seed(5))
-    again = full_pool().replay(numbered(200, 40), torch.Generator().manual_seed(5))
-    other = full_pool().replay(numbered(200, 40), torch.Generator().manual_seed(6))
+    first = replay(full_pool(), numbered(200, 40), 5)
+    again = replay(full_pool(), numbered(200, 40), 5)
+    other = replay(full_pool(), numbered(200, 40), 6)
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
 
 def test_the_pool_keeps_no_graph():
-    pool, rng = ImagePool(), torch.Generator().manual_seed(0)
-    pool.replay(numbered(0, 4).requires_grad_(), rng)
+    pool = ImagePool()
+    replay(pool, numbered(0, 4).requires_grad_())
     assert not pool.images.requires_grad
 
 

@@ -239,12 +239,14 @@ def test_a_killed_run_that_goes_on_from_an_older_checkpoint_ends_the_same(
     assert metrics_in(run) == metrics_in(measured)
 
 
-def test_a_run_killed_between_both_files_of_the_best_ends_the_same(measured, store, tmp_path):
+def test_a_best_snapshot_without_its_note_is_no_best(measured, store, tmp_path):
+    """As after a kill between both files: what is measured from there on decides."""
     run = shutil.copytree(measured, tmp_path / "run")
     shutil.rmtree(run / "checkpoint-000000160")
     (run / ABOUT).unlink()
     run_to(config_of(store), store, run, 0.160)
-    assert files_of(run) == files_of(measured)
+    assert about(run)["images_seen"] == 160
+    assert (run / BEST).read_bytes() == (run / "snapshot-000000160.safetensors").read_bytes()
 
 
 @pytest.fixture(scope="module")

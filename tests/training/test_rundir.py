@@ -1,11 +1,13 @@
 """Run directories are numbered, locked and found again."""
 
-import dataclasses
+import errno
 import fcntl
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,8 @@ from runs import NO_STORE, tiny_config
 from pgvae.config import RunConfig
 from pgvae.errors import InputError
 from pgvae.objectives import OBJECTIVES
-from pgvae.training.rundir import RunDirectory, find_run, with_shares_of
+from pgvae.request import Request
+from pgvae.training.rundir import RunDirectory
 
 
 @pytest.fixture
@@ -92,7 +95,7 @@ def test_what_a_killed_process_left_half_written_is_cleared_away(tmp_path, confi
     (path / ".checkpoint-000000064.tmp" / "state.safetensors").write_bytes(b"half")
     (path / ".snapshot-000000064.safetensors.tmp").write_bytes(b"half")
     RunDirectory(path).close()
-    assert {p.name for p in path.iterdir()} == {".lock", "config.json"}
+    assert {p.name for p in path.iterdir()} == {".lock", "config.json", "request.json"}
 
 
 def test_a_process_that_is_refused_clears_nothing_away(tmp_path, config):
@@ -116,135 +119,49 @@ def test_the_status_says_how_the_run_stands(tmp_path, config):
     }
 
 
-def test_nothing_to_find_is_none(tmp_path, config):
-    assert find_run(tmp_path / "nowhere", config) is None
-    assert find_run(tmp_path, config) is None
+def test_a_new_run_holds_its_request(tmp_path, config):
+    asked = Request(dataset="tiny", lr=1e-3)
+    run = RunDirectory.create(tmp_path, config, asked)
+    run.close()
+    assert Request.read(run.path / "request.json") == asked
 
 
-def test_the_run_with_the_same_config_is_found_among_others(tmp_path, config):
-    other = dataclasses.replace(config, seed=1)
-    paths = [make(tmp_path, c) for c in (other, config, other)]
-    assert find_run(tmp_path, config) == paths[1]
+def make_at(moment: float, outdir: Path, config: RunConfig, names) -> None:
+    """In a process of its own: make a run at a moment that others wait for too."""
+    while time.time() < moment:
+        pass
+    try:
+        names.put(make(outdir, config).name)
+    except InputError as error:
+        names.put(str(error))
 
 
-def test_of_several_that_fit_the_newest_is_found(tmp_path, config):
-    paths = [make(tmp_path, config) for _ in range(3)]
-    assert find_run(tmp_path, config) == paths[2]
+def test_runs_made_together_get_numbers_of_their_own(tmp_path, config):
+    """Also where their names differ: four processes, ten times."""
+    context = multiprocessing.get_context("fork")
+    configs = [config, tiny_config(NO_STORE, "vae")] * 2
+    for attempt in range(10):
+        names, moment = context.Queue(), time.time() + 0.05
+        outdir = tmp_path / str(attempt)
+        makers = [context.Process(target=make_at, args=(moment, outdir, c, names)) for c in configs]
+        for maker in makers:
+            maker.start()
+        made = sorted(names.get(timeout=60)[:5] for _ in makers)
+        for maker in makers:
+            maker.join()
+        assert made == ["00000", "00001", "00002", "00003"]
+        assert len(list(outdir.iterdir())) == 4
 
 
-def test_a_run_directory_itself_is_found(tmp_path, config):
-    path = make(tmp_path, config)
-    assert find_run(path, config) == path
+def test_a_number_that_a_killed_process_had_reserved_is_passed_over(tmp_path, config):
+    (tmp_path / ".00000").mkdir()
+    assert make(tmp_path, config).name.startswith("00001-")
 
 
-def test_the_length_of_the_run_and_its_snapshots_may_differ(tmp_path, config):
-    path = make(tmp_path, config)
-    longer = dataclasses.replace(config.schedule, total_kimg=99.0)
-    assert find_run(tmp_path, dataclasses.replace(config, schedule=longer)) == path
-    assert find_run(tmp_path, dataclasses.replace(config, snapshot_kimg=0.5)) == path
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS])
+def test_a_drive_without_locks_has_runs_too(number, tmp_path, config, monkeypatch):
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
 
-
-def test_what_is_a_share_of_the_length_may_differ_with_it(tmp_path, config):
-    path = make(tmp_path, config)
-    shares = {"total_kimg": 0.2, "pretrain_kimg": 0.1, "milestones_kimg": (0.1, 0.15)}
-    schedule = dataclasses.replace(config.schedule, **shares)
-    assert find_run(tmp_path, dataclasses.replace(config, schedule=schedule)) == path
-    other = dataclasses.replace(config.schedule, milestone_factor=0.1)
-    with pytest.raises(InputError, match=r"schedule\.milestone_factor: 0\.5 there, 0\.1 here"):
-        find_run(tmp_path, dataclasses.replace(config, schedule=other))
-
-
-def test_other_settings_of_a_stage_are_refused(tmp_path, config):
-    make(tmp_path, config)
-    schedule = dataclasses.replace(config.schedule, settings=({}, {}, {}, {}, {"lambda_x": 20.0}))
-    with pytest.raises(InputError, match=r"schedule\.settings: .*15\.0.* there, .*20\.0.* here"):
-        find_run(tmp_path, dataclasses.replace(config, schedule=schedule))
-
-
-def test_other_labels_are_refused(tmp_path):
-    config = tiny_config(NO_STORE, "vac")
-    path = make(tmp_path, config)
-    assert find_run(tmp_path, config) == path
-    labels = dataclasses.replace(config.labels, balance=("hat",), yes_above=0.75)
-    with pytest.raises(InputError) as caught:
-        find_run(tmp_path, dataclasses.replace(config, labels=labels))
-    assert "labels.balance: [] there, ['hat'] here" in str(caught.value)
-    assert "labels.yes_above: 0.5 there, 0.75 here" in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"seed": 3}, ["seed: 0 there, 3 here"]),
-        ({"mirror": False, "seed": 3}, ["mirror: True there, False here", "seed: 0 there, 3 here"]),
-        ({"ema_kimg": 5.0}, ["ema_kimg: 10.0 there, 5.0 here"]),
-        ({"init_from": "a.safetensors"}, ["init_from: None there, a.safetensors here"]),
-        ({"objective": {"name": "age"}}, ["objective.name: pioneer there, age here"]),
-    ],
-)
-def test_the_fields_that_differ_are_named(tmp_path, config, changes, words):
-    path = make(tmp_path, config)
-    with pytest.raises(InputError) as caught:
-        find_run(tmp_path, dataclasses.replace(config, **changes))
-    for word in [*words, path.name, "--resume"]:
-        assert word in str(caught.value)
-
-
-def test_data_that_changed_since_is_refused(tmp_path, config):
-    make(tmp_path, config)
-    with pytest.raises(InputError, match=r"dataset_digest: 0+ there, f+ here"):
-        find_run(tmp_path, dataclasses.replace(config, dataset_digest="f" * 64))
-
-
-def test_other_networks_and_schedules_are_refused(tmp_path, config):
-    make(tmp_path, config)
-    model = dataclasses.replace(config.model, latent_dim=16)
-    schedule = dataclasses.replace(config.schedule, batch_sizes=(4, 4, 8))
-    with pytest.raises(InputError, match=r"model\.latent_dim: 8 there, 16 here"):
-        find_run(tmp_path, dataclasses.replace(config, model=model))
-    with pytest.raises(InputError, match=r"schedule\.batch_sizes"):
-        find_run(tmp_path, dataclasses.replace(config, schedule=schedule))
-
-
-def test_where_none_fits_it_is_the_newest_that_is_compared(tmp_path, config):
-    make(tmp_path, dataclasses.replace(config, seed=1))
-    newest = make(tmp_path, dataclasses.replace(config, mirror=False))
-    with pytest.raises(InputError) as caught:
-        find_run(tmp_path, config)
-    assert newest.name in str(caught.value)
-    assert "mirror" in str(caught.value)
-    assert "seed" not in str(caught.value)
-
-
-@pytest.mark.parametrize("text", ["", "{", "[1, 2]", "7", "\xff\xfe"])
-def test_a_run_with_an_unreadable_config_is_passed_over(tmp_path, config, text):
-    good = make(tmp_path, config)
-    bad = make(tmp_path, config)
-    (bad / "config.json").write_bytes(text.encode("latin-1"))
-    assert find_run(tmp_path, config) == good
-    with pytest.raises(InputError, match=good.name):
-        find_run(tmp_path, dataclasses.replace(config, seed=1))
-
-
-def test_a_run_that_is_made_longer_keeps_what_were_shares_of_its_length(tmp_path):
-    short = tiny_config(NO_STORE, "as_introvae", pretrain_kimg=0.02)
-    schedule = dataclasses.replace(short.schedule, anneal_kimg=0.16, milestones_kimg=(0.05, 0.1))
-    path = make(tmp_path, dataclasses.replace(short, schedule=schedule))
-    longer = dataclasses.replace(
-        schedule, total_kimg=1.6, pretrain_kimg=0.2, anneal_kimg=1.6, milestones_kimg=(0.5, 1.0)
-    )
-    wanted = dataclasses.replace(short, schedule=longer)
-    kept = with_shares_of(find_run(tmp_path, wanted), wanted).schedule
-    assert kept == dataclasses.replace(schedule, total_kimg=1.6)
-    assert kept.at(160).progress == 1.0
-    asked = with_shares_of(path, wanted, given=("milestones_kimg",)).schedule
-    assert asked.milestones_kimg == (0.5, 1.0)
-    assert asked.pretrain_kimg == 0.02
-
-
-def test_a_run_from_before_a_setting_existed_is_found(tmp_path, config):
-    path = make(tmp_path, config)
-    values = json.loads((path / "config.json").read_text())
-    del values["metrics"], values["metric_kimg"], values["model"]["last_activation"]
-    (path / "config.json").write_text(json.dumps(values))
-    assert find_run(tmp_path, config) == path
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    assert make(tmp_path, config).is_dir()

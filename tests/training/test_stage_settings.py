@@ -32,7 +32,7 @@ class Recorder:
 
         class Recorded(type(inner)):
             def losses(self, phase, nets, batch, context):
-                recorder.used.append((self, phase, context.progress))
+                recorder.used.append((self, phase, context.progress.item()))
                 return super().losses(phase, nets, batch, context)
 
         self.objective = Recorded(**dataclasses.asdict(inner))

@@ -1,10 +1,14 @@
 """How a run's state moves from stage to stage."""
 
+import dataclasses
+
+import pytest
 import torch
-from runs import CPU, NO_STORE, bytes_of, state_after, take_steps, tiny_config
+from runs import CPU, NO_STORE, UPDATED, bytes_of, state_after, take_steps, tiny_config
 
 from pgvae.objectives.pioneer import Pioneer
-from pgvae.training.state import TRAINED, TrainState, derive_seed
+from pgvae.schedule import Moment
+from pgvae.training.state import Dials, TrainState, derive_seed
 
 GROW_8, FADED_8, GROW_16 = 48, 80, 104
 
@@ -28,10 +32,10 @@ def moments_of(state: TrainState, part: str) -> dict[str, torch.Tensor]:
 
 def test_growth_keeps_the_moments_of_the_layers_that_stay():
     state = state_after(GROW_8)
-    before = {part: bytes_of(moments_of(state, part)) for part in TRAINED}
+    before = {part: bytes_of(moments_of(state, part)) for part in UPDATED}
     state.enter(state.config.schedule.at(GROW_8))
     assert state.resolution == 8
-    for part in TRAINED:
+    for part in UPDATED:
         after = bytes_of(moments_of(state, part))
         assert after == before[part]
         assert len(after) > 0
@@ -39,7 +43,7 @@ def test_growth_keeps_the_moments_of_the_layers_that_stay():
 
 def test_new_layers_start_with_no_moments_and_are_counted_from_there():
     state = grown(GROW_8)
-    for part in TRAINED:
+    for part in UPDATED:
         net, adam = getattr(state.nets, part), state.optimizers[part].state
         new = [p for n, p in net.named_parameters() if n.startswith(("blocks.8.", "rgb.8."))]
         assert new
@@ -55,7 +59,7 @@ def test_the_optimisers_hold_exactly_the_layers_that_there_are():
     state = state_after(0)
     for images in (0, GROW_8, FADED_8, GROW_16):
         state = grown(images)
-        for part in TRAINED:
+        for part in UPDATED:
             held = state.optimizers[part].param_groups[0]["params"]
             there = list(getattr(state.nets, part).parameters())
             assert {id(p) for p in held} == {id(p) for p in there}
@@ -78,9 +82,9 @@ def test_new_layers_of_the_average_equal_the_generators_and_old_ones_stay():
 
 def test_growth_leaves_the_weights_that_were_there_as_they_were():
     state = state_after(GROW_8)
-    before = {part: bytes_of(getattr(state.nets, part).state_dict()) for part in TRAINED}
+    before = {part: bytes_of(getattr(state.nets, part).state_dict()) for part in UPDATED}
     state.enter(state.config.schedule.at(GROW_8))
-    for part in TRAINED:
+    for part in UPDATED:
         after = bytes_of(getattr(state.nets, part).state_dict())
         assert {name: after[name] for name in before[part]} == before[part]
 
@@ -94,7 +98,7 @@ def test_the_rgb_layers_of_the_stage_before_leave_everything_once_faded():
     assert stage.alpha == 1
     state.enter(stage)
     assert all(set(net.rgb) == {"8"} for net in nets)
-    for part in TRAINED:
+    for part in UPDATED:
         optimizer = state.optimizers[part]
         assert not old & {id(p) for p in optimizer.param_groups[0]["params"]}
         assert not old & {id(p) for p in optimizer.state}
@@ -105,7 +109,7 @@ def test_nothing_changes_within_a_stage():
     state = grown(GROW_8)
     optimizers, weights = dict(state.optimizers), bytes_of(state.nets.generator.state_dict())
     state.enter(state.config.schedule.at(GROW_8 + 4))
-    assert all(state.optimizers[part] is optimizers[part] for part in TRAINED)
+    assert all(state.optimizers[part] is optimizers[part] for part in UPDATED)
     assert bytes_of(state.nets.generator.state_dict()) == weights
 
 
@@ -125,11 +129,21 @@ def test_a_jump_over_a_stage_grows_twice():
     assert set(nets.generator.rgb) == {"16"}
 
 
-def test_the_learning_rate_is_that_of_the_stage():
-    state = state_after(0)
-    stage = state.config.schedule.at(GROW_8)
-    state.enter(type(stage)(stage.resolution, stage.alpha, stage.batch_size, lr=0.25))
-    assert [o.param_groups[0]["lr"] for o in state.optimizers.values()] == [0.25, 0.25]
+def test_the_learning_rate_of_all_optimisers_is_that_of_the_moment_in_growth_too():
+    for images in (0, GROW_8):
+        state = grown(images)
+        state.dials.set(dataclasses.replace(state.config.schedule.at(images), lr=0.25), 0.5)
+        assert [float(o.param_groups[0]["lr"]) for o in state.optimizers.values()] == [0.25, 0.25]
+
+
+def test_dials_are_filled_in_place():
+    """A captured iteration reads them where they were."""
+    dials = Dials(CPU)
+    before = [value.data_ptr() for value in vars(dials).values()]
+    dials.set(Moment(8, alpha=0.1, batch_size=4, lr=1e-3, progress=0.3), ema_share=0.7)
+    assert [value.data_ptr() for value in vars(dials).values()] == before
+    values = (dials.alpha, dials.lr, dials.progress, dials.ema_share)
+    assert [v.item() for v in values] == [0.1, 1e-3, 0.3, pytest.approx(0.7)]
 
 
 def test_new_weights_depend_on_the_seed_alone():
@@ -159,3 +173,14 @@ def test_seeds_differ_by_every_part_and_fit_63_bits():
     assert len(set(seeds)) == len(parts)
     assert all(0 <= seed < 2**63 for seed in seeds)
     assert derive_seed(0, "step", 1) == seeds[0]
+
+
+def test_a_rank_draws_numbers_of_its_own_and_rank_0_those_of_a_single_process():
+    state = state_after(4)
+    alone = state.seed_of("step")
+    assert alone == derive_seed(0, "step", 4)
+    others = set()
+    for state.rank in (1, 2, 3):
+        others |= {state.seed_of("step"), state.seed_of("pool")}
+    assert len(others) == 6
+    assert alone not in others

@@ -1,69 +1,37 @@
-"""From a user's options to the config of a run."""
+"""From a request to the config of a run: objective, schedule, labels, networks, weights."""
 
 import json
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
+from runs import FakeStore
 
-from pgvae.config import LabelConfig, RunConfig
-from pgvae.data.labels import decide
+from pgvae.config import RunConfig
 from pgvae.errors import InputError
 from pgvae.objectives import OBJECTIVES, objective_from
-from pgvae.training.settings import Settings, parse_settings
-from pgvae.training.setup import build_config
-
-VALUES = np.array([[0, 0.1, 1], [1, 0.4, 1], [0, 0.6, 1], [1, 0.9, 1]], np.float32)
-OPTIONS = (
-    *("schedule", "resolution", "start_resolution", "grow", "kimg_per_stage", "total_kimg"),
-    *("pretrain_kimg", "lr_milestones", "batch", "lr", "snapshot_kimg", "initial"),
-)
-
-
-class FakeStore(SimpleNamespace):
-    """A set of four images up to `resolution`, three for training, with three labels or none."""
-
-    def __init__(self, resolution: int = 16, labelled: bool = True, channels: int = 3) -> None:
-        super().__init__(
-            name="faces",
-            digest="0" * 64,
-            channels=channels,
-            resolutions=tuple(2**k for k in range(2, resolution.bit_length())),
-            attributes=("glasses", "hat", "always") if labelled else (),
-        )
-
-    def said(self, labels: LabelConfig) -> np.ndarray:
-        columns = [self.attributes.index(name) for name in labels.attributes]
-        return decide(VALUES[:, columns], labels.no_below, labels.yes_above)
-
-    def split(self, name: str) -> np.ndarray:
-        return np.arange(3) if name == "train" else np.array([3])
+from pgvae.request import Request
+from pgvae.training.plan import Initial, parse_settings, plan
 
 
 def configured(
-    objective: str, *, store: Any = None, sets: tuple[str, ...] = (), model=(), labels=(), **options
+    objective: str, *, store: Any = None, initial: Any = None, **options: Any
 ) -> RunConfig:
-    """The config for these options; labels that can be learnt where the objective needs them."""
-    kind = OBJECTIVES[objective]
-    chosen = {"attributes": ("glasses", "hat")} if kind.needs_labels else {}
-    return build_config(
-        FakeStore() if store is None else store,
-        objective=objective,
-        settings=parse_settings(objective, sets),
-        model=dict(model),
-        labels={**chosen, **dict(labels)},
-        **{**dict.fromkeys(OPTIONS), **options},
-    )
+    """The plan for these options; labels that can be learnt where the objective needs them."""
+    if OBJECTIVES[objective].needs_labels:
+        options = {"attributes": ("glasses", "hat"), **options}
+    start = initial and Initial(initial, "0" * 64)
+    request = Request(dataset="faces", objective=objective, **options)
+    return plan(request, FakeStore() if store is None else store, start)
 
 
 def stage_values(config: RunConfig, name: str) -> list[tuple[int, float, Any]]:
     """(resolution, alpha at its begin, value of a setting) of each phase, in order."""
     schedule = config.schedule
     found = []
-    for index in range(len(schedule.resolutions)):
+    for index, planned in enumerate(schedule.stages):
         start = schedule.start_of(index)
-        for images in (start, start + round(1000 * schedule.fade_kimg)) if index else (0,):
+        for images in (start, start + round(1000 * planned.fade_kimg)) if index else (0,):
             stage = schedule.at(images)
             found.append((stage.resolution, stage.alpha, stage.settings.get(name)))
     return found
@@ -131,8 +99,10 @@ def test_introvacs_settings_are_the_papers(objective):
 def test_a_users_options_go_before_the_presets():
     config = configured(
         *("introvae",),
-        sets=("margin=7", "hinge=batch"),
-        model={"arch": "pggan", "latent_dim": 24, "generator_norm": "pixel", "fmap_base": None},
+        settings=("margin=7", "hinge=batch"),
+        arch="pggan",
+        latent_dim=24,
+        generator_norm="pixel",
         lr=0.5,
         batch=3,
     )
@@ -143,7 +113,7 @@ def test_a_users_options_go_before_the_presets():
 
 
 def test_bce_goes_with_a_tanh():
-    assert configured("soft_introvae", sets=("rec=bce",)).model.output == "tanh"
+    assert configured("soft_introvae", settings=("rec=bce",)).model.output == "tanh"
     assert configured("soft_introvae").model.output == "linear"
 
 
@@ -165,24 +135,27 @@ def test_pioneers_lambda_x_is_15_after_the_last_fade():
     assert found == [(4, 1, None), (8, 0, None), (8, 1, None), (16, 0, None), (16, 1, 15.0)]
 
 
+STAGES = [(4, 1, None), (8, 0, None), (8, 1, None), (16, 0, None), (16, 1, None)]
+
+
 def test_without_growth_nothing_is_grown():
     assert stage_values(configured("pioneer", grow=False), "lambda_x") == [(16, 1.0, None)]
-    assert configured("vae").schedule.settings == ()
+    assert stage_values(configured("vae"), "beta_kl") == [(r, a, None) for r, a, _ in STAGES]
 
 
 def test_a_setting_for_everywhere_takes_the_place_of_the_stages_own():
-    config = configured("balanced_pioneer", sets=("margin=0.3",))
+    config = configured("balanced_pioneer", settings=("margin=0.3",))
     assert config.objective["margin"] == 0.3
-    assert config.schedule.settings == ()
+    assert stage_values(config, "margin") == [(r, a, None) for r, a, _ in STAGES]
 
 
 def test_a_setting_of_one_stage_holds_in_its_fade_and_after():
-    found = stage_values(configured("balanced_pioneer", sets=("margin@8=0.3",)), "margin")
+    found = stage_values(configured("balanced_pioneer", settings=("margin@8=0.3",)), "margin")
     assert found == [(4, 1, 0.05), (8, 0, 0.3), (8, 1, 0.3), (16, 0, 0.05), (16, 1, 0.05)]
 
 
 def test_a_setting_of_one_stage_goes_before_that_for_everywhere():
-    config = configured("pioneer", sets=("lambda_x=7", "lambda_x@16=9", "lambda_z@16=3"))
+    config = configured("pioneer", settings=("lambda_x=7", "lambda_x@16=9", "lambda_z@16=3"))
     assert config.objective["lambda_x"] == 7.0
     assert [v for *_, v in stage_values(config, "lambda_x")] == [None, None, None, 9.0, 9.0]
     assert [v for *_, v in stage_values(config, "lambda_z")] == [None, None, None, 3.0, 3.0]
@@ -191,7 +164,7 @@ def test_a_setting_of_one_stage_goes_before_that_for_everywhere():
 @pytest.mark.parametrize("resolution", ["7", "32", "2", "0"])
 def test_a_setting_of_a_stage_that_never_comes_is_refused(resolution):
     with pytest.raises(InputError, match=f"@{resolution}: the run's resolutions are 4, 8, 16"):
-        configured("balanced_pioneer", sets=(f"margin@{resolution}=0.1",))
+        configured("balanced_pioneer", settings=(f"margin@{resolution}=0.1",))
 
 
 # --set
@@ -199,14 +172,16 @@ def test_a_setting_of_a_stage_that_never_comes_is_refused(resolution):
 
 def test_settings_are_typed_by_the_objective():
     texts = ("beta_kl=1", "rec=l1", "gamma_r@64=0", "beta_kl@8=2", "beta_neg@8=1e3")
-    assert parse_settings("soft_introvae", texts) == Settings(
-        {"beta_kl": 1.0, "rec": "l1"}, {64: {"gamma_r": 0.0}, 8: {"beta_kl": 2.0, "beta_neg": 1e3}}
+    assert parse_settings(OBJECTIVES["soft_introvae"], texts) == (
+        {"beta_kl": 1.0, "rec": "l1"},
+        {64: {"gamma_r": 0.0}, 8: {"beta_kl": 2.0, "beta_neg": 1e3}},
     )
-    assert parse_settings("pioneer", ()) == Settings({}, {})
+    assert parse_settings(OBJECTIVES["pioneer"], ()) == ({}, {})
 
 
 def test_the_last_of_two_settings_of_one_name_holds():
-    assert parse_settings("pioneer", ("lambda_x=1", "lambda_x=2")).everywhere == {"lambda_x": 2.0}
+    everywhere, _ = parse_settings(OBJECTIVES["pioneer"], ("lambda_x=1", "lambda_x=2"))
+    assert everywhere == {"lambda_x": 2.0}
 
 
 @pytest.mark.parametrize(
@@ -234,7 +209,7 @@ def test_the_last_of_two_settings_of_one_name_holds():
 )
 def test_a_setting_that_cannot_be_is_refused(text, words):
     with pytest.raises(InputError) as caught:
-        configured("balanced_pioneer", sets=(text,))
+        configured("balanced_pioneer", settings=(text,))
     assert words in str(caught.value)
 
 
@@ -243,8 +218,8 @@ def test_a_setting_that_cannot_be_is_refused(text, words):
 
 @EVERY
 def test_the_first_of_200_epochs_pretrains_what_can_be(objective):
-    plan = configured(objective, total_kimg=100.0, schedule="introvae").schedule
-    assert plan.pretrain_kimg == (0.5 if OBJECTIVES[objective].pretraining else 0.0)
+    schedule = configured(objective, total_kimg=100.0, schedule="introvae").schedule
+    assert schedule.pretrain_kimg == (0.5 if OBJECTIVES[objective].pretraining else 0.0)
 
 
 @EVERY
@@ -258,15 +233,15 @@ def test_pretraining_is_refused_where_there_is_none(objective):
 
 
 def test_milestones_halve_the_rate():
-    plan = configured("pioneer", lr_milestones=(1.0, 2.0), lr=0.1).schedule
-    assert [plan.at(images).lr for images in (0, 1000, 2000)] == [0.1, 0.05, 0.025]
+    schedule = configured("pioneer", lr_milestones=(1.0, 2.0), lr=0.1).schedule
+    assert [schedule.at(images).lr for images in (0, 1000, 2000)] == [0.1, 0.05, 0.025]
     assert configured("vac", lr_milestones=(1.0,)).schedule.milestones_kimg == (1.0,)
 
 
 @EVERY
 def test_one_image_is_refused_where_statistics_are_over_the_batch(objective):
     if objective in ("pioneer", "balanced_pioneer", "age", "as_introvae"):
-        with pytest.raises(InputError, match=f"batch size 1 is too small for {objective}.*use 2"):
+        with pytest.raises(InputError, match=f"--batch 1 is too small for {objective}.*use 2"):
             configured(objective, batch=1)
     else:
         assert configured(objective, batch=1).schedule.at(0).batch_size == 1
@@ -277,24 +252,24 @@ def test_a_batch_of_a_schedule_that_is_too_small_is_refused_too():
     """No preset has such a stage: all objectives train on all schedules, at every resolution."""
     for objective in OBJECTIVES:
         for schedule in ("pioneer", "balanced_pioneer", "pggan", "introvae", "introvac"):
-            plan = configured(objective, store=FakeStore(1024), schedule=schedule, grow=True)
-            assert min(plan.schedule.batch_sizes) >= 2
+            found = configured(objective, store=FakeStore(1024), schedule=schedule, grow=True)
+            assert min(stage.batch_size for stage in found.schedule.stages) >= 2
 
 
 # Labels
 
 
 def test_a_classifier_learns_the_labels_chosen_in_their_order():
-    config = configured("vac", labels={"attributes": ("hat", "glasses")})
+    config = configured("vac", attributes=("hat", "glasses"))
     assert config.labels.attributes == ("hat", "glasses")
     assert config.model.classes == 2
-    assert configured("introvac", labels={"attributes": ("hat",)}).model.classes == 2
+    assert configured("introvac", attributes=("hat",)).model.classes == 2
 
 
 def test_all_labels_are_learnt_by_default():
     store = FakeStore()
     store.attributes = ("glasses", "hat")
-    assert configured("vac", store=store, labels={"attributes": None}).labels.attributes == (
+    assert configured("vac", store=store, attributes=None).labels.attributes == (
         "glasses",
         "hat",
     )
@@ -303,7 +278,7 @@ def test_all_labels_are_learnt_by_default():
 @pytest.mark.parametrize("objective", ["vac", "introvac"])
 def test_a_classifier_needs_labels(objective):
     with pytest.raises(InputError, match=f"objective {objective} needs labels and faces has none"):
-        configured(objective, store=FakeStore(labelled=False), labels={"attributes": None})
+        configured(objective, store=FakeStore(labelled=False), attributes=None)
 
 
 @pytest.mark.parametrize(
@@ -311,13 +286,13 @@ def test_a_classifier_needs_labels(objective):
     [
         ({"attributes": ("glasses", "always")}, "always"),
         ({"attributes": None}, "always"),
-        ({"attributes": ("hat",), "no_below": 0.05, "yes_above": 0.5}, "hat"),
-        ({"attributes": ("hat",), "no_below": 0.2, "yes_above": 0.8}, "hat"),  # yes in val alone
+        ({"attributes": ("hat",), "label_thresholds": (0.05, 0.5)}, "hat"),
+        ({"attributes": ("hat",), "label_thresholds": (0.2, 0.8)}, "hat"),  # yes in val alone
     ],
 )
 def test_a_label_that_does_not_say_both_in_training_images_is_refused(labels, name):
     with pytest.raises(InputError, match=f"label '{name}' does not say both yes and no"):
-        configured("vac", labels=labels)
+        configured("vac", **labels)
 
 
 def test_an_objective_without_a_classifier_does_not_mind_such_a_label():
@@ -327,11 +302,94 @@ def test_an_objective_without_a_classifier_does_not_mind_such_a_label():
 
 
 def test_but_it_cannot_balance_by_it():
-    assert configured("pioneer", labels={"balance": ("glasses",)}).labels.balance == ("glasses",)
+    assert configured("pioneer", balance=("glasses",)).labels.balance == ("glasses",)
     with pytest.raises(InputError, match="label 'always' does not say both"):
-        configured("pioneer", labels={"balance": ("always",)})
+        configured("pioneer", balance=("always",))
 
 
 def test_what_is_balanced_must_be_chosen():
     with pytest.raises(InputError, match=r"balance: no attribute 'hat': .*glasses"):
-        configured("vac", labels={"attributes": ("glasses",), "balance": ("hat",)})
+        configured("vac", attributes=("glasses",), balance=("hat",))
+
+
+# Networks, and weights that a run starts from
+
+
+def snapshot_of(config, attributes: tuple[str, ...]) -> SimpleNamespace:
+    """What a run looks at of the snapshot that it starts from."""
+    nets = SimpleNamespace(generator=SimpleNamespace(resolution=config.model.resolution))
+    return SimpleNamespace(config=config.model, nets=nets, attributes=attributes)
+
+
+@pytest.mark.parametrize(
+    ("objective", "arch", "norms", "fmap_base", "lr"),
+    [
+        ("introvae", None, ("none", "none"), 256, 2e-4),
+        ("introvae", "pggan", ("equalized", "pixel"), 8192, 1e-3),
+        ("vae", None, ("equalized", "pixel"), 8192, 1e-3),
+        ("vae", "residual", ("none", "none"), 256, 2e-4),
+        ("pioneer", None, ("spectral", "pixel"), 8192, 1e-3),
+        ("pioneer", "residual", ("spectral", "pixel"), 256, 1e-3),
+        ("balanced_pioneer", "residual", ("spectral", "spectral"), 256, 1e-3),
+        ("introvac", "pggan", ("equalized", "pixel"), 8192, 1e-3),
+    ],
+)
+def test_norms_widths_and_rate_go_with_the_architecture(objective, arch, norms, fmap_base, lr):
+    config = configured(objective, arch=arch)
+    assert (config.model.encoder_norm, config.model.generator_norm) == norms
+    assert config.model.fmap_base == fmap_base
+    assert config.schedule.stages[-1].lr == lr
+
+
+def test_a_rate_that_is_asked_for_goes_before_that_of_the_architecture():
+    config = configured("introvae", arch="pggan", lr=0.01)
+    assert {stage.lr for stage in config.schedule.stages} == {0.01}
+
+
+def test_a_classifier_of_other_attributes_is_not_taken_over():
+    first = configured("vac")
+    fitting = snapshot_of(first, ("glasses", "hat"))
+    assert configured("vac", initial=fitting).model == first.model
+    with pytest.raises(InputError, match="attributes: hat, glasses there, glasses, hat here"):
+        configured("vac", initial=snapshot_of(first, ("hat", "glasses")))
+
+
+def test_residual_networks_of_another_final_resolution_are_not_taken_over():
+    small = configured("introvae", resolution=8)
+    with pytest.raises(InputError, match="resolution: 8 there, 16 here"):
+        configured("introvae", initial=snapshot_of(small, ()), grow=True)
+
+
+def test_pioneer_goes_on_as_grown_from_a_snapshot_of_the_final_resolution():
+    first = configured("pioneer")
+    config = configured("pioneer", initial=snapshot_of(first, ()), grow=False)
+    assert config.schedule.at(0).settings == {"lambda_x": 15.0}
+    assert configured("pioneer", grow=False).schedule.at(0).settings == {}
+
+
+def test_attributes_are_refused_where_nothing_learns_them():
+    with pytest.raises(InputError, match="vae does not learn labels"):
+        configured("vae", attributes=("hat",))
+    balanced = configured("vae", balance=("hat",))
+    assert balanced.labels.balance == ("hat",)
+
+
+def test_networks_are_those_of_the_snapshot_unless_asked_for():
+    first = configured("pioneer", latent_dim=24, fmap_max=16, fmap_base=64)
+    start = snapshot_of(first, ())
+    assert configured("pioneer", initial=start).model == first.model
+    with pytest.raises(InputError, match="latent_dim: 24 there, 32 here"):
+        configured("pioneer", initial=start, latent_dim=32)
+
+
+def test_a_run_starts_at_the_stage_of_its_snapshot():
+    small = configured("pioneer", resolution=8)
+    config = configured("pioneer", initial=snapshot_of(small, ()))
+    assert config.schedule.resolutions == (8, 16)
+    assert config.init_from == "0" * 64
+
+
+def test_networks_do_not_shrink():
+    start = snapshot_of(configured("pioneer"), ())
+    with pytest.raises(InputError, match=r"at 16 px, above the final resolution 8.*shrink"):
+        configured("pioneer", initial=start, resolution=8)

@@ -1,0 +1,252 @@
+"""Which run a request means, what may change as it goes on, and what is refused by name."""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from runs import FakeStore
+
+from pgvae.errors import CorruptFileError, InputError
+from pgvae.request import FREE, Request, kinds
+from pgvae.training.plan import plan
+from pgvae.training.resume import Kept, gone_on, newest_like
+from pgvae.training.rundir import RunDirectory
+
+ASKED = Request(dataset="faces", objective="pioneer", resolution=16, total_kimg=0.16)
+DIGEST = FakeStore().digest
+IDENTITY = ("objective", "resolution", "seed", "init_from")
+# For every option that must stay: another value than that of the run.
+OTHERS = {
+    "objective": "vae",
+    "resolution": 8,
+    "grow": False,
+    "start_resolution": 8,
+    "settings": ("lambda_x=3",),
+    "schedule": "pggan",
+    "kimg_per_stage": 3.0,
+    "arch": "residual",
+    "encoder_norm": "none",
+    "generator_norm": "none",
+    "latent_dim": 16,
+    "fmap_base": 16,
+    "fmap_max": 16,
+    "attributes": ("hat",),
+    "label_thresholds": (0.2, 0.8),
+    "balance": ("hat",),
+    "mirror": True,
+    "seed": 3,
+    "ema_kimg": 5.0,
+    "init_from": "a.safetensors",
+}
+
+
+def made(outdir: Path, asked: Request = ASKED, start: str | None = None, **changes) -> Path:
+    """The run directory of a request."""
+    config = dataclasses.replace(plan(asked, FakeStore()), init_from=start, **changes)
+    run = RunDirectory.create(outdir, config, asked)
+    run.close()
+    return run.path
+
+
+def found(outdir: Path, asked: Request, digest: str = DIGEST, start: str | None = None):
+    planned = None
+    if start or not asked.init_from:
+        planned = plan(asked, FakeStore())
+        planned = dataclasses.replace(planned, dataset_digest=digest, init_from=start)
+    kept = newest_like(outdir, asked, digest, start, planned)
+    return kept and kept.path
+
+
+def going_on(path: Path, digest: str = DIGEST, start: str | None = None, **asked):
+    return gone_on(Kept.read(path), Request(**asked), digest, start)
+
+
+# Finding the run
+
+
+def test_of_several_runs_of_a_request_the_newest_is_found(tmp_path):
+    paths = [made(tmp_path) for _ in range(3)]
+    assert found(tmp_path, ASKED) == paths[2]
+    assert found(paths[0], ASKED) == paths[0]  # a run directory itself
+    assert found(tmp_path / "nowhere", ASKED) is None
+
+
+@pytest.mark.parametrize("name", IDENTITY)
+def test_a_request_for_another_run_finds_none_and_passes_the_others_over(name, tmp_path):
+    first = made(tmp_path)
+    other = dataclasses.replace(ASKED, **{name: OTHERS[name]})
+    assert found(tmp_path, other) is None
+    made(tmp_path, other, start="1" * 64 if name == "init_from" else None)
+    assert found(tmp_path, ASKED) == first
+
+
+def test_other_images_are_another_run_and_equal_ones_elsewhere_the_same(tmp_path):
+    path = made(tmp_path)
+    assert found(tmp_path, ASKED, digest="f" * 64) is None
+    assert found(tmp_path, dataclasses.replace(ASKED, dataset="elsewhere/faces")) == path
+
+
+@pytest.mark.parametrize("name", [n for n in OTHERS if n not in (*IDENTITY, "attributes")])
+def test_a_slip_in_another_option_is_refused_by_name(name, tmp_path):
+    path = made(tmp_path)
+    with pytest.raises(InputError) as caught:
+        found(tmp_path, dataclasses.replace(ASKED, **{name: OTHERS[name]}))
+    option = "--set" if name == "settings" else f"--{name.replace('_', '-')}"
+    assert f"differs in {option} (" in str(caught.value)
+    assert f"--resume {path}" in str(caught.value)
+
+
+def test_what_is_said_or_left_open_is_the_same_where_the_value_is(tmp_path):
+    path = made(tmp_path)
+    for same in (
+        dataclasses.replace(ASKED, seed=0, grow=True, start_resolution=4, fmap_max=512),
+        dataclasses.replace(ASKED, label_thresholds=(0.5, 0.5), ema_kimg=10.0, schedule="pioneer"),
+        dataclasses.replace(ASKED, objective=None, resolution=None, mirror=False),
+    ):
+        assert found(tmp_path, same) == path
+
+
+def test_the_weights_count_that_a_run_started_from_and_not_their_name(tmp_path):
+    first = dataclasses.replace(ASKED, init_from="/a/best.safetensors")
+    path = made(tmp_path, first, start="1" * 64)
+    same_name = dataclasses.replace(ASKED, init_from="/a/best.safetensors")
+    moved = dataclasses.replace(ASKED, init_from="/b/moved.safetensors")
+    assert found(tmp_path, same_name, start="1" * 64) == path
+    assert found(tmp_path, same_name, start="2" * 64) is None
+    assert found(tmp_path, moved, start="1" * 64) == path
+    assert found(tmp_path, same_name) == path  # the file is gone, and not needed any more
+    assert found(tmp_path, moved) is None
+    assert going_on(path, init_from="/b/moved.safetensors", start="1" * 64)[2] != []
+    with pytest.raises(InputError, match="cannot change in --init-from"):
+        going_on(path, init_from="/a/best.safetensors", start="2" * 64)
+
+
+@pytest.mark.parametrize("file", ["config.json", "request.json"])
+@pytest.mark.parametrize("text", ["", "{", "[1, 2]", "7", '{"resolutions": 3}', "\xff\xfe"])
+def test_a_damaged_run_is_passed_over_and_refused_where_it_is_named(file, text, tmp_path):
+    good, bad = made(tmp_path), made(tmp_path)
+    (bad / file).write_bytes(text.encode("latin-1"))
+    assert found(tmp_path, ASKED) == good
+    with pytest.raises(CorruptFileError, match=f"{file} cannot be read"):
+        Kept.read(bad)
+
+
+def test_what_is_no_run_of_this_version_is_refused(tmp_path):
+    with pytest.raises(InputError, match="is no run directory"):
+        Kept.read(tmp_path)
+    path = made(tmp_path)
+    (path / "request.json").unlink()
+    with pytest.raises(InputError, match=f"earlier version.*--init-from {path}"):
+        Kept.read(path)
+    assert found(tmp_path, ASKED) is None
+
+
+# Going on
+
+
+def test_what_is_left_open_stays_as_it_was(tmp_path):
+    path = made(tmp_path)
+    request, config, changes = going_on(path)
+    assert (request, config, changes) == (ASKED, Kept.read(path).config, [])
+
+
+def test_every_option_may_change_or_is_refused_by_name(tmp_path):
+    assert OTHERS.keys() | FREE == kinds().keys()
+    path = made(tmp_path)
+    for name, value in OTHERS.items():
+        with pytest.raises(InputError, match="cannot change in --"):
+            going_on(path, **{name: value})
+
+
+def test_changes_are_in_the_config_and_told(tmp_path):
+    path = made(tmp_path)
+    asked = {
+        "total_kimg": 9.0,
+        "batch": 2,
+        "lr": 0.5,
+        "lr_milestones": (1.0, 2.0),
+        "snapshot_kimg": 0.5,
+        "metrics": ("psnr",),
+        "metric_kimg": 0.25,
+        "precision": "tf32",
+    }
+    request, config, changes = going_on(path, **asked, device="cpu", workers=1)
+    before = Kept.read(path).config
+    assert [(s.batch_size, s.lr) for s in config.schedule.stages] == [(2, 0.5)] * 3
+    assert config.schedule.total_kimg == 9.0
+    assert config.schedule.milestones_kimg == (1.0, 2.0)
+    assert [config.schedule.start_of(i) for i in range(3)] == [0, 2_400_000, 4_800_000]
+    for name in ("snapshot_kimg", "metrics", "metric_kimg", "precision"):
+        assert getattr(config, name) == asked[name]
+    assert (
+        dataclasses.replace(
+            config,
+            schedule=before.schedule,
+            **{
+                n: getattr(before, n)
+                for n in ("snapshot_kimg", "metrics", "metric_kimg", "precision")
+            },
+        )
+        == before
+    )
+    assert "--batch 2 (before: the default)" in changes
+    assert len(changes) == 10
+    assert request == dataclasses.replace(ASKED, **asked, device="cpu", workers=1)
+
+
+def test_a_longer_run_keeps_what_were_shares_of_its_length(tmp_path):
+    path = made(tmp_path, dataclasses.replace(ASKED, objective="as_introvae"))
+    before = Kept.read(path).config.schedule
+    assert (before.pretrain_kimg, before.anneal_kimg) == (0.16 / 200, 0.16)
+    _, longer, _ = going_on(path, total_kimg=1.6)
+    assert longer.schedule == dataclasses.replace(before, total_kimg=1.6)
+    assert longer.schedule.at(160).progress == 1.0
+
+
+def test_a_total_below_what_is_done_is_refused_and_the_old_one_is_not(tmp_path):
+    path = made(tmp_path)
+    (path / "checkpoint-000000300").mkdir()  # of a run of 160, its last batch went beyond
+    with pytest.raises(InputError, match=r"--total-kimg 0.2: .* is at 0.3 of 0.16 kimg already"):
+        going_on(path, total_kimg=0.2)
+    assert going_on(path, total_kimg=0.16)[1] == Kept.read(path).config
+
+
+def test_other_images_are_refused_with_both_digests(tmp_path):
+    path = made(tmp_path)
+    with pytest.raises(InputError, match=r"digest f{16}, there 0{16}.*--dataset"):
+        going_on(path, digest="f" * 64)
+    request, config, _ = going_on(path, dataset="moved/faces")
+    assert (request.dataset, config.dataset) == ("moved/faces", "faces")
+
+
+def test_a_batch_that_is_too_small_for_the_objective_is_refused(tmp_path):
+    with pytest.raises(InputError, match="--batch 1 is too small for pioneer"):
+        going_on(made(tmp_path), batch=1)
+
+
+# Checkpoints that are gone
+
+
+def test_a_run_that_has_nothing_yet_starts_over(tmp_path):
+    Kept.read(made(tmp_path)).require_checkpoint()
+
+
+@pytest.mark.parametrize("there", ["status", "snapshot-000000096.safetensors", "best.safetensors"])
+def test_a_run_whose_checkpoints_are_gone_does_not_start_over(there, tmp_path):
+    path = made(tmp_path)
+    if there == "status":
+        (path / "status.json").write_text(json.dumps({"status": "running", "images_seen": 96}))
+    else:
+        (path / there).write_bytes(b"weights")
+    with pytest.raises(InputError, match=r"has no checkpoint any more.*--init-from"):
+        Kept.read(path).require_checkpoint()
+    (path / "checkpoint-000000096").mkdir()
+    Kept.read(path).require_checkpoint()
+    assert Kept.read(path).images_seen == 96
+
+
+def test_a_run_directory_may_be_moved(tmp_path):
+    path = shutil.move(made(tmp_path / "a"), tmp_path / "moved")
+    assert going_on(Path(path))[1].dataset == "faces"
