@@ -58,6 +58,14 @@ def save_checkpoint(run_dir: Path, state: TrainState) -> Path:
     return path
 
 
+def is_whole(path: Path) -> bool:
+    """Whether every byte of a checkpoint is as it was written."""
+    try:
+        return (path / _SUMS).read_bytes() == _sums_of(path)
+    except OSError:
+        return False
+
+
 def load_checkpoint(path: Path, config: RunConfig, device: torch.device) -> TrainState:
     """The state saved at `path`; CorruptFileError unless every byte is as it was written."""
     about, tensors = _read(path)
@@ -115,9 +123,9 @@ def load_newest(run_dir: Path, config: RunConfig, device: torch.device, warn) ->
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """What state.json says, and the tensors; CorruptFileError unless the sums are right."""
+    if not is_whole(path):
+        raise CorruptFileError(f"{path} is damaged: its SHA-256 sums do not match")
     try:
-        if (path / _SUMS).read_bytes() != _sums_of(path):
-            raise CorruptFileError(f"{path} is damaged: its SHA-256 sums do not match")
         about = json.loads((path / _ABOUT).read_text())
         tensors = load_file(path / STATE)
     except OSError as error:

@@ -143,15 +143,15 @@ def _loop(
         measured = max(measured, start)  # which is not measured now
 
     while True:
-        now = state.images_seen
+        now, stopping = state.images_seen, stop.requested  # one answer for all that follows
         upcoming = schedule.at(now)
         done = now >= schedule.total_images
         stage_ends = done or upcoming.resolution > state.resolution
-        due = stage_ends or stop.requested or _is_picture_due(before, now, snapshot_images)
+        due = stage_ends or stopping or _is_picture_due(before, now, snapshot_images)
         late = time.monotonic() - saved_time > CHECKPOINT_SECONDS
 
         # Say how it goes, save it, look at it.
-        if now > start and (done or stop.requested or _crossed(before, now, tick_images)):
+        if now > start and (done or stopping or _crossed(before, now, tick_images)):
             record.tick(state, moment)
         measures = now > measured and (done or _crossed(measured, now, metric_images))
         if now > saved and (due or late or measures):
@@ -164,7 +164,7 @@ def _loop(
             measured = now
         if done:
             return
-        if stop.requested:
+        if stopping:
             raise Preempted(
                 f"stopped at {now:,} images and saved: `python train.py --resume {record.path}` "
                 "goes on"

@@ -57,7 +57,7 @@ def plan(request: Request, store: Store, initial: Initial | None = None) -> RunC
         by_stage,
         grew=initial is not None,
     )
-    require_batch(kind, schedule)
+    require_batch(kind, min(stage.batch_size for stage in schedule.stages))
     usual = min(_MAX_SNAPSHOT_KIMG, schedule.total_kimg / 4)
     often = request.snapshot_kimg or usual
     return RunConfig(
@@ -73,12 +73,19 @@ def plan(request: Request, store: Store, initial: Initial | None = None) -> RunC
     )
 
 
-def require_batch(kind: type[Objective], schedule: Schedule) -> None:
+def check_request(request: Request) -> None:
+    """Raise InputError for what no data set can make right: settings and batch of the objective."""
+    kind = objective_class(request.objective or "pioneer")
+    parse_settings(kind, request.settings or ())
+    if request.batch is not None:
+        require_batch(kind, request.batch)
+
+
+def require_batch(kind: type[Objective], batch: int) -> None:
     """Raise InputError where a batch is too small for the objective."""
-    smallest = min(stage.batch_size for stage in schedule.stages)
     require(
-        smallest >= kind.min_batch,
-        f"--batch {smallest} is too small for {kind.name}, whose statistics are over the batch: "
+        batch >= kind.min_batch,
+        f"--batch {batch} is too small for {kind.name}, whose statistics are over the batch: "
         f"use {kind.min_batch} or more",
     )
 

@@ -8,11 +8,9 @@ from typing import Any
 from pgvae import request
 from pgvae.config import RunConfig
 from pgvae.errors import CorruptFileError, InputError
-from pgvae.objectives import objective_class
 from pgvae.request import FREE, Request, kinds, option, spelled
 from pgvae.snapshot import MALFORMED, snapshots_in
-from pgvae.training.checkpoint import checkpoints_in
-from pgvae.training.plan import require_batch
+from pgvae.training.checkpoint import checkpoints_in, is_whole
 from pgvae.training.rundir import CONFIG, read_status, runs_in
 
 # Where one of these differs, it is another run; where another option does, it may be a slip.
@@ -52,8 +50,14 @@ class Kept:
         return int(found[0].name.split("-")[1]) if found else read_status(self.path)["images_seen"]
 
     def require_checkpoint(self) -> None:
-        """Raise InputError where checkpoints were made and are gone: nothing starts over here."""
-        if checkpoints_in(self.path):
+        """Raise InputError where checkpoints were made and are gone: nothing starts over here.
+
+        CorruptFileError where all that there are are damaged.
+        """
+        found = checkpoints_in(self.path)
+        if found:
+            if not any(map(is_whole, found)):
+                raise CorruptFileError(f"all {len(found)} checkpoints of {self.path} are damaged")
             return
         snapshots = snapshots_in(self.path)
         seen = self.images_seen or max((int(p.stem[9:]) for p in snapshots), default=0)
@@ -157,7 +161,7 @@ def gone_on(
         found.append("init_from")
     if found:
         raise InputError(
-            f"{kept.path} cannot change in {_told(kept, asked, found)}: leave that out, or start "
+            f"{kept.path} cannot change in {_told(kept, merged, found)}: leave that out, or start "
             "a new run"
         )
     total, before = asked.total_kimg, kept.config.schedule.total_kimg
@@ -171,7 +175,6 @@ def gone_on(
         schedule=kept.config.schedule.changed(asked),
         **asked.given(*_CHANGES),
     )
-    require_batch(objective_class(config.objective["name"]), config.schedule)
     changes = [
         f"{option(name)} {spelled(value)} (before: {_value(kept.request, name)})"
         for name, value in asked.asked().items()

@@ -15,7 +15,7 @@ from pgvae.snapshot import load_snapshot, snapshots_in
 from pgvae.training.checkpoint import STATE, checkpoints_in, load_weights
 from pgvae.training.describe import describe
 from pgvae.training.engine import train as run_training
-from pgvae.training.plan import Initial, plan
+from pgvae.training.plan import Initial, check_request, plan
 from pgvae.training.resume import Kept, gone_on, newest_like
 from pgvae.training.rundir import RunDirectory, require_writable
 
@@ -34,7 +34,7 @@ def train(request: Request, say: Say = print) -> Path:
     >>> from pgvae import Request
     >>> run = train(Request(dataset="photos/", resolution=64))  # doctest: +SKIP
     """
-    kept, start = None, None
+    kept = None
     if request.resume not in (None, NEWEST):
         kept = Kept.read(Path(request.resume))
     whole = dataclasses.replace(kept.request, **request.asked()) if kept else request
@@ -43,10 +43,11 @@ def train(request: Request, say: Say = print) -> Path:
     device = pick_device(whole.device or "auto")
     if whole.device in (None, "auto") and device.type == "cpu":
         say("no CUDA device found: training on the CPU")
-    store, sha256 = _open(whole, say), _sha256_of_start(request)
+    sha256 = _sha256_of_start(request)
+    gone = request.resume == NEWEST and request.init_from and sha256 is None
+    start = None if gone or kept else load_initial(request)
+    store = _open(whole, say)
     if kept is None:
-        gone = request.resume == NEWEST and request.init_from and sha256 is None
-        start = None if gone else load_initial(request)
         config = None if gone else plan(request, store, start)
         if request.resume == NEWEST:
             kept = newest_like(outdir, request.recorded(), store.digest, sha256, config)
@@ -89,7 +90,8 @@ def dry_run(request: Request, say: Say = print) -> None:
     Raises InputError as `train`; plain images are prepared.
     """
     _check_early(request, Path(request.outdir or _OUTDIR))
-    say(describe(plan(request, _open(request, say), load_initial(request))))
+    start = load_initial(request)
+    say(describe(plan(request, _open(request, say), start)))
 
 
 def load_initial(request: Request) -> Initial | None:
@@ -105,6 +107,7 @@ def _check_early(request: Request, writes_to: Path) -> None:
     """Raise InputError for what can be known before images are prepared."""
     if request.dataset is None:
         raise InputError("give --dataset NAME|PATH, or --resume RUN to go on with a run")
+    check_request(request)
     if request.metrics:
         weights = Path(request.inception_weights) if request.inception_weights else None
         check_metrics(request.metrics, request.resolution or MAX_RESOLUTION, weights)

@@ -13,9 +13,14 @@ BASE = ["--dataset", "tiny", "--data-root", "data", *TINY.split(), *SHORT]
 
 
 def train(*arguments: object) -> int:
-    """Run the command in this process; -> its exit code."""
+    """Run the command in this process, with the options of a tiny run; -> its exit code."""
+    return train_alone(*BASE, *arguments)
+
+
+def train_alone(*arguments: object) -> int:
+    """The same, with these options alone."""
     with pytest.raises(SystemExit) as caught:
-        main([*BASE, *map(str, arguments)], command="train")
+        main([*map(str, arguments)], command="train")
     return caught.value.code
 
 

@@ -43,11 +43,11 @@ BAD_OPTIONS = [
     ("--dataset faces --balance always", ["label 'always'", "both yes and no"]),
     ("--attributes ,", ["--attributes", "','"]),
     ("--label-thresholds 0.7,0.3", ["0.7, 0.3", "lower one first"]),
-    ("--label-thresholds nan,nan", ["nan, nan", "lower one first"]),
-    ("--label-thresholds 0.5", ["--label-thresholds", "2 values"]),
-    ("--label-thresholds 0.1,0.5,0.9", ["--label-thresholds", "2 values"]),
+    ("--label-thresholds nan,nan", ["--label-thresholds nan: use a finite number"]),
+    ("--label-thresholds 0.5", ["--label-thresholds 0.5: give two numbers"]),
+    ("--label-thresholds 0.1,0.5,0.9", ["0.1,0.5,0.9: give two numbers"]),
     ("--label-thresholds a,b", ["--label-thresholds", "'a'"]),
-    ("--batch 1", ["batch size 1 is too small for pioneer", "use 2 or more"]),
+    ("--batch 1", ["--batch 1 is too small for pioneer", "use 2 or more"]),
     ("--objective as_introvae --batch 1", ["too small for as_introvae"]),
     ("--objective balanced_pioneer --set margin=-1", ["margin is -1"]),
     ("--objective introvae --set margin=-0.5", ["margin is -0.5"]),
@@ -58,19 +58,19 @@ BAD_OPTIONS = [
     ("--objective introvae --set margn=1", ["'margn'", "did you mean 'margin'?"]),
     ("--objective introvae --set hinge=both", ["hinge is 'both'", "sample", "batch"]),
     ("--objective as_introvae --set distance=kl", ["distance is 'kl'", "marginal"]),
-    ("--objective soft_introvea", ["'soft_introvea'", "did you mean 'soft_introvae'?"]),
+    ("--objective soft_introvea", ["soft_introvea", "did you mean 'soft_introvae'?"]),
     ("--pretrain-kimg 1", ["--pretrain-kimg 1.0", "pioneer is not pre-trained"]),
-    ("--objective introvae --pretrain-kimg -1", ["--pretrain-kimg", "-1.0 is not in the range"]),
-    ("--objective introvae --pretrain-kimg nan", ["pretrain_kimg is nan"]),
-    ("--objective introvae --pretrain-kimg inf", ["pretrain_kimg is inf"]),
+    ("--objective introvae --pretrain-kimg -1", ["--pretrain-kimg -1.0: use 0 or more"]),
+    ("--objective introvae --pretrain-kimg nan", ["--pretrain-kimg nan: use a finite number"]),
+    ("--objective introvae --pretrain-kimg inf", ["--pretrain-kimg inf: use a finite number"]),
     ("--encoder-norm batch", ["batch norm is for arch residual"]),
     ("--generator-norm batch", ["batch norm is for arch residual"]),
     ("--objective introvae --arch pggan --encoder-norm batch", ["for arch residual"]),
-    ("--encoder-norm pixel", ["--encoder-norm", "'pixel'", "spectral"]),
-    ("--generator-norm equalized", ["--generator-norm", "'equalized'", "spectral"]),
-    ("--arch stylegan", ["--arch", "'stylegan'", "residual"]),
-    ("--lr-milestones 1,0", ["--lr-milestones", "'0' is not a positive, finite number"]),
-    ("--lr-milestones 1,nan", ["--lr-milestones", "'nan'"]),
+    ("--encoder-norm pixel", ["--encoder-norm", "pixel", "spectral"]),
+    ("--generator-norm equalized", ["--generator-norm", "equalized", "spectral"]),
+    ("--arch stylegan", ["--arch", "stylegan", "residual"]),
+    ("--lr-milestones 1,0", ["--lr-milestones 0.0: use a positive number"]),
+    ("--lr-milestones 1,nan", ["--lr-milestones nan: use a finite number"]),
     ("--lr-milestones x", ["--lr-milestones", "'x'"]),
 ]
 
@@ -143,7 +143,9 @@ def test_settings_of_stages_are_in_the_config_of_a_run():
     _, config = trained(
         *("--objective", "balanced_pioneer", "--set", "margin@8=0.3", "--total-kimg", "0.008")
     )
-    assert config["schedule"]["settings"] == [{"margin": 0.05}, {"margin": 0.3}, {"margin": 0.3}]
+    stages = config["schedule"]["stages"]
+    assert [stage["settings"] for stage in stages] == [{"margin": 0.05}, {"margin": 0.3}]
+    assert [stage["fading"] for stage in stages] == [{}, {"margin": 0.3}]
 
 
 @pytest.mark.parametrize("norm", ["none", "spectral", "batch"])

@@ -1,17 +1,24 @@
 """`pgvae train`, as a user meets it: a run from end to end, stopped, resumed, grown further."""
 
+import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 
 import pytest
-from commands import BASE, contents, train
+import torch
+from commands import BASE, SHORT, contents, train, train_alone
 
 from pgvae.cli import main
+from pgvae.files import sha256_of
 from pgvae.inference import load
+from pgvae.request import Request
+from pgvae.training import engine
+from pgvae.training.start import train as train_from_python
 
 pytestmark = pytest.mark.usefixtures("workplace")
 
@@ -38,17 +45,140 @@ def test_a_run_from_end_to_end_leaves_what_it_promises(finished):
 
 def test_resuming_where_there_is_nothing_starts_a_run(workplace, capsys):
     assert train("--resume", "--total-kimg", "0.008") == 0
-    assert "no run to resume in runs: starting a new one" in capsys.readouterr().out
+    assert "no run of these options in runs: starting a new one" in capsys.readouterr().out
     assert [p.name for p in (workplace / "runs").iterdir()] == ["00000-tiny-pioneer-8px"]
 
 
 def test_resuming_goes_on_to_the_same_bytes(finished, workplace):
     assert train("--total-kimg", "0.040") == 0
-    assert train("--resume") == 0
+    assert train("--resume", "--total-kimg", "0.096") == 0
     [run] = (workplace / "runs").iterdir()
     name = "checkpoint-000000096/state.safetensors"
     assert (run / name).read_bytes() == (finished / name).read_bytes()
     assert json.loads((run / "config.json").read_text())["schedule"]["total_kimg"] == 0.096
+
+
+def test_a_run_that_is_named_needs_no_other_option(workplace, capsys):
+    assert train("--total-kimg", "0.008") == 0
+    [run] = (workplace / "runs").iterdir()
+    assert train_alone("--resume", run, "--total-kimg", "0.016", "--lr", "0.01") == 0
+    assert load(run).images_seen == 16
+    said = capsys.readouterr().out
+    assert "going on with --lr 0.01 (before: the default)" in said
+    assert "going on with --total-kimg 0.016 (before: 0.008)" in said
+    log = (run / "log.txt").read_text()
+    assert "done: 0.016 kimg" in log
+    assert json.loads((run / "request.json").read_text())["lr"] == 0.01
+
+
+def test_a_run_that_was_made_longer_is_not_cut_by_the_command_of_before(workplace, capsys):
+    assert train("--total-kimg", "0.008") == 0
+    assert train("--resume", "--total-kimg", "0.016") == 0
+    [run] = (workplace / "runs").iterdir()
+    before = contents(run)
+    capsys.readouterr()
+    assert train_alone(*BASE[: -len(SHORT)], "--kimg-per-stage", "0.064", "--resume") == 0
+    assert "is done already, at 0.016 of 0.016 kimg: --total-kimg K" in capsys.readouterr().out
+    assert contents(run) == before
+
+
+def test_the_same_images_elsewhere_go_on(workplace, pictures, capsys):
+    """In another folder, with other times and no prepared set: the digest is the same."""
+    shutil.copytree(pictures, workplace / "a" / "photos")
+    assert train("--dataset", "a/photos", "--total-kimg", "0.008") == 0
+    shutil.move(workplace / "a" / "photos", workplace / "photos")
+    shutil.rmtree(workplace / "data")
+    for file in (workplace / "photos").iterdir():
+        os.utime(file, (0, 0))
+    [run] = (workplace / "runs").iterdir()
+    moved = ("--dataset", "photos", "--total-kimg", "0.016")
+    assert train(*moved, "--resume") == 0
+    assert train_alone("--resume", run, "--dataset", "photos", "--total-kimg", "0.024") == 0
+    assert load(run).images_seen == 24
+
+
+def test_a_run_that_ends_before_it_has_grown_says_so_twice(workplace, capsys):
+    assert train("--total-kimg", "0.008") == 0
+    warning = "warning: 0.008 kimg end at 4 px: 8 px are never reached; use a smaller --kimg-per"
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.startswith(warning) for line in lines].count(True) == 2
+    assert lines[-1].startswith(warning)
+
+
+def test_runs_of_other_seeds_in_one_folder_each_go_on_with_their_own(workplace):
+    """As jobs of one array do, that all pass --resume."""
+    for total in ("0.008", "0.016"):
+        for seed in ("0", "1"):
+            assert train("--seed", seed, "--resume", "--total-kimg", total) == 0
+    runs = sorted((workplace / "runs").iterdir())
+    assert len(runs) == 2
+    assert [load(run).images_seen for run in runs] == [16, 16]
+
+
+def test_a_run_starts_from_a_run_a_snapshot_or_a_checkpoint(finished, workplace):
+    """With the networks' options of those weights."""
+    words = ["--dataset", "tiny", "--data-root", "data", "--device", "cpu", "--resolution", "8"]
+    words += ["--batch", "4", "--total-kimg", "0.008", "--resume"]
+    starts = [finished, finished / "snapshot-000000064.safetensors"]
+    starts += sorted(finished.glob("checkpoint-*"))[:1]
+    for count, start in enumerate(starts, start=1):
+        assert train_alone(*words, "--init-from", start) == 0
+        assert len(list((workplace / "runs").iterdir())) == count
+    run = workplace / "runs" / "00000-tiny-pioneer-8px"
+    assert load(run).latent_dim == 8
+
+
+def test_weights_of_the_same_name_are_told_apart(finished, workplace):
+    for folder, name in (("a", "000000064"), ("b", "000000096")):
+        (workplace / folder).mkdir()
+        shutil.copy(
+            finished / f"snapshot-{name}.safetensors", workplace / folder / "best.safetensors"
+        )
+    tuned = ("--total-kimg", "0.008", "--resume", "--init-from")
+    assert train(*tuned, "a/best.safetensors") == 0
+    assert train(*tuned, "b/best.safetensors") == 0
+    assert len(list((workplace / "runs").iterdir())) == 2
+    shutil.rmtree(workplace / "a")  # not needed any more
+    longer = ("--total-kimg", "0.016", "--resume", "--init-from", "a/best.safetensors")
+    assert train(*longer) == 0
+    runs = sorted((workplace / "runs").iterdir())
+    assert [load(run).images_seen for run in runs] == [16, 8]
+
+
+def test_out_of_memory_is_told_in_a_line_and_a_smaller_batch_goes_on(
+    workplace, capsys, monkeypatch
+):
+    enough = engine.train_step
+
+    def full_at_8(state, objective, moment, batch, precision):
+        if moment.resolution == 8 and len(batch.images) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return enough(state, objective, moment, batch, precision)
+
+    monkeypatch.setattr(engine, "train_step", full_at_8)
+    capsys.readouterr()
+    assert train() == 4
+    error = capsys.readouterr().err
+    assert error.startswith("error: out of memory at 8 px with batch 4: go on with --resume")
+    assert len(error.splitlines()) == 1
+    assert train("--resume", "--batch", "2") == 0
+    [run] = (workplace / "runs").iterdir()
+    assert "--batch 2" in capsys.readouterr().out
+    assert load(run).resolution == 8
+
+
+def test_a_run_can_be_started_and_gone_on_with_from_python(workplace, capsys):
+    request = Request(
+        dataset="tiny", data_root="data", resolution=8, latent_dim=8, fmap_max=8, batch=4,
+        kimg_per_stage=0.064, total_kimg=0.008, device="cpu",
+    )  # fmt: skip
+    run = train_from_python(request)
+    assert load(run).images_seen == 8
+    assert train_from_python(Request(resume=run, total_kimg=0.016)) == run
+    assert load(run).images_seen == 16
+    assert Request.read(run / "request.json") == dataclasses.replace(
+        request, total_kimg=0.016, data_root=str(workplace / "data")
+    )
 
 
 def test_another_run_gets_the_next_number(workplace):
@@ -62,8 +192,8 @@ def test_a_snapshot_can_be_grown_further(finished, workplace):
     assert train("--init-from", snapshot, "--resolution", "16", "--total-kimg", "0.1") == 0
     [run] = (workplace / "runs").iterdir()
     config = json.loads((run / "config.json").read_text())
-    assert config["init_from"] == snapshot.name
-    assert config["schedule"]["resolutions"] == [8, 16]
+    assert config["init_from"] == sha256_of(snapshot)
+    assert [stage["resolution"] for stage in config["schedule"]["stages"]] == [8, 16]
     [newest] = sorted(run.glob("snapshot-*"))[-1:]
     assert load(newest).resolution == 16
 
@@ -105,9 +235,11 @@ def test_a_run_stopped_by_sigterm_goes_on_to_the_same_bytes(workplace, command_l
     assert (status["status"], status["exit_code"]) == ("preempted", 75)
     assert 0 < status["images_seen"] < 300
     assert (stopped / f"checkpoint-{status['images_seen']:09d}").is_dir()
-    for outdir in ("stopped", "whole"):
-        again = ["--total-kimg", "0.3", "--kimg-per-stage", "0.2", "--outdir", outdir]
-        assert train(*again, "--resume") == 0
+    assert load(stopped).images_seen == status["images_seen"]  # what generate.py takes
+    assert (stopped / f"fakes-{status['images_seen']:09d}.png").is_file()
+    assert train_alone("--resume", stopped) == 0
+    again = ["--total-kimg", "0.3", "--kimg-per-stage", "0.2", "--outdir", "whole"]
+    assert train(*again, "--resume") == 0
     [whole] = (workplace / "whole").iterdir()
     name = "checkpoint-000000300/state.safetensors"
     assert (stopped / name).read_bytes() == (whole / name).read_bytes()
@@ -118,7 +250,7 @@ def test_the_package_runs_the_same_command_as_the_script():
     words = [sys.executable, "-m", "pgvae.cli", "train", "--batch", "2"]
     result = subprocess.run(words, capture_output=True, text=True, timeout=120)
     assert result.returncode == 2
-    assert result.stderr == "error: Missing option '--dataset'.\n"
+    assert result.stderr.startswith("error: give --dataset NAME|PATH, or --resume RUN")
 
 
 @pytest.mark.parametrize(("words", "verbs"), [([], ["train", "generate"]), (["data"], ["prepare"])])

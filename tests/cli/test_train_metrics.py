@@ -69,8 +69,8 @@ def test_a_run_goes_on_with_other_metrics(measured, workplace, finished):
         ("--metrics psnrr", ["unknown metric 'psnrr'", "did you mean 'psnr'?"]),
         ("--metrics psnr,zzz", ["unknown metric 'zzz'", "known: fid, kid"]),
         ("--metrics ,", ["--metrics", "','"]),
-        ("--metrics psnr --metric-kimg 0", ["--metric-kimg", "'0' is not a positive"]),
-        ("--metrics psnr --metric-kimg nan", ["--metric-kimg", "'nan'"]),
+        ("--metrics psnr --metric-kimg 0", ["--metric-kimg 0.0: use a positive number"]),
+        ("--metrics psnr --metric-kimg nan", ["--metric-kimg nan: use a finite number"]),
         ("--metrics psnr,swd", ["swd needs 16 px or more: these images have 8"]),
         ("--metrics psnr,swd --dry-run", ["swd needs 16 px or more: these images have 8"]),
         (

@@ -13,37 +13,43 @@ from pgvae.training.rundir import RunDirectory
 
 pytestmark = pytest.mark.usefixtures("workplace")
 
+POSITIVE, FINITE = "use a positive number", "use a finite number"
 BAD_OPTIONS = [
-    ("--objective pionear", ["'pionear'", "did you mean 'pioneer'?"]),
-    ("--objective zzz", ["'zzz'", "pioneer", "vae"]),
-    ("--resolution 100", ["100", "64 or 128"]),
-    ("--resolution 2", ["2 is not a power of two", "4 to 1024"]),
+    ("--objective pionear", ["--objective pionear", "did you mean 'pioneer'?"]),
+    ("--objective zzz", ["--objective zzz", "pioneer", "vae"]),
+    ("--resolution 100", ["--resolution 100: not a power of two", "64 or 128"]),
+    ("--resolution 2", ["--resolution 2: not a power of two", "4 to 1024"]),
     ("--resolution 2048", ["2048", "4 to 1024"]),
-    ("--resolution 64", ["64 is above the data's 32", "use 32"]),
+    ("--resolution 64", ["--resolution 64 is above the data's 32", "use 32"]),
     ("--resolution abc", ["--resolution", "abc"]),
-    ("--batch 0", ["--batch", "0 is not in the range x>=1"]),
-    ("--batch 1", ["batch size 1 is too small for pioneer", "use 2 or more"]),
-    ("--batch -3", ["--batch", "-3 is not in the range x>=1"]),
+    ("--batch 0", ["--batch 0: use 1 or more"]),
+    ("--batch 1", ["--batch 1 is too small for pioneer", "use 2 or more"]),
+    ("--batch -3", ["--batch -3: use 1 or more"]),
     ("--batch 2.5", ["--batch", "2.5"]),
-    ("--lr nan", ["--lr", "'nan' is not a positive, finite number"]),
-    ("--lr inf", ["--lr", "'inf' is not"]),
-    ("--lr -1", ["--lr", "'-1' is not"]),
-    ("--lr 0", ["--lr", "'0' is not"]),
+    ("--lr nan", ["--lr nan", FINITE]),
+    ("--lr inf", ["--lr inf", FINITE]),
+    ("--lr -1", ["--lr -1", POSITIVE]),
+    ("--lr 0", ["--lr 0", POSITIVE]),
     ("--lr abc", ["--lr", "abc"]),
-    ("--total-kimg 0", ["--total-kimg", "positive"]),
-    ("--total-kimg -1", ["--total-kimg", "positive"]),
-    ("--total-kimg nan", ["--total-kimg", "positive"]),
-    ("--kimg-per-stage 0", ["--kimg-per-stage", "positive"]),
-    ("--kimg-per-stage inf", ["--kimg-per-stage", "positive"]),
-    ("--snapshot-kimg 0", ["--snapshot-kimg", "positive"]),
-    ("--ema-kimg x", ["--ema-kimg", "positive"]),
-    ("--seed -1", ["--seed", "-1 is not in the range"]),
+    ("--lr-milestones 1,-1", ["--lr-milestones -1", POSITIVE]),
+    ("--lr-milestones 1,x", ["--lr-milestones", "x"]),
+    ("--total-kimg 0", ["--total-kimg 0", POSITIVE]),
+    ("--total-kimg -1", ["--total-kimg -1", POSITIVE]),
+    ("--total-kimg nan", ["--total-kimg nan", FINITE]),
+    ("--kimg-per-stage 0", ["--kimg-per-stage", POSITIVE]),
+    ("--kimg-per-stage inf", ["--kimg-per-stage", FINITE]),
+    ("--snapshot-kimg 0", ["--snapshot-kimg", POSITIVE]),
+    ("--ema-kimg x", ["--ema-kimg", "x"]),
+    ("--pretrain-kimg -1", ["--pretrain-kimg -1", "use 0 or more"]),
+    ("--label-thresholds 0.1", ["--label-thresholds 0.1", "two numbers"]),
+    ("--seed -1", ["--seed -1: use 0 or more"]),
     ("--seed x", ["--seed", "x"]),
-    ("--latent-dim 1", ["--latent-dim", "1 is not in the range"]),
-    ("--fmap-max 0", ["--fmap-max", "0 is not in the range"]),
-    ("--workers -1", ["--workers"]),
-    ("--precision fp8", ["--precision", "fp8"]),
-    ("--schedule fast", ["--schedule", "fast", "pggan"]),
+    ("--latent-dim 1", ["--latent-dim 1: use 2 or more"]),
+    ("--fmap-max 0", ["--fmap-max 0: use 1 or more"]),
+    ("--workers -1", ["--workers -1"]),
+    ("--precision fp8", ["--precision fp8", "known: auto, bf16, fp32, tf32"]),
+    ("--arch resnet", ["--arch resnet", "pggan, residual"]),
+    ("--schedule fast", ["--schedule fast", "pggan"]),
     ("--device foo", ["unknown device 'foo'"]),
     ("--set lamda_x=1", ["'lamda_x'", "did you mean 'lambda_x'?"]),
     ("--set lambda_x=abc", ["lambda_x", "'abc' is not a number"]),
@@ -52,10 +58,14 @@ BAD_OPTIONS = [
     ("--objective vae --set rec=l3", ["rec is 'l3'", "mse"]),
     ("--objective vae --set beta_kl=nan", ["beta_kl is nan"]),
     ("--no-grow --start-resolution 4", ["--no-grow", "--start-resolution 4"]),
-    ("--start-resolution 16", ["start resolution 16", "final resolution 8"]),
-    ("--start-resolution 5", ["start resolution 5", "4 or 8"]),
+    ("--start-resolution 16", ["--start-resolution 16", "final resolution 8"]),
+    ("--start-resolution 5", ["--start-resolution 5", "4 or 8"]),
     ("--bogus", ["--bogus"]),
     ("--init-from missing.safetensors", ["no such snapshot: missing.safetensors"]),
+    ("--init-from data", ["--init-from data", "no snapshot and no checkpoint"]),
+    ("--init-from missing.safetensors --resume", ["no such snapshot: missing.safetensors"]),
+    ("--resume missing", ["missing is no run directory"]),
+    ("--resume data", ["data is no run directory"]),
 ]
 
 
@@ -98,7 +108,7 @@ def test_an_output_directory_that_cannot_be_made_is_refused(outdir, refused, wor
 def test_a_run_that_is_in_use_is_refused_with_its_process(refused, finished, workplace):
     path = shutil.copytree(finished, workplace / "runs" / finished.name)
     run = RunDirectory(path)
-    message = refused("--resume")
+    message = refused("--resume", "--total-kimg", "9")
     run.close()
     assert f"in use by process {os.getpid()}" in message
 
@@ -106,19 +116,34 @@ def test_a_run_that_is_in_use_is_refused_with_its_process(refused, finished, wor
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ("--seed 1", ["seed: 0 there, 1 here"]),
-        ("--latent-dim 16", ["model.latent_dim: 8 there, 16 here"]),
-        ("--mirror --lr 0.5", ["mirror: False there, True here", "schedule.learning_rates"]),
-        ("--set lambda_z=5", ["objective.lambda_z: 1000.0 there, 5.0 here"]),
+        ("--latent-dim 16", ["--latent-dim (8 there, 16 here)"]),
+        ("--mirror --set lambda_z=5", ["--mirror", "--set (the default there, lambda_z=5 here)"]),
+        ("--kimg-per-stage 3", ["--kimg-per-stage (0.064 there, 3 here)"]),
     ],
 )
-@pytest.mark.parametrize("itself", [True, False])
-def test_resuming_with_other_options_names_them(
-    options, words, itself, refused, finished, workplace
+@pytest.mark.parametrize("how", ["--resume", "--resume --outdir RUN", "--resume RUN"])
+def test_resuming_with_other_options_names_them(options, words, how, refused, finished, workplace):
+    path = shutil.copytree(finished, workplace / "runs" / finished.name)
+    message = refused(*how.replace("RUN", str(path)).split(), *options.split())
+    for word in (*words, finished.name):
+        assert word in message
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("--seed 1", ["cannot change in --seed (the default there, 1 here)"]),
+        ("--objective vae", ["cannot change in --objective (pioneer there, vae here)"]),
+        ("--total-kimg 0.04", ["--total-kimg 0.04", "is at 0.096 of 0.096 kimg already"]),
+        ("--batch 1", ["--batch 1 is too small for pioneer"]),
+    ],
+)
+def test_a_run_that_is_named_goes_on_with_nothing_else(
+    options, words, refused, finished, workplace
 ):
     path = shutil.copytree(finished, workplace / "runs" / finished.name)
-    message = refused("--resume", "--outdir", path if itself else "runs", *options.split())
-    for word in (*words, finished.name):
+    message = refused("--resume", path, *options.split())
+    for word in words:
         assert word in message
 
 
@@ -126,14 +151,30 @@ def test_resuming_on_other_data_is_refused(refused, finished, workplace):
     path = shutil.copytree(finished, workplace / "runs" / finished.name)
     config = json.loads((path / "config.json").read_text())
     (path / "config.json").write_text(json.dumps({**config, "dataset_digest": "0" * 64}))
-    assert "dataset_digest" in refused("--resume")
+    assert "the images of tiny are not those of" in refused("--resume", path)
+
+
+def test_a_run_without_its_checkpoints_is_refused_and_stays_as_it_is(refused, finished, workplace):
+    path = shutil.copytree(finished, workplace / "runs" / finished.name)
+    for checkpoint in path.glob("checkpoint-*"):
+        shutil.rmtree(checkpoint)
+    for how in (["--resume"], ["--resume", path, "--total-kimg", "9"]):
+        message = refused(*how)
+        assert "at 96 images has no checkpoint any more" in message
+        assert "--init-from" in message
+
+
+def test_a_run_of_an_earlier_version_is_refused(refused, finished, workplace):
+    path = shutil.copytree(finished, workplace / "runs" / finished.name)
+    (path / "request.json").unlink()
+    assert "made by an earlier version" in refused("--resume", path)
 
 
 def test_resuming_from_damaged_checkpoints_alone_is_a_corrupt_file(refused, finished, workplace):
     path = shutil.copytree(finished, workplace / "runs" / finished.name)
     for state in path.glob("checkpoint-*/state.safetensors"):
         state.write_bytes(state.read_bytes()[:-1])
-    assert "are damaged" in refused("--resume", code=3)
+    assert "are damaged" in refused("--resume", "--total-kimg", "9", code=3)
 
 
 def test_starting_from_a_truncated_snapshot_is_refused(refused, finished, workplace):
@@ -160,10 +201,13 @@ def test_starting_from_a_pickle_is_refused_and_nothing_is_executed(refused, work
     [
         ("--latent-dim 16", ["latent_dim: 8 there, 16 here"]),
         ("--fmap-max 16", ["fmap_max: 8 there, 16 here"]),
-        ("--objective vae", ["head: sphere there, gaussian here", "encoder_norm: spectral there"]),
+        ("--objective vae", ["head: sphere there, gaussian here"]),
         ("--start-resolution 4", ["snapshot at 8 px", "start at 4 px", "--start-resolution 8"]),
         ("--no-grow --resolution 16", ["snapshot at 8 px", "start at 16 px"]),
-        ("--resolution 4", ["start resolution 8 is above the final resolution 4"]),
+        (
+            "--resolution 4",
+            ["snapshot at 8 px, above the final resolution 4", "--resolution 8 or more"],
+        ),
     ],
 )
 def test_a_snapshot_that_does_not_fit_is_refused_with_the_fields(options, words, refused, finished):
