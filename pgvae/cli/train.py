@@ -9,8 +9,8 @@ from pgvae.cli import inputs
 from pgvae.cli.types import Finite, Resolution, WordList
 from pgvae.config import MAX_RESOLUTION, Arch, EncoderNorm, GeneratorNorm
 from pgvae.data import open_dataset
-from pgvae.evaluation import METRICS, check_metrics, check_names
 from pgvae.inference import pick_device
+from pgvae.metrics.table import METRICS, check_metrics, check_names
 from pgvae.objectives import OBJECTIVES
 from pgvae.schedule import PRESETS
 from pgvae.snapshot import load_snapshot

@@ -1,8 +1,11 @@
-"""What `pgvae data prepare` knows how to prepare: where images and labels are, how to split."""
+"""What `pgvae data prepare` knows how to prepare: where images and labels are, how to split.
+
+A recipe is a function that returns a `Recipe`, and an entry of `RECIPES`.
+"""
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,14 +21,6 @@ from pgvae.errors import InputError
 # Training images of the 30,000, in order; the rest are for validation.
 CELEBAHQ_TRAIN = {"pioneer": 27_000, "introvae": 29_000}
 _CELEBAHQ_COUNT = 30_000
-
-# Recipe -> what a user must bring, for the command that a message shows.
-NEEDS = {
-    "avatars": "--resolution 64 --count 10000",
-    "celebahq": "--source FOLDER_OR_ZIP",
-    "celeba": "--source FOLDER",
-    "folder": "--source FOLDER_OR_ZIP --name NAME",
-}
 
 
 @dataclass(frozen=True)
@@ -108,6 +103,102 @@ def celeba(name: str, path: Path, chosen: Sequence[str] = ()) -> Recipe:
         lambda names: labels.from_celeba(attributes, names, chosen),
         split,
         crop="celeba",
+    )
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a user asks of a recipe; "", None and () where it is not said.
+
+    name:   of the set. source: folder or zip of its images. labels: a csv.
+    count:  images to draw. attributes: columns of the labels. protocol: of CelebA-HQ's split.
+    """
+
+    name: str = ""
+    source: Path | None = None
+    resolution: int | None = None
+    count: int | None = None
+    seed: int = 0
+    labels: Path | None = None
+    attributes: tuple[str, ...] = ()
+    split: Split = Split()
+    protocol: str = "pioneer"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What `pgvae data prepare NAME` knows of a recipe.
+
+    make:       the `Recipe`, of a `Request` with its name, and its source where it has one.
+    about:      what it is, in a few words.
+    needs:      what a user must give, for the command that a message shows.
+    takes:      of --labels, --attributes and --split-by those that it does not bring itself.
+    sourced:    whether it reads images, from --source; a set of `folder` is also named after them.
+    resolution, count: where they are not said.
+    """
+
+    make: Callable[[Request], Recipe]
+    about: str
+    needs: str
+    takes: tuple[str, ...] = ()
+    sourced: bool = True
+    named_after_source: bool = False
+    resolution: int | None = None
+    count: int | None = None
+
+
+RECIPES = {
+    "avatars": Entry(
+        lambda r: avatars(r.name, r.count, r.seed, r.resolution, r.split),
+        "cartoon faces with labels, drawn on the spot",
+        needs="--resolution 64 --count 10000",
+        sourced=False,
+        resolution=64,
+        count=10_000,
+    ),
+    "celebahq": Entry(
+        lambda r: celebahq(r.name, r.source, r.protocol),
+        "CelebA-HQ",
+        needs="--source FOLDER_OR_ZIP",
+    ),
+    "celeba": Entry(
+        lambda r: celeba(r.name, r.source, r.attributes),
+        "CelebA with its attributes",
+        needs="--source FOLDER",
+        takes=("attributes",),
+    ),
+    "folder": Entry(
+        lambda r: folder(r.name, r.source, r.split, r.labels, r.attributes),
+        "any images",
+        needs="--source FOLDER_OR_ZIP --name NAME",
+        takes=("labels", "attributes", "split-by"),
+        named_after_source=True,
+    ),
+}
+
+
+def recipe_of(what: str, request: Request) -> Recipe:
+    """The recipe called `what`, or `folder` of that path.
+
+    InputError for an option that it does not take, and where it has no images.
+    """
+    entry = RECIPES.get(what)
+    if entry is None:
+        entry, request = RECIPES["folder"], replace(request, source=request.source or Path(what))
+    given = (request.labels, request.attributes, request.split.by)
+    for option, value in zip(("labels", "attributes", "split-by"), given, strict=True):
+        allowed = option in entry.takes or not value
+        require(allowed, f"recipe {what} takes no --{option}: leave it out")
+    if entry.sourced and request.source is None:
+        raise InputError(f"recipe {what} needs its images: give {entry.needs}")
+    own = request.source.resolve().stem if entry.named_after_source else what
+    return entry.make(
+        replace(
+            request,
+            name=request.name or own,
+            resolution=request.resolution or entry.resolution,
+            count=request.count or entry.count,
+        )
     )
 
 

@@ -337,7 +337,7 @@ def test_help_has_defaults_and_an_example_that_parses(run, command):
 def test_help_of_prepare_explains_every_option(run):
     _, out, _ = run("prepare", "--help")
     text = " ".join(out.split())
-    for default in ("default: webp", "default: 0.05", "default: 10000", "one for each CPU core"):
+    for default in ("default: webp", "default: 0.05", "avatars: 10000", "one for each CPU core"):
         assert default in text
     options = [p for p in data.commands["prepare"].params if p.param_type_name == "option"]
     assert len(options) >= 19

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pgvae.evaluation import DEFAULT_METRICS, evaluate
+from pgvae.evaluation import evaluate
 from pgvae.inference import load
+from pgvae.metrics.table import DEFAULT_METRICS
 
 NAMES = "psnr,rmse,mse,ssim,msssim,latents"
 LABELS = {

@@ -10,7 +10,7 @@ from made import blurred, cut, noise, pictures
 
 from pgvae.errors import InputError
 from pgvae.metrics import msssim, ssim
-from pgvae.metrics.msssim import PairSimilarity, msssim_pairs
+from pgvae.metrics.multiscale import PairSimilarity, msssim_pairs
 
 PUBLISHED = [0.0448, 0.2856, 0.3001, 0.2363, 0.1333]
 

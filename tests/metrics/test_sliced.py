@@ -7,7 +7,7 @@ from made import blurred, cut
 from torch.nn import functional as F
 
 from pgvae.metrics import swd
-from pgvae.metrics.swd import Patches, laplacian_pyramid, patch_distance
+from pgvae.metrics.sliced import Patches, laplacian_pyramid, patch_distance
 
 BINOMIAL = np.outer([1, 4, 6, 4, 1], [1, 4, 6, 4, 1]) / 256
 
