@@ -22,7 +22,9 @@ from pgvae.metrics.table import (
 )
 
 _LEAST = ", ".join(
-    f"{name} from {metric.least_px} px on" for name, metric in METRICS.items() if metric.least_px > 4
+    f"{name} from {metric.least_px} px on"
+    for name, metric in METRICS.items()
+    if metric.least_px > 4
 )
 
 

@@ -38,6 +38,15 @@ def open_dataset(
     Plain images are prepared on first use, under a name with a hash of their path, files and
     resolution, so that the next run finds them. Raises InputError with the command to run where
     nothing is prepared.
+
+    >>> import tempfile
+    >>> from PIL import Image
+    >>> with tempfile.TemporaryDirectory() as photos, tempfile.TemporaryDirectory() as root:
+    ...     for shade in ("black", "grey", "white"):
+    ...         Image.new("RGB", (10, 8), shade).save(f"{photos}/{shade}.png")
+    ...     store = open_dataset(photos, root, say=lambda _: None)
+    ...     len(store), store.resolutions, store.get(2, 8).mean().item()
+    (3, (4, 8), 255.0)
     """
     require(bool(name_or_path), "no data set is given: name a prepared one, a folder or a zip")
     data_root, path = Path(data_root), Path(name_or_path)
@@ -79,6 +88,14 @@ def load_images(
     count: read the first so many and no more; None: all.
     The same rules as for training data, but small images are enlarged. Raises InputError for a
     path without images and for the first file that cannot be decoded.
+
+    >>> import tempfile
+    >>> from PIL import Image
+    >>> with tempfile.TemporaryDirectory() as photos:
+    ...     Image.new("RGB", (10, 8)).save(f"{photos}/a.png")
+    ...     pixels, names = load_images([photos], resolution=16)
+    >>> pixels.shape, names
+    ((1, 3, 16, 16), ['a.png'])
     """
     pixels, names = [], []
     files = (file for path in map(Path, paths) for file in _files_of(path))

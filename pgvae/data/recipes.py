@@ -25,7 +25,11 @@ _CELEBAHQ_COUNT = 30_000
 
 @dataclass(frozen=True)
 class Split:
-    """How images are held out: by fraction, by groups of a label column, seeded."""
+    """How images are held out: by fraction, by groups of a label column, seeded.
+
+    >>> Split(fraction=0.25)([0, 1, 2, 3], labels.no_labels(4)).sum().item()
+    1
+    """
 
     fraction: float = 0.05
     by: str | None = None
@@ -181,6 +185,10 @@ def recipe_of(what: str, request: Request) -> Recipe:
     """The recipe called `what`, or `folder` of that path.
 
     InputError for an option that it does not take, and where it has no images.
+
+    >>> recipe_of("celeba", Request())
+    Traceback (most recent call last):
+    pgvae.errors.InputError: recipe celeba needs its images: give --source FOLDER
     """
     entry = RECIPES.get(what)
     if entry is None:

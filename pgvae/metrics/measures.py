@@ -42,7 +42,15 @@ class Views:
 
 
 class Pairs:
-    """The mean of a function of pairs [n, C, R, R] -> [n] over images and reconstructions."""
+    """The mean of a function of pairs [n, C, R, R] -> [n] over images and reconstructions.
+
+    >>> pairs = Pairs(lambda a, b: (a - b).abs().mean(dim=(1, 2, 3)))
+    >>> real, other = torch.zeros(2, 3, 4, 4), torch.ones(2, 3, 4, 4)
+    >>> pairs.add(Views(real, Posterior(real.flatten(1)), again=real, other=other, fake=other))
+    >>> figure = pairs.figures("l1", Metric("L1", "lower", lambda _: pairs))["l1"]
+    >>> figure.value, figure.floor
+    (0.0, 1.0)
+    """
 
     def __init__(self, function: Callable[[Tensor, Tensor], Tensor]) -> None:
         self._function = function

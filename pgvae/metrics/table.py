@@ -71,6 +71,9 @@ class Metric:
     least_px: pixels per side that images must have.
     package:  module and package that it needs, of the extra `eval`.
     features: whether it needs a network of features. Such ones are taken only by name.
+
+    >>> METRICS["swd"].better, METRICS["swd"].least_px
+    ('lower', 16)
     """
 
     label: str
