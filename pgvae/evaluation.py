@@ -90,7 +90,7 @@ def evaluate(
     if any(METRICS[name].features for name in names):
         extract = extractor(inception_weights, model.device)
     setting = Setting(seed, model.config.head, extract)
-    measures = {name: METRICS[name].make(setting) for name in dict.fromkeys(names)}
+    measures = {name: METRICS[name].start(setting) for name in dict.fromkeys(names)}
     mine, others = _draw(store, split, count, seed)
     latents = model.sample_latents(len(mine), seed)
     size = model.batch_size

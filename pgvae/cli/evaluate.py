@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from pgvae.cli import inputs
 from pgvae.cli.types import WordList
+from pgvae.config import MIN_RESOLUTION
 from pgvae.data import open_dataset
 from pgvae.evaluation import Evaluation, evaluate
 from pgvae.files import atomic_path
@@ -24,7 +25,7 @@ from pgvae.metrics.table import (
 _LEAST = ", ".join(
     f"{name} from {metric.least_px} px on"
     for name, metric in METRICS.items()
-    if metric.least_px > 4
+    if metric.least_px > MIN_RESOLUTION
 )
 
 

@@ -50,10 +50,6 @@ def decode(data: bytes) -> Decoded:
     EXIF rotation is applied; CMYK goes through its profile; 16 bits are scaled to 8; grey is
     replicated; transparency is composited on white; of an animation the first frame is taken.
     Raises RejectError for anything else, such as truncated data or more than 64 Mpx.
-
-    >>> decode(b"GIF89a")
-    Traceback (most recent call last):
-    pgvae.data.images.RejectError: not a PNG, JPEG, WebP or BMP image (it seems to be a GIF)
     """
     if not data:
         raise RejectError("empty file")
@@ -65,13 +61,7 @@ def decode(data: bytes) -> Decoded:
 
 
 def size_of(file: BinaryIO) -> tuple[int, int]:
-    """Upright width and height from the header alone; RejectError where there is none.
-
-    >>> out = io.BytesIO()
-    >>> Image.new("RGB", (9, 5)).save(out, "PNG")
-    >>> size_of(io.BytesIO(out.getvalue()))
-    (9, 5)
-    """
+    """Upright width and height from the header alone; RejectError where there is none."""
     start = file.read(16)
     file.seek(0)
     with _strict(start), Image.open(file, formats=FORMATS) as image:
@@ -82,22 +72,14 @@ def size_of(file: BinaryIO) -> tuple[int, int]:
 
 
 def looks_like_image(start: bytes) -> bool:
-    """Whether a file's first 16 bytes are those of a PNG, JPEG, WebP or BMP.
-
-    >>> looks_like_image(b"\\xff\\xd8\\xff\\xe0"), looks_like_image(b"text")
-    (True, False)
-    """
+    """Whether a file's first 16 bytes are those of a PNG, JPEG, WebP or BMP."""
     return start.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")) or (
         start[:4] == b"RIFF" and start[8:12] == b"WEBP"
     )
 
 
 def side_after(crop: Crop, width: int, height: int) -> int:
-    """Pixels per side of the square that a crop policy makes of an image.
-
-    >>> [side_after(crop, 178, 218) for crop in ("center", "celeba", "pad")]
-    [178, 178, 218]
-    """
+    """Pixels per side of the square that a crop policy makes of an image."""
     if crop == "pad":
         return max(width, height)
     return CELEBA_SIDE if crop == "celeba" else min(width, height)
@@ -108,9 +90,6 @@ def fit(image: Image.Image, resolution: int, crop: Crop, *, upscale: bool) -> Im
 
     Raises RejectError where the image is too small: for the crop, or for the resolution when
     `upscale` is off.
-
-    >>> fit(Image.new("RGB", (40, 32)), 16, "center", upscale=False).size
-    (16, 16)
     """
     width, height = image.size
     side = side_after(crop, width, height)
@@ -129,11 +108,7 @@ def fit(image: Image.Image, resolution: int, crop: Crop, *, upscale: bool) -> Im
 
 
 def to_pixels(image: Image.Image, channels: int) -> np.ndarray:
-    """An RGB image as uint8 [C, H, W]; with one channel its luma (ITU-R 601-2).
-
-    >>> to_pixels(Image.new("RGB", (2, 1), "white"), channels=1)
-    array([[[255, 255]]], dtype=uint8)
-    """
+    """An RGB image as uint8 [C, H, W]; with one channel its luma (ITU-R 601-2)."""
     array = np.asarray(image if channels == 3 else image.convert("L"))
     return array[None] if channels == 1 else array.transpose(2, 0, 1)
 
@@ -143,9 +118,6 @@ def pyramid(pixels: np.ndarray, lowest: int = 4) -> list[np.ndarray]:
 
     Each level is the exact mean of its pixels of the top level, rounded half up: sums are whole
     numbers, at most 255 * 256^2, and rounding a level never adds to the next one's error.
-
-    >>> [level.shape for level in pyramid(np.zeros((3, 16, 16), np.uint8))]
-    [(3, 16, 16), (3, 8, 8), (3, 4, 4)]
     """
     levels = [pixels]
     sums = pixels.astype(np.uint32)
@@ -157,11 +129,7 @@ def pyramid(pixels: np.ndarray, lowest: int = 4) -> list[np.ndarray]:
 
 
 def encode_pixels(pixels: np.ndarray, codec: str) -> bytes:
-    """uint8 [C, H, W] as "raw", lossless "webp" or "png", or "jpeg" (quality 95, 4:4:4).
-
-    >>> encode_pixels(np.array([[[1, 2]]], np.uint8), "raw")
-    b'\\x01\\x02'
-    """
+    """uint8 [C, H, W] as "raw", lossless "webp" or "png", or "jpeg" (quality 95, 4:4:4)."""
     if codec == "raw":
         return np.ascontiguousarray(pixels).tobytes()
     image = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
@@ -176,12 +144,7 @@ def encode_pixels(pixels: np.ndarray, codec: str) -> bytes:
 
 
 def decode_pixels(data: bytes, codec: str, channels: int, resolution: int) -> np.ndarray:
-    """The inverse of `encode_pixels` (up to JPEG's loss): uint8 [C, R, R].
-
-    >>> pixels = np.full((3, 4, 4), 7, np.uint8)
-    >>> bool((decode_pixels(encode_pixels(pixels, "webp"), "webp", 3, 4) == pixels).all())
-    True
-    """
+    """The inverse of `encode_pixels` (up to JPEG's loss): uint8 [C, R, R]."""
     if codec == "raw":
         return np.frombuffer(data, np.uint8).reshape(channels, resolution, resolution)
     with Image.open(io.BytesIO(data), formats=[codec.upper()]) as image:

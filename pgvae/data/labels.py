@@ -187,11 +187,7 @@ def split_by_fraction(
 
 
 def some(names: Sequence[str]) -> str:
-    """The first five names, and how many more.
-
-    >>> some(list("abcdefg"))
-    "'a', 'b', 'c', 'd', 'e' and 2 more"
-    """
+    """The first five names, and how many more."""
     more = f" and {len(names) - 5:,} more" if len(names) > 5 else ""
     return ", ".join(repr(name) for name in names[:5]) + more
 

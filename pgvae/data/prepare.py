@@ -110,11 +110,7 @@ def prepare(
 
 
 def check_name(name: str) -> str:
-    """Return `name` if a folder in the data root may be called so; InputError otherwise.
-
-    >>> check_name("faces-64")
-    'faces-64'
-    """
+    """Return `name` if a folder in the data root may be called so; InputError otherwise."""
     plain = name.isprintable() and not set(name) & set("/\\:") and not name.startswith((".", "-"))
     require(
         bool(name) and plain and not name.endswith(".tmp") and len(os.fsencode(name)) <= 200,

@@ -1,6 +1,7 @@
 """The metrics at work: each sees batches of a model's images beside real ones, then says figures.
 
-In the place of the samples and of the reconstructions the floor has other real images.
+In the place of the samples and of the reconstructions the floor has other real images. The
+entries of `pgvae.metrics.table` find the functions that they measure with here too.
 """
 
 from collections.abc import Callable
@@ -10,12 +11,13 @@ import torch
 from torch import Tensor
 
 from pgvae.config import Head
+from pgvae.metrics import frechet as frechet
+from pgvae.metrics import reconstruction as reconstruction
 from pgvae.metrics.features import Extractor
-from pgvae.metrics.frechet import frechet_distance, kernel_distance
 from pgvae.metrics.latents import latent_statistics
 from pgvae.metrics.multiscale import PairSimilarity
 from pgvae.metrics.sliced import Patches, patch_distance
-from pgvae.metrics.table import Figure, Metric, Setting
+from pgvae.metrics.table import Figure, Metric
 from pgvae.types import Posterior
 
 
@@ -47,7 +49,7 @@ class Pairs:
     >>> pairs = Pairs(lambda a, b: (a - b).abs().mean(dim=(1, 2, 3)))
     >>> real, other = torch.zeros(2, 3, 4, 4), torch.ones(2, 3, 4, 4)
     >>> pairs.add(Views(real, Posterior(real.flatten(1)), again=real, other=other, fake=other))
-    >>> figure = pairs.figures("l1", Metric("L1", "lower", lambda _: pairs))["l1"]
+    >>> figure = pairs.figures("l1", Metric("L1", "lower", lambda *_: pairs))["l1"]
     >>> figure.value, figure.floor
     (0.0, 1.0)
     """
@@ -147,13 +149,3 @@ class Distance:
             name: Figure(label, to["fake"], to["other"], metric.better),
             f"{name}_reconstructed": Figure(again, to["again"], to["other"], metric.better),
         }
-
-
-def fid(setting: Setting) -> Distance:
-    """FID as a measure."""
-    return Distance(setting.extract, frechet_distance)
-
-
-def kid(setting: Setting) -> Distance:
-    """KID as a measure, its subsets drawn from the seed."""
-    return Distance(setting.extract, lambda a, b: kernel_distance(a, b, setting.seed)[0])

@@ -59,18 +59,10 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
 
 
 def to_unit(images: Tensor) -> Tensor:
-    """[-1, 1] to [0, 1], float32.
-
-    >>> to_unit(Tensor([-1.0, 0.0, 1.0]))
-    tensor([0.0000, 0.5000, 1.0000])
-    """
+    """[-1, 1] to [0, 1], float32."""
     return (images.float() + 1) / 2
 
 
 def window_for(side: int) -> int:
-    """The largest odd window, up to 11, that fits in `side` pixels.
-
-    >>> window_for(64), window_for(8)
-    (11, 7)
-    """
+    """The largest odd window, up to 11, that fits in `side` pixels."""
     return min(WINDOW, side - 1 + side % 2)

@@ -65,12 +65,7 @@ def optional(module: str, package: str, what: str) -> ModuleType:
 
 @contextlib.contextmanager
 def full_precision() -> Iterator[None]:
-    """Convolutions in float32 on GPUs too, whatever a training around it has set.
-
-    >>> with full_precision():
-    ...     torch.backends.cudnn.allow_tf32
-    False
-    """
+    """Convolutions in float32 on GPUs too, whatever a training around it has set."""
     before = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = False
     try:

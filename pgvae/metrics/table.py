@@ -9,8 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from pgvae import metrics
-from pgvae.config import Head, nearest, require
+from pgvae.config import MIN_RESOLUTION, Head, nearest, require
 
 if TYPE_CHECKING:
     from pgvae.metrics.features import Extractor
@@ -67,7 +66,7 @@ class Metric:
 
     label:    of its figure, with the unit.
     better:   as of `Figure`.
-    make:     the measure, in a setting.
+    make:     the measure, of the module `pgvae.metrics.measures` and a setting.
     least_px: pixels per side that images must have.
     package:  module and package that it needs, of the extra `eval`.
     features: whether it needs a network of features. Such ones are taken only by name.
@@ -78,34 +77,41 @@ class Metric:
 
     label: str
     better: Better
-    make: Callable[[Setting], Measure]
-    least_px: int = 4
+    make: Callable[[ModuleType, Setting], Measure]
+    least_px: int = MIN_RESOLUTION
     package: tuple[str, str] | None = None
     features: bool = False
 
+    def start(self, setting: Setting) -> Measure:
+        """Make the measure, and import what it takes."""
+        from pgvae.metrics import measures
 
-def _measures() -> ModuleType:
-    """The classes of the measures, which bring PyTorch."""
-    from pgvae.metrics import measures
-
-    return measures
+        return self.make(measures, setting)
 
 
 _SSIM = ("pytorch_msssim", "pytorch-msssim")
-_KID = ("torchmetrics.image.kid", "torchmetrics")
 
 METRICS: dict[str, Metric] = {
-    "swd": Metric("SWD x 1000", "lower", lambda s: _measures().Swd(s.seed), least_px=16),
-    "msssim": Metric(
-        "MS-SSIM of pairs of samples", "", lambda _: _measures().MsSsim(), package=_SSIM
+    "swd": Metric("SWD x 1000", "lower", lambda m, s: m.Swd(s.seed), least_px=16),
+    "msssim": Metric("MS-SSIM of pairs of samples", "", lambda m, _: m.MsSsim(), package=_SSIM),
+    "psnr": Metric("PSNR, dB", "higher", lambda m, _: m.Pairs(m.reconstruction.psnr)),
+    "ssim": Metric("SSIM", "higher", lambda m, _: m.Pairs(m.reconstruction.ssim), package=_SSIM),
+    "rmse": Metric("RMSE, of 255", "lower", lambda m, _: m.Pairs(m.reconstruction.rmse)),
+    "mse": Metric("MSE, of 1", "lower", lambda m, _: m.Pairs(m.reconstruction.mse)),
+    "latents": Metric("latents", "", lambda m, s: m.Latents(s.head)),
+    "fid": Metric(
+        "FID",
+        "lower",
+        lambda m, s: m.Distance(s.extract, m.frechet.frechet_distance),
+        features=True,
     ),
-    "psnr": Metric("PSNR, dB", "higher", lambda _: _measures().Pairs(metrics.psnr)),
-    "ssim": Metric("SSIM", "higher", lambda _: _measures().Pairs(metrics.ssim), package=_SSIM),
-    "rmse": Metric("RMSE, of 255", "lower", lambda _: _measures().Pairs(metrics.rmse)),
-    "mse": Metric("MSE, of 1", "lower", lambda _: _measures().Pairs(metrics.mse)),
-    "latents": Metric("latents", "", lambda s: _measures().Latents(s.head)),
-    "fid": Metric("FID", "lower", lambda s: _measures().fid(s), features=True),
-    "kid": Metric("KID", "lower", lambda s: _measures().kid(s), features=True, package=_KID),
+    "kid": Metric(
+        "KID",
+        "lower",
+        lambda m, s: m.Distance(s.extract, lambda a, b: m.frechet.kernel_distance(a, b, s.seed)[0]),
+        package=("torchmetrics.image.kid", "torchmetrics"),
+        features=True,
+    ),
 }
 DEFAULT_METRICS = tuple(name for name, metric in METRICS.items() if not metric.features)
 DEFAULT_COUNT = 2000
@@ -135,10 +141,7 @@ def check_names(names: Sequence[str], resolution: int) -> None:
 def check_metrics(
     names: Sequence[str], resolution: int, inception_weights: Path | None = None
 ) -> None:
-    """`check_names`, and the network of features: InputError before there is long work.
-
-    >>> check_metrics(["psnr", "swd"], 64)
-    """
+    """`check_names`, and the network of features: InputError before there is long work."""
     from pgvae.metrics.features import extractor
 
     check_names(names, resolution)
