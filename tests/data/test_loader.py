@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from making import Memory, encoded, noise_files, prepared, recipe_of
+from making import Memory, damage, encoded, noise_files, prepared, recipe_of
 
 from pgvae.config import LabelConfig
 from pgvae.data import Loader, Store, fade_images
@@ -262,14 +262,6 @@ def test_a_faded_batch_at_alpha_0_shows_the_resolution_below(loader):
 
 
 # Damage
-
-
-def damage(store: Store, index: int, resolution: int) -> None:
-    pixels = store.get(index, resolution).tobytes()
-    file = store.path / f"{resolution:04d}/data.mdb"
-    data = bytearray(file.read_bytes())
-    data[data.index(pixels)] ^= 1
-    file.write_bytes(data)
 
 
 @pytest.fixture(scope="module")
