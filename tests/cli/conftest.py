@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from commands import BASE, contents, train
+from commands import BASE, refusal, train
 
 from pgvae.cli import main
 from pgvae.config import ModelConfig
@@ -44,18 +44,8 @@ def refused(capsys, workplace) -> Callable[..., str]:
     """Run a command that must fail: one line, the right code, and nothing touched."""
 
     def run(*arguments: object, code: int = 2, alone: bool = False) -> str:
-        before = contents(workplace)
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as caught:
-            main([*([] if alone else BASE), *map(str, arguments)], command="train")
-        captured = capsys.readouterr()
-        assert caught.value.code == code, captured.err
-        lines = captured.err.splitlines()
-        assert len(lines) == 1, captured.err
-        assert lines[0].startswith("error: ")
-        assert "Traceback" not in captured.out + captured.err
-        assert contents(workplace) == before
-        return lines[0]
+        words = [*([] if alone else BASE), *arguments]
+        return refusal(capsys, workplace, words, code, command="train")
 
     return run
 
@@ -123,20 +113,11 @@ def run_pgvae(desk) -> Callable[..., int]:
 
 
 @pytest.fixture
-def rejected(capsys, desk, run_pgvae) -> Callable[..., str]:
+def rejected(capsys, desk) -> Callable[..., str]:
     """Run a `pgvae` that must fail: one line, the right code, and nothing touched."""
 
     def run(*arguments: object, code: int = 2) -> str:
-        before = contents(desk)
-        capsys.readouterr()
-        assert run_pgvae(*arguments) == code
-        captured = capsys.readouterr()
-        lines = captured.err.splitlines()
-        assert len(lines) == 1, captured.err
-        assert lines[0].startswith("error: ")
-        assert "Traceback" not in captured.out + captured.err
-        assert contents(desk) == before
-        return lines[0]
+        return refusal(capsys, desk, arguments, code)
 
     return run
 
