@@ -15,7 +15,6 @@ from pgvae.data.recipes import CELEBAHQ_TRAIN, RECIPES, Request, Split, recipe_o
 from pgvae.data.store import REJECTS
 from pgvae.errors import InputError, PgvaeError
 
-_COUNTS = "; ".join(f"{name}: {entry.count}" for name, entry in RECIPES.items() if entry.count)
 _PREPARED = {field.name for field in fields(Options)} - {"channels", "about"}
 
 
@@ -46,7 +45,7 @@ def data() -> None:
     "--count",
     type=click.IntRange(min=1),
     metavar="N",
-    help=f"Images to take, or to draw.  [default: all; {_COUNTS}]",
+    help="Images to take, or to draw.  [default: all, or the recipe's]",
 )
 @click.option(
     "--seed", type=click.IntRange(min=0), default=0, help="Of what is drawn, and of the split."
