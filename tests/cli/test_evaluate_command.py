@@ -107,13 +107,6 @@ def test_the_same_figures_are_written_as_json(told, desk, store, data_root):
     assert metrics == json.loads(json.dumps(found.to_dict()["metrics"]))
 
 
-def test_the_seed_repeats_the_table(told):
-    words = ("--metrics", "msssim,psnr", "--count", "3", "--seed")
-    first, again, other = (told(*words, seed)[1:] for seed in (1, 1, 2))
-    assert first == again
-    assert first != other
-
-
 def test_a_run_directory_means_its_newest_snapshot(told, finished):
     run, file = (told("--metrics", "psnr", snapshot=path) for path in (finished, "s.safetensors"))
     assert run[0].startswith("snapshot-000000096.safetensors at 8 px")
@@ -129,18 +122,6 @@ def test_without_metrics_named_all_that_need_no_network_are_taken(resolution, to
     assert expected < labels
     assert all(label.startswith("latents: ") for label in labels - expected)
     assert set(LABELS.values()) | {"swd", "latents"} == set(DEFAULT_METRICS)
-
-
-def test_fid_with_features_of_another_network_is_named_after_it(told, desk):
-    pytest.importorskip("efficientnet_lite_pytorch")
-    pytest.importorskip("torchmetrics")
-    lines = told("--metrics", "fid,kid", "--json", "e.json")
-    rows = [line for line in lines if re.match("FID|KID", line)]
-    assert len(rows) == 4
-    assert all(re.match(r"(FID|KID) \(EfficientNet-Lite0\) ", row) for row in rows)
-    names = set(json.loads((desk / "e.json").read_text())["metrics"])
-    assert not names & {"fid", "kid", "fid_reconstructed", "kid_reconstructed"}
-    assert {name.split("_")[1] for name in names} == {"efficientnet-lite0"}
 
 
 def test_a_folder_of_images_is_prepared_to_measure_with(run_pgvae, desk, pictures, capsys):
@@ -171,7 +152,6 @@ def test_a_folder_of_images_is_prepared_to_measure_with(run_pgvae, desk, picture
         ("--metrics fid --inception-weights a.png", ["a.png: SHA-256 is "]),
         ("--json no/e.json", ["no such folder: no; make it, or give another file"]),
         ("--json a.png/e.json", ["no such folder: a.png"]),
-        ("--json .", [". is a folder: give a file"]),
         ("--snapshot no.safetensors", ["no such snapshot: no.safetensors"]),
     ],
 )

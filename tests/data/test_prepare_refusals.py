@@ -13,12 +13,10 @@ from making import (
     prepared,
     recipe_of,
     truncated_png,
-    write_files,
 )
 from PIL import Image
 
 from pgvae.data import prepared_in
-from pgvae.data.recipes import Split, folder
 from pgvae.errors import InputError
 
 BAD = {"empty.png": b"", "half.png": truncated_png(16), "text.jpg": b"text"}
@@ -34,10 +32,9 @@ def test_a_bad_image_fails_the_whole_by_its_name_and_leaves_nothing(tmp_path, na
 
 
 def test_a_bad_image_in_a_worker_fails_the_whole_too(tmp_path):
-    path = write_files(tmp_path / "in", noise_files(66) | BAD)
     with pytest.raises(InputError, match=r"half\.png"):
-        prepared(folder("set", path, Split()), tmp_path / "out", workers=2)
-    assert left_in(tmp_path / "out") == []
+        prepared(recipe_of(Memory(noise_files(66) | BAD)), tmp_path, workers=2)
+    assert left_in(tmp_path) == []
 
 
 def test_skip_bad_leaves_out_and_lists_every_reject(tmp_path):
