@@ -27,6 +27,7 @@ tuning.shorten_spinning()
 import click  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
+from pgvae.training.settings import parse_settings  # noqa: E402
 from PIL import Image  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
@@ -36,7 +37,6 @@ from pgvae.metrics import toy2d as metric  # noqa: E402
 from pgvae.nn.growing import seeded  # noqa: E402
 from pgvae.objectives import OBJECTIVES, Objective, terms  # noqa: E402
 from pgvae.schedule import Schedule  # noqa: E402
-from pgvae.training.settings import parse_settings  # noqa: E402
 from pgvae.training.state import TrainState, derive_seed  # noqa: E402
 from pgvae.training.step import train_step  # noqa: E402
 from pgvae.types import Batch, Nets, Posterior  # noqa: E402

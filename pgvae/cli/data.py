@@ -1,22 +1,21 @@
 """`pgvae data`: prepare sets of images and look at them."""
 
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import click
 
 from pgvae.cli import inputs
-from pgvae.config import check_resolution, require
-from pgvae.data import Store, prepared_in, recipes
-from pgvae.data.prepare import CODECS, Options, Recipe, prepare
+from pgvae.cli.types import Resolution, WordList
+from pgvae.data import Store, prepared_in
+from pgvae.data.prepare import CODECS, Options, prepare
+from pgvae.data.recipes import CELEBAHQ_TRAIN, RECIPES, Request, Split, recipe_of
 from pgvae.data.store import REJECTS
 from pgvae.errors import InputError, PgvaeError
 
-_AVATAR_RESOLUTION = 64
-_AVATAR_COUNT = 10_000
-# Recipes that bring their own labels and split, and what of these options they still take.
-_OWN_LABELS = {"avatars": (), "celebahq": (), "celeba": ("attributes",)}
+_PREPARED = {field.name for field in fields(Options)} - {"channels", "about"}
 
 
 @click.group()
@@ -24,7 +23,10 @@ def data() -> None:
     """Prepare sets of images, list them, check them."""
 
 
-@data.command("prepare")
+@data.command(
+    "prepare",
+    epilog="Recipes: " + ", ".join(f"{name} ({entry.about})" for name, entry in RECIPES.items()),
+)
 @click.argument("what", metavar="RECIPE|PATH")
 @click.option(
     "--source",
@@ -35,7 +37,7 @@ def data() -> None:
 @click.option("--name", help="Name of the set.  [default: the recipe's or the folder's]")
 @click.option(
     "--resolution",
-    type=int,
+    type=Resolution(),
     metavar="R",
     help="Highest resolution, a power of two.  [default: the images']",
 )
@@ -43,10 +45,10 @@ def data() -> None:
     "--count",
     type=click.IntRange(min=1),
     metavar="N",
-    help="How many avatars to draw [default: 10000], or images to take.  [default: all]",
+    help="Images to take, or to draw.  [default: all, or the recipe's]",
 )
 @click.option(
-    "--seed", type=click.IntRange(min=0), default=0, help="Of the avatars and of the split."
+    "--seed", type=click.IntRange(min=0), default=0, help="Of what is drawn, and of the split."
 )
 @inputs.DATA_ROOT
 @click.option(
@@ -57,6 +59,7 @@ def data() -> None:
 )
 @click.option(
     "--attributes",
+    type=WordList(),
     metavar="A,B",
     help="Columns of the labels to keep.  [default: all that are numbers]",
 )
@@ -74,7 +77,7 @@ def data() -> None:
 )
 @click.option(
     "--split-protocol",
-    type=click.Choice([*recipes.CELEBAHQ_TRAIN]),
+    type=click.Choice([*CELEBAHQ_TRAIN]),
     default="pioneer",
     help="Of celebahq: 27,000 / 3,000 or 29,000 / 1,000.",
 )
@@ -103,29 +106,25 @@ def data() -> None:
 def prepare_command(what: str, data_root: Path, force: bool, **options: Any) -> None:
     """Turn images into a multi-resolution set that training reads.
 
-    RECIPE is one of avatars, celebahq, celeba, folder; PATH a folder or zip of images.
+    RECIPE is the name of one of the recipes below; PATH a folder or zip of images.
 
     Examples: pgvae data prepare photos/ --name mine --resolution 128
 
     pgvae data prepare avatars --resolution 64 --count 10000
     """
-    if options["resolution"] is not None:
-        check_resolution(options["resolution"])
-    recipe = _recipe(what, options)
-    chosen = Options(
-        resolution=options["resolution"] or getattr(recipe.source, "resolution", None),
-        crop=options["crop"] or recipe.crop,
-        channels=1 if options["grayscale"] else 3,
-        codec=options["codec"],
-        upscale=options["upscale"],
-        skip_bad=options["skip_bad"],
-        max_bad=options["max_bad"],
-        count=options["count"],
-        seed=options["seed"],
-        about={"recipe": what if what in recipes.NEEDS else "folder"},
-        **({} if options["workers"] is None else {"workers": options["workers"]}),
+    request = Request(
+        options["name"] or "",
+        attributes=options["attributes"] or (),
+        split=Split(options["val_fraction"], options["split_by"], options["seed"]),
+        protocol=options["split_protocol"],
+        **{name: options[name] for name in ("source", "resolution", "count", "seed", "labels")},
     )
-    store = prepare(recipe, chosen, data_root, force=force, say=click.echo)
+    chosen = Options(
+        channels=1 if options["grayscale"] else 3,
+        about={"recipe": what if what in RECIPES else "folder"},
+        **{name: options[name] for name in _PREPARED if options[name] is not None},
+    )
+    store = prepare(recipe_of(what, request), chosen, data_root, force=force, say=click.echo)
     counts = store.manifest["splits"]
     click.echo(
         f"{store.path}: {len(store):,} images ({counts['train']:,} train, {counts['val']:,} val) "
@@ -195,40 +194,10 @@ def list_command(data_root: Path) -> None:
         click.echo(f"{name:<24} {len(store):>9,} images up to {store.resolutions[-1]} px")
 
 
-def _recipe(what: str, options: dict[str, Any]) -> Recipe:
-    """The recipe of that name, or `folder` for a path."""
-    split = recipes.Split(options["val_fraction"], options["split_by"], options["seed"])
-    chosen = tuple(filter(None, (options["attributes"] or "").split(",")))
-    source: Path | None = options["source"]
-    name = options["name"] or what
-    for option in ("labels", "attributes", "split_by") if what in _OWN_LABELS else ():
-        allowed = option in _OWN_LABELS[what] or not options[option]
-        require(allowed, f"recipe {what} takes no --{option.replace('_', '-')}: leave it out")
-    if what == "avatars":
-        resolution = options["resolution"] or _AVATAR_RESOLUTION
-        count = options["count"] or _AVATAR_COUNT
-        return recipes.avatars(name, count, options["seed"], resolution, split)
-    if what not in recipes.NEEDS:
-        path = source or Path(what)
-        return recipes.folder(
-            options["name"] or path.resolve().stem, path, split, options["labels"], chosen
-        )
-    if source is None:
-        raise InputError(f"recipe {what} needs its images: give {recipes.NEEDS[what]}")
-    if what == "celebahq":
-        return recipes.celebahq(name, source, options["split_protocol"])
-    if what == "celeba":
-        return recipes.celeba(name, source, chosen)
-    return recipes.folder(
-        options["name"] or source.resolve().stem, source, split, options["labels"], chosen
-    )
-
-
 def _store(name: str, data_root: Path) -> Store:
     """A prepared set by name or by path."""
     for path in (data_root / name, Path(name)):
         if path.is_dir():
             return Store(path)
     names = ", ".join(prepared_in(data_root)) or "nothing"
-    require(False, f"no prepared set {name!r} in {data_root}: there is {names}")
-    raise AssertionError
+    raise InputError(f"no prepared set {name!r} in {data_root}: there is {names}")

@@ -9,18 +9,24 @@ from tqdm import tqdm
 
 from pgvae.cli import inputs
 from pgvae.cli.types import WordList
+from pgvae.config import MIN_RESOLUTION
 from pgvae.data import open_dataset
-from pgvae.evaluation import (
+from pgvae.evaluation import Evaluation, evaluate
+from pgvae.files import atomic_path
+from pgvae.inference import load, pick_device
+from pgvae.metrics.table import (
     DEFAULT_COUNT,
     DEFAULT_METRICS,
     METRICS,
-    Evaluation,
     check_metrics,
     defined_at,
-    evaluate,
 )
-from pgvae.files import atomic_path
-from pgvae.inference import load, pick_device
+
+_LEAST = ", ".join(
+    f"{name} from {metric.least_px} px on"
+    for name, metric in METRICS.items()
+    if metric.least_px > MIN_RESOLUTION
+)
 
 
 @click.command("evaluate")
@@ -38,7 +44,7 @@ from pgvae.inference import load, pick_device
     "names",
     type=WordList(),
     metavar="NAME,...",
-    help=f"Of {', '.join(METRICS)}.  [default: {','.join(DEFAULT_METRICS)}; swd from 16 px on]",
+    help=f"Of {', '.join(METRICS)}.  [default: {','.join(DEFAULT_METRICS)}; {_LEAST}]",
 )
 @click.option(
     "--count",

@@ -14,7 +14,7 @@ import numpy as np
 from pgvae.config import nearest, require
 from pgvae.data import images
 from pgvae.data.prepare import Options, prepare
-from pgvae.data.recipes import NEEDS, Split, folder
+from pgvae.data.recipes import RECIPES, Split, folder
 from pgvae.data.sources import nearest_parent, open_source, printable
 from pgvae.data.store import MANIFEST, Store, folder_of
 from pgvae.errors import InputError
@@ -38,6 +38,15 @@ def open_dataset(
     Plain images are prepared on first use, under a name with a hash of their path, files and
     resolution, so that the next run finds them. Raises InputError with the command to run where
     nothing is prepared.
+
+    >>> import tempfile
+    >>> from PIL import Image
+    >>> with tempfile.TemporaryDirectory() as photos, tempfile.TemporaryDirectory() as root:
+    ...     for shade in ("black", "grey", "white"):
+    ...         Image.new("RGB", (10, 8), shade).save(f"{photos}/{shade}.png")
+    ...     store = open_dataset(photos, root, say=lambda _: None)
+    ...     len(store), store.resolutions, store.get(2, 8).mean().item()
+    (3, (4, 8), 255.0)
     """
     require(bool(name_or_path), "no data set is given: name a prepared one, a folder or a zip")
     data_root, path = Path(data_root), Path(name_or_path)
@@ -52,10 +61,10 @@ def open_dataset(
         )
     if path.is_dir() or path.is_file():
         return _prepared_on_first_use(path, data_root, resolution, say)
-    if name_or_path in NEEDS:
+    if name_or_path in RECIPES:
         raise InputError(
             f"{name_or_path} is not prepared in {data_root}: run `pgvae data prepare "
-            f"{name_or_path} {NEEDS[name_or_path]} --data-root {data_root}`"
+            f"{name_or_path} {RECIPES[name_or_path].needs} --data-root {data_root}`"
         )
     if "/" in name_or_path or path.suffix == ".zip":
         raise InputError(f"no such data set: {path} ({nearest_parent(path)})")

@@ -46,6 +46,10 @@ def from_csv(
     `group`, which the split goes by), or those of `chosen`. Raises InputError for images without
     a row, rows without an image, a name that stands twice or fits two images, and values that
     are empty or not finite, with the first five names.
+
+    >>> table = from_csv("name,person,glasses\\nb,Ann,1\\na,Bob,0\\n", ["a.png", "b.png"])
+    >>> table.attributes, table.values.tolist(), table.columns["person"]
+    (('glasses',), [[0.0], [1.0]], ['Bob', 'Ann'])
     """
     try:
         rows = [row for row in csv.reader(io.StringIO(text, newline="")) if row]
@@ -72,6 +76,9 @@ def from_celeba(text: str, names: Sequence[str], chosen: Sequence[str] = ()) -> 
     """CelebA's list_attr_celeba.txt: a count, 40 names, then a name and 40 values of +-1.
 
     -> 1 where it says 1, 0 where it says -1. Rows of other images are passed over.
+
+    >>> from_celeba("1\\nBald Smiling\\n000001.jpg -1 1\\n", ["000001.jpg"]).values.tolist()
+    [[0.0, 1.0]]
     """
     lines = [line.split() for line in text.splitlines() if line.strip()]
     attributes = lines[1] if len(lines) > 2 else []
@@ -95,6 +102,9 @@ def from_dataset_json(text: str, names: Sequence[str]) -> Table:
 
     A class becomes one 0/1 attribute for each class (class0, class1, ...), a vector label0,
     label1, ...; "labels": null is a set without labels. InputError as for `from_csv`.
+
+    >>> from_dataset_json('{"labels": [["b.png", 1], ["a.png", 0]]}', ["a.png", "b.png"]).attributes
+    ('class0', 'class1')
     """
     try:
         pairs = json.loads(text).get("labels")
@@ -125,7 +135,11 @@ def from_dataset_json(text: str, names: Sequence[str]) -> Table:
 
 
 def decide(values: np.ndarray, no_below: float, yes_above: float) -> np.ndarray:
-    """What labels [N, K] say: float32, 1 above `yes_above`, 0 below `no_below`, else NaN."""
+    """What labels [N, K] say: float32, 1 above `yes_above`, 0 below `no_below`, else NaN.
+
+    >>> decide(np.array([[0.1], [0.5], [0.9]]), no_below=0.3, yes_above=0.7).tolist()
+    [[0.0], [nan], [1.0]]
+    """
     said = np.full(values.shape, np.nan, np.float32)
     said[values > yes_above] = 1
     said[values < no_below] = 0
@@ -138,6 +152,9 @@ def balanced_weights(said: np.ndarray, rounds: int = 100) -> np.ndarray:
     By raking: column after column, the weights of its yes and of its no are scaled to equal
     sums, until all agree (or as nearly as the images allow); images of unknown label keep theirs.
     Every column must hold both.
+
+    >>> balanced_weights(np.array([[1], [0], [0], [0], [0]])).round(3).tolist()
+    [0.5, 0.125, 0.125, 0.125, 0.125]
     """
     weights = np.ones(len(said))
     for _ in range(rounds):
@@ -156,6 +173,10 @@ def split_by_fraction(
 
     All images of a group (one person, say) fall on one side. At least one image or group on
     each side where there are two or more.
+
+    >>> split = split_by_fraction(4, 0.5, seed=0, groups=["Ann", "Bob", "Ann", "Bob"])
+    >>> int(split.sum()), bool(split[0] == split[2])
+    (2, True)
     """
     units, of_image = np.unique(np.arange(count) if groups is None else groups, return_inverse=True)
     order = np.random.default_rng([seed, 0x5B117]).permutation(len(units))

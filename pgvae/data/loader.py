@@ -20,6 +20,10 @@ def fade_images(images: Tensor, alpha: float) -> Tensor:
     """lerp(up2(down2(x)), x, alpha): [N, C, R, R] -> the same (PGGAN, section 2).
 
     At alpha 0 the images show what the stage before could; at alpha 1 they are themselves.
+
+    >>> images = torch.tensor([0.0, 1.0, 0.0, 1.0]).expand(1, 3, 4, 4)
+    >>> fade_images(images, 0.5)[0, 0, 0]
+    tensor([0.2500, 0.7500, 0.2500, 0.7500])
     """
     if alpha >= 1:
         return images
@@ -60,6 +64,16 @@ class Loader:
     labels:  which labels batches carry; all by default. With `balance`, an epoch is drawn with
              replacement, so that yes and no of those attributes are equally often seen.
     workers: threads that decode (only resolutions that are not stored raw).
+
+    >>> import tempfile
+    >>> from PIL import Image
+    >>> from pgvae.data import open_dataset
+    >>> with tempfile.TemporaryDirectory() as photos, tempfile.TemporaryDirectory() as root:
+    ...     for shade in ("black", "grey", "white"):
+    ...         Image.new("RGB", (8, 8), shade).save(f"{photos}/{shade}.png")
+    ...     loader = Loader(open_dataset(photos, root, say=lambda _: None), mirror=True)
+    ...     loader.batch(images_seen=0, batch_size=16, resolution=4).images.shape
+    torch.Size([16, 3, 4, 4])
     """
 
     def __init__(

@@ -4,7 +4,7 @@ import contextlib
 import fcntl
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,13 +52,14 @@ class Recipe:
 class Options:
     """How to prepare. resolution None: the largest power of two that the images have.
 
+    crop:     None: the recipe's.
     codec:    of the resolutions above 128 px; those up to it are raw.
     skip_bad: leave out images that cannot be used, at most `max_bad` of them (None: any).
     count:    take the first so many images only; None: all.
     """
 
     resolution: int | None = None
-    crop: images.Crop = "center"
+    crop: images.Crop | None = None
     channels: int = 3
     codec: str = "webp"
     upscale: bool = False
@@ -85,6 +86,7 @@ def prepare(
     the disk is full.
     """
     require_choice("codec", options.codec, CODECS)
+    options = replace(options, crop=options.crop or recipe.crop)
     final = data_root / check_name(recipe.name)
     _check_free(final, force)
     table = recipe.labels(list(recipe.source.names))  # wrong labels fail before any work

@@ -1,8 +1,11 @@
-"""What `pgvae data prepare` knows how to prepare: where images and labels are, how to split."""
+"""What `pgvae data prepare` knows how to prepare: where images and labels are, how to split.
+
+A recipe is a function that returns a `Recipe`, and an entry of `RECIPES`.
+"""
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,18 +22,14 @@ from pgvae.errors import InputError
 CELEBAHQ_TRAIN = {"pioneer": 27_000, "introvae": 29_000}
 _CELEBAHQ_COUNT = 30_000
 
-# Recipe -> what a user must bring, for the command that a message shows.
-NEEDS = {
-    "avatars": "--resolution 64 --count 10000",
-    "celebahq": "--source FOLDER_OR_ZIP",
-    "celeba": "--source FOLDER",
-    "folder": "--source FOLDER_OR_ZIP --name NAME",
-}
-
 
 @dataclass(frozen=True)
 class Split:
-    """How images are held out: by fraction, by groups of a label column, seeded."""
+    """How images are held out: by fraction, by groups of a label column, seeded.
+
+    >>> Split(fraction=0.25)([0, 1, 2, 3], labels.no_labels(4)).sum().item()
+    1
+    """
 
     fraction: float = 0.05
     by: str | None = None
@@ -109,6 +108,92 @@ def celeba(name: str, path: Path, chosen: Sequence[str] = ()) -> Recipe:
         split,
         crop="celeba",
     )
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a user asks of a recipe; "", None and () where it is not said.
+
+    name:   of the set. source: folder or zip of its images. labels: a csv.
+    count:  images to draw. attributes: columns of the labels. protocol: of CelebA-HQ's split.
+    """
+
+    name: str = ""
+    source: Path | None = None
+    resolution: int | None = None
+    count: int | None = None
+    seed: int = 0
+    labels: Path | None = None
+    attributes: tuple[str, ...] = ()
+    split: Split = Split()
+    protocol: str = "pioneer"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What `pgvae data prepare NAME` knows of a recipe.
+
+    make:  the `Recipe`, of a `Request`; here are the defaults of what it does not say.
+    about: what it is, in a few words.
+    needs: what a user must give, for the command that a message shows.
+    takes: of --labels, --attributes and --split-by those that it does not bring itself.
+    """
+
+    make: Callable[[Request], Recipe]
+    about: str
+    needs: str
+    takes: tuple[str, ...] = ()
+
+
+RECIPES = {
+    "avatars": Entry(
+        lambda r: avatars(
+            r.name or "avatars", r.count or 10_000, r.seed, r.resolution or 64, r.split
+        ),
+        "cartoon faces with labels, drawn on the spot: 10000 at 64 px",
+        needs="--resolution 64 --count 10000",
+    ),
+    "celebahq": Entry(
+        lambda r: celebahq(r.name or "celebahq", r.source, r.protocol),
+        "CelebA-HQ",
+        needs="--source FOLDER_OR_ZIP",
+    ),
+    "celeba": Entry(
+        lambda r: celeba(r.name or "celeba", r.source, r.attributes),
+        "CelebA with its attributes",
+        needs="--source FOLDER",
+        takes=("attributes",),
+    ),
+    "folder": Entry(
+        lambda r: folder(
+            r.name or r.source.resolve().stem, r.source, r.split, r.labels, r.attributes
+        ),
+        "any images",
+        needs="--source FOLDER_OR_ZIP --name NAME",
+        takes=("labels", "attributes", "split-by"),
+    ),
+}
+
+
+def recipe_of(what: str, request: Request) -> Recipe:
+    """The recipe called `what`, or `folder` of that path.
+
+    InputError for an option that it does not take, and where it has no images.
+
+    >>> recipe_of("celeba", Request())
+    Traceback (most recent call last):
+    pgvae.errors.InputError: recipe celeba needs its images: give --source FOLDER
+    """
+    entry = RECIPES.get(what)
+    if entry is None:
+        entry, request = RECIPES["folder"], replace(request, source=request.source or Path(what))
+    given = (request.labels, request.attributes, request.split.by)
+    for option, value in zip(("labels", "attributes", "split-by"), given, strict=True):
+        allowed = option in entry.takes or not value
+        require(allowed, f"recipe {what} takes no --{option}: leave it out")
+    if "--source" in entry.needs and request.source is None:
+        raise InputError(f"recipe {what} needs its images: give {entry.needs}")
+    return entry.make(request)
 
 
 def _celeba_indices(source: Source) -> np.ndarray:

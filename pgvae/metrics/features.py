@@ -17,6 +17,11 @@ class Extractor:
 
     network: levels [n, 3, H, W], whole numbers from 0 to 255, to [n, dim]. It is put into
     evaluation mode.
+
+    >>> means = Extractor("means", 3, nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()))
+    >>> means(torch.ones(2, 3, 8, 8))
+    tensor([[255., 255., 255.],
+            [255., 255., 255.]])
     """
 
     def __init__(
@@ -49,6 +54,9 @@ def extractor(weights: Path | None = None, device: str | torch.device = "cpu") -
     """The FID Inception of the file `weights`, or EfficientNet-Lite0 without one.
 
     InputError as `inception` and `efficientnet`.
+
+    >>> extractor().name
+    'EfficientNet-Lite0'
     """
     return efficientnet(device) if weights is None else inception(weights, device)
 
@@ -65,6 +73,9 @@ def efficientnet(device: str | torch.device = "cpu") -> Extractor:
     """EfficientNet-Lite0 as trained on ImageNet, 1280 features; its weights need no download.
 
     InputError where its packages are missing.
+
+    >>> efficientnet()(torch.zeros(2, 3, 32, 32)).shape
+    torch.Size([2, 1280])
     """
     name = "EfficientNet-Lite0"
     model = optional("efficientnet_lite_pytorch", "efficientnet-lite-pytorch", name)

@@ -25,6 +25,10 @@ def fid(
     are EfficientNet-Lite0's, on a scale of their own. It falls with the number of images (10,000
     or 50,000 in papers): compare figures of equal numbers. Raises as `frechet_distance` and
     `pgvae.metrics.features.extractor`.
+
+    >>> black = -torch.ones(2, 3, 8, 8)
+    >>> fid(black, black) < 1e-6 < fid(black, -black)
+    True
     """
     features = extractor(weights, device)
     return frechet_distance(features(reals), features(fakes))
@@ -40,6 +44,10 @@ def kid(
 
     Its expectation does not depend on the number of images and is 0 for sets of one source, so
     that a figure can be below 0. Raises as `kernel_distance` and `extractor`.
+
+    >>> black = -torch.ones(2, 3, 8, 8)
+    >>> kid(black, -black) > kid(black, black)
+    True
     """
     features = extractor(weights, device)
     return kernel_distance(features(reals), features(fakes))[0]
@@ -54,6 +62,10 @@ def frechet_distance(real: Tensor, fake: Tensor) -> float:
     themselves: the error is that of float64. The eigenvalues of a product of covariances would
     have it at its square root where these are singular, as they are for N <= D. ValueError for
     fewer than two rows, features that are not finite, or other shapes.
+
+    >>> real = torch.randn(100, 8, generator=torch.Generator().manual_seed(0))
+    >>> round(frechet_distance(real, real + 0.5), 4)  # 8 * 0.5^2
+    2.0
     """
     _check(real, fake)
     (mean, factor), (fake_mean, fake_factor) = (_mean_and_factor(x) for x in (real, fake))
@@ -71,6 +83,11 @@ def kernel_distance(
     Unbiased, with the kernel (x . y / D + 1)^3, in float64. Subsets have `subset_size` rows of
     each set, or as many as the smaller set. The global random state is as before. ValueError for
     fewer than two rows (or a subset size below 2), features that are not finite, or other shapes.
+
+    >>> real = torch.randn(100, 8, generator=torch.Generator().manual_seed(0))
+    >>> mean, deviation = kernel_distance(real, real + 1, subsets=10)
+    >>> mean > 5 * deviation
+    True
     """
     _check(real, fake)
     size = min(subset_size, len(real), len(fake))

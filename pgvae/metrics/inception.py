@@ -44,6 +44,9 @@ def resize_as_tensorflow1(images: Tensor, side: int) -> Tensor:
 
     Output pixel i lies at i * H / side of the input, and the last rows and columns are repeated
     beyond the border.
+
+    >>> resize_as_tensorflow1(torch.tensor([[[[0.0, 10.0]]]]), 4)[0, 0, 0]
+    tensor([ 0.,  5., 10., 10.])
     """
     for dim in (2, 3):
         size = images.shape[dim]

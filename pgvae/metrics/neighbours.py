@@ -33,6 +33,10 @@ def nearest(
     by "features": cosine of the features of `extractor` (EfficientNet-Lite0 without one), -1 to
                    1; greatest first.
     ValueError where the shapes differ, `by` is unknown, or there are fewer candidates than count.
+
+    >>> candidates = torch.linspace(-1, 1, 5).view(5, 1, 1, 1).expand(5, 3, 4, 4)
+    >>> nearest(candidates[[1]], candidates, "l1", count=2)
+    (tensor([[ 0.0000, 63.7500]]), tensor([[1, 0]]))
     """
     if by not in MEASURES:
         raise ValueError(f"by is {by!r}: choose one of {', '.join(MEASURES)}")

@@ -8,12 +8,20 @@ WINDOW, SIGMA = 11, 1.5  # of SSIM's Gaussian, in pixels
 
 
 def mse(a: Tensor, b: Tensor) -> Tensor:
-    """Mean square error of each pair, [N], 0 to 1: of images scaled to [0, 1]."""
+    """Mean square error of each pair, [N], 0 to 1: of images scaled to [0, 1].
+
+    >>> mse(Tensor([[[[1.0]]]]), Tensor([[[[0.0]]]]))
+    tensor([0.2500])
+    """
     return (a - b).square().mean(dim=(1, 2, 3)) / 4
 
 
 def rmse(a: Tensor, b: Tensor) -> Tensor:
-    """Root mean square error of each pair, [N], in 8-bit levels (0 to 255)."""
+    """Root mean square error of each pair, [N], in 8-bit levels (0 to 255).
+
+    >>> rmse(Tensor([[[[1.0]]]]), Tensor([[[[-1.0]]]]))
+    tensor([255.])
+    """
     return mse(a, b).sqrt() * 255
 
 
@@ -21,6 +29,9 @@ def psnr(a: Tensor, b: Tensor) -> Tensor:
     """Peak signal-to-noise ratio of each pair, [N], in dB: -10 log10(MSE).
 
     Infinite for equal images. A set's figure is the mean over its images.
+
+    >>> psnr(Tensor([[[[0.0]]]]), Tensor([[[[2 / 255]]]]))
+    tensor([48.1308])
     """
     return -10 * mse(a, b).log10()
 
@@ -31,6 +42,10 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
     Gaussian window of 11 pixels (sigma 1.5), K = (0.01, 0.03), each channel apart, windows that
     lie inside the image. Images under 11 pixels take the largest odd window that fits, so their
     figures are comparable with each other only. ValueError where the shapes differ.
+
+    >>> images = Tensor([[[[-1.0, 1.0], [1.0, 0.0]]]])
+    >>> ssim(images, images)
+    tensor([1.])
     """
     package = optional("pytorch_msssim", "pytorch-msssim", "ssim")
     return package.ssim(

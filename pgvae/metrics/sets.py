@@ -18,6 +18,9 @@ def batches(images: Images, most: int = 64) -> Iterator[Tensor]:
     """Parts of `images` of at most `most` each, in order: float32 [n, C, H, W], no gradient.
 
     ValueError where a batch is no [N, C, H, W] of floats, or is shaped unlike the first one.
+
+    >>> [len(batch) for batch in batches(torch.zeros(100, 3, 8, 8))]
+    [64, 36]
     """
     shape = None
     for batch in [images] if isinstance(images, Tensor) else images:
@@ -37,12 +40,21 @@ def batches(images: Images, most: int = 64) -> Iterator[Tensor]:
 
 
 def to_levels(images: Tensor) -> Tensor:
-    """[-1, 1] to whole 8-bit levels 0 to 255 (float32): as a file of the image would have it."""
+    """[-1, 1] to whole 8-bit levels 0 to 255 (float32): as a file of the image would have it.
+
+    >>> to_levels(torch.tensor([-1.0, 0.2, 1.0]))
+    tensor([  0., 153., 255.])
+    """
     return ((images.float().clamp(-1, 1) + 1) * 127.5).round()
 
 
 def optional(module: str, package: str, what: str) -> ModuleType:
-    """Import a module of the extra `eval`; InputError says which package `what` misses."""
+    """Import a module of the extra `eval`; InputError says which package `what` misses.
+
+    >>> optional("no_such_module", "no-such-package", "fid")
+    Traceback (most recent call last):
+    pgvae.errors.InputError: fid needs the package no-such-package: pip install 'pgvae[eval]'
+    """
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:

@@ -8,9 +8,10 @@ import torch
 
 from pgvae.config import RunConfig
 from pgvae.data import Store
-from pgvae.evaluation import UNDECIDED, Evaluation, defined_at, evaluate
+from pgvae.evaluation import Evaluation, evaluate
 from pgvae.files import atomic_path
 from pgvae.inference import Model
+from pgvae.metrics.table import decider, defined_at
 from pgvae.snapshot import MALFORMED, Snapshot, save_snapshot
 from pgvae.training.log import RunLog
 
@@ -35,7 +36,7 @@ class Referee:
         inception_weights: Path | None = None,
     ) -> None:
         self._names, self._seed = config.metrics, config.seed
-        self._decider = next((name for name in config.metrics if name not in UNDECIDED), None)
+        self._decider = decider(config.metrics)
         self._store, self._run_dir, self._device = store, run_dir, device
         self._inception_weights = inception_weights
         self._split = "val" if len(store.split("val")) > 1 else "train"
@@ -71,11 +72,10 @@ class Referee:
 
     def _keep(self, snapshot: Snapshot, found: Evaluation) -> bool:
         """Write the snapshot if its deciding figure is better than that of the best one."""
-        # FID's figure is named after its features too: fid_efficientnet-lite0.
-        deciding = [name for name in found.figures if name.split("_")[0] == self._decider]
+        deciding = found.by_metric.get(self._decider)
         if not deciding:
             return False
-        name, figure = deciding[0], found.figures[deciding[0]]
+        name, figure = next(iter(deciding.items()))
         about = {
             "metric": name,
             "value": figure.value,

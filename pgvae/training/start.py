@@ -7,9 +7,9 @@ from pathlib import Path
 from pgvae.config import MAX_RESOLUTION
 from pgvae.data import Store, open_dataset
 from pgvae.errors import InputError
-from pgvae.evaluation import check_metrics, check_names
 from pgvae.files import sha256_of
 from pgvae.inference import pick_device
+from pgvae.metrics.table import check_metrics, check_names
 from pgvae.request import NEWEST, Request
 from pgvae.snapshot import load_snapshot, snapshots_in
 from pgvae.training.checkpoint import STATE, checkpoints_in, load_weights

@@ -6,6 +6,7 @@ import os
 import signal
 import struct
 import warnings
+import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -66,6 +67,17 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> Path:
     return folder
 
 
+def zip_of(
+    path: Path, *entries: tuple[str | zipfile.ZipInfo, bytes], deflate: bool = False
+) -> Path:
+    """A zip of those entries."""
+    method = zipfile.ZIP_DEFLATED if deflate else zipfile.ZIP_STORED
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, data in entries:
+            archive.writestr(name, data)
+    return path
+
+
 def noise_files(count: int, size: int = 16, seed: int = 0) -> dict[str, bytes]:
     """Different pictures by name: 000.png, 001.png, ..."""
     return {f"{i:03d}.png": encoded(noise(seed * 1000 + i, size, size)) for i in range(count)}
@@ -118,6 +130,16 @@ def prepared(
     """`prepare` in this process, what it says kept in `said`."""
     say = (lambda _: None) if said is None else said.append
     return prepare(recipe, Options(**{"workers": 0, **options}), root, force=force, say=say)
+
+
+def damage(store: Store, index: int, resolution: int, at: int = 0) -> None:
+    """Flip a bit of byte `at` of an image in a store of raw pixels."""
+    pixels = store.get(index, resolution).tobytes()
+    file = store.path / f"{resolution:04d}/data.mdb"
+    data = bytearray(file.read_bytes())
+    assert data.count(pixels) == 1
+    data[data.index(pixels) + at] ^= 1
+    file.write_bytes(data)
 
 
 def left_in(root: Path) -> list[str]:

@@ -2,7 +2,6 @@
 
 import os
 import time
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from making import (
     recipe_of,
     truncated_png,
     write_files,
+    zip_of,
 )
 
 from pgvae.data import load_images, open_dataset, prepared_in
@@ -51,31 +51,13 @@ def test_only_finished_sets_are_listed(root):
     assert prepared_in(root / "nothing") == []
 
 
-def test_a_half_prepared_name_is_refused_with_the_command(root):
+def test_a_half_prepared_name_or_path_is_refused(root):
     (root / "half.tmp" / "0004").mkdir(parents=True)
     with pytest.raises(InputError, match=r"half-prepared .*`pgvae data prepare half`"):
         opened("half", root)
-
-
-def test_a_half_prepared_path_is_refused(root):
     (root / "mine/manifest.json").unlink()
     with pytest.raises(InputError, match="half-prepared"):
         opened(root / "mine", root)
-
-
-@pytest.mark.parametrize(
-    ("name", "command"),
-    [
-        ("celebahq", "pgvae data prepare celebahq --source FOLDER_OR_ZIP --data-root {root}"),
-        ("celeba", "pgvae data prepare celeba --source FOLDER --data-root {root}"),
-        ("avatars", "pgvae data prepare avatars --resolution 64 --count 10000 --data-root {root}"),
-    ],
-)
-def test_a_recipe_that_is_not_prepared_gives_the_exact_command_in_one_line(root, name, command):
-    with pytest.raises(InputError) as caught:
-        opened(name, root)
-    assert f"`{command.format(root=root)}`" in str(caught.value)
-    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -86,6 +68,9 @@ def test_a_recipe_that_is_not_prepared_gives_the_exact_command_in_one_line(root,
         ("", "no data set is given"),
         ("no/such/folder", "the nearest that exists"),
         ("photos.zip", "the nearest that exists"),
+        ("celebahq", r"`pgvae data prepare celebahq --source FOLDER_OR_ZIP --data-root .*/root`$"),
+        ("celeba", r"`pgvae data prepare celeba --source FOLDER --data-root .*/root`$"),
+        ("avatars", r"`pgvae data prepare avatars --resolution 64 --count 10000 --data-root .*`$"),
     ],
 )
 def test_what_is_not_there_is_refused_with_a_hint(root, name, hint):
@@ -106,10 +91,7 @@ def test_plain_images_are_prepared_on_first_use_and_reused(root, tmp_path, packe
     files = noise_files(6, seed=2)
     path = write_files(tmp_path / "photos", files)
     if packed:
-        path = tmp_path / "photos.zip"
-        with zipfile.ZipFile(path, "w") as archive:
-            for name, data in files.items():
-                archive.writestr(name, data)
+        path = zip_of(tmp_path / "photos.zip", *files.items())
     first, said = opened(path, root)
     assert len(said) == 1
     assert first.name.startswith("photos-")
@@ -149,18 +131,13 @@ def test_a_changed_folder_is_a_new_set(root, tmp_path, change):
     assert second.digest != first.digest
 
 
-@pytest.mark.parametrize("name", ["my photos", "Zoë", "v1.2", ".hidden", "new\nline", "a" * 200])
+@pytest.mark.parametrize("name", ["my photos", "Zoë", "v1.2", ".hidden", "new\nline", "a" * 200,
+                                  os.fsdecode(b"caf\xe9")])  # fmt: skip
 def test_a_folder_of_any_name_can_be_used(root, tmp_path, name):
-    store, _ = opened(write_files(tmp_path / name, noise_files(3)), root)
+    store, said = opened(write_files(tmp_path / name, noise_files(3)), root)
+    assert (len(store), len(said)) == (3, 1)
     assert store.path.parent == root
     assert store.name in prepared_in(root)
-
-
-def test_a_folder_whose_name_is_not_utf8_can_be_used(root, tmp_path):
-    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
-    store, said = opened(write_files(path, noise_files(3)), root)
-    assert len(store) == 3
-    assert len(said) == 1
 
 
 def test_an_empty_folder_and_a_text_are_refused(root, tmp_path):
@@ -180,8 +157,7 @@ def test_files_folders_and_zips_are_loaded_in_order(tmp_path):
     folder = write_files(
         tmp_path / "in", {"b.png": encoded(arrays[1]), "a.png": encoded(arrays[0])}
     )
-    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
-        archive.writestr("z.png", encoded(arrays[2]))
+    zip_of(tmp_path / "a.zip", ("z.png", encoded(arrays[2])))
     (tmp_path / "one.jpg").write_bytes(encoded(arrays[3]))  # a PNG, whatever its name
     paths = [folder, tmp_path / "a.zip", str(tmp_path / "one.jpg")]
     pixels, names = load_images(paths, 8)

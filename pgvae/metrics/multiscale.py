@@ -23,6 +23,10 @@ def msssim_pairs(a: Tensor, b: Tensor) -> Tensor:
     as many of the finest as hold a window of 11 pixels, with their weights scaled to sum 1 (2 at
     32, 3 at 64, 4 at 128 pixels): compare figures of one resolution only. ValueError where the
     shapes differ.
+
+    >>> images = torch.rand(2, 3, 32, 32) * 2 - 1
+    >>> msssim_pairs(images, images), msssim_pairs(images, -images)
+    (tensor([1., 1.]), tensor([0., 0.]))
     """
     package = optional("pytorch_msssim", "pytorch-msssim", "ms-ssim")
     if a.shape != b.shape:
@@ -53,7 +57,11 @@ def msssim_pairs(a: Tensor, b: Tensor) -> Tensor:
 
 
 def scales_for(side: int) -> int:
-    """How many of the five scales fit in an image of `side` pixels; at least 1."""
+    """How many of the five scales fit in an image of `side` pixels; at least 1.
+
+    >>> [scales_for(side) for side in (16, 32, 64, 128, 256)]
+    [1, 2, 3, 4, 5]
+    """
     return max(1, sum(side > (WINDOW - 1) * 2**scale for scale in range(len(WEIGHTS))))
 
 
@@ -61,6 +69,12 @@ class PairSimilarity:
     """Mean MS-SSIM of the images of a set, 1st with 2nd, 3rd with 4th, gathered batch by batch.
 
     How the set is cut into batches does not matter; an odd last image is left out.
+
+    >>> similarity = PairSimilarity()
+    >>> for _ in range(3):
+    ...     similarity.add(torch.zeros(3, 3, 8, 8))
+    >>> similarity.pairs, similarity.mean()
+    (4, 1.0)
     """
 
     def __init__(self) -> None:
@@ -97,6 +111,9 @@ def msssim(images: Images) -> float:
     images: [N, C, R, R] in [-1, 1], in random order, or batches of them. PGGAN's measure of
     diversity, over 10,000 pairs of generated images: a figure above that of the real images
     says that modes are missing. ValueError for fewer than two images.
+
+    >>> msssim(torch.rand(1, 3, 16, 16).repeat(4, 1, 1, 1))
+    1.0
     """
     similarity = PairSimilarity()
     similarity.add(images)

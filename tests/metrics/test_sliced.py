@@ -7,7 +7,7 @@ from made import blurred, cut
 from torch.nn import functional as F
 
 from pgvae.metrics import swd
-from pgvae.metrics.swd import Patches, laplacian_pyramid, patch_distance
+from pgvae.metrics.sliced import Patches, laplacian_pyramid, patch_distance
 
 BINOMIAL = np.outer([1, 4, 6, 4, 1], [1, 4, 6, 4, 1]) / 256
 
@@ -63,10 +63,6 @@ def test_the_pyramid_is_that_of_a_filter_written_in_loops():
     np.testing.assert_allclose(high[0, 1], image - filtered(spread, 4.0), atol=1e-6)
 
 
-def test_a_pyramid_goes_from_the_images_to_16_pixels():
-    assert [level.shape[-1] for level in laplacian_pyramid(noise(2, 128, 0))] == [128, 64, 32, 16]
-
-
 def test_it_agrees_with_a_direct_version_on_smooth_noise_against_noise():
     fakes = F.avg_pool2d(noise(100, 48, 1), 3)
     ours = swd(noise(100, 16, 0), fakes)
@@ -78,12 +74,6 @@ def test_it_agrees_with_a_direct_version_on_smooth_noise_against_noise():
     assert ours[16] == pytest.approx(direct, rel=0.2)  # two draws of white noise: the floor
     assert ours_blurred == pytest.approx(direct_blurred, rel=0.03)
     assert ours_blurred > 2 * ours[16]
-
-
-def test_more_blur_is_further_away():
-    reals, others = noise(60, 32, 0), noise(60, 32, 1)
-    means = [np.mean(list(swd(reals, blurred(others, times)).values())) for times in (0, 1, 3)]
-    assert means[0] < means[1] < means[2]
 
 
 def test_scale_and_offset_of_a_channel_do_not_count():
@@ -204,21 +194,19 @@ def test_a_channel_that_never_varies_has_no_part_in_it(channels: int):
     assert swd(images, fakes)[16] == pytest.approx(found, rel=1e-5)
 
 
-@pytest.mark.parametrize("count", [0, 9])
-def test_sets_of_other_numbers_are_refused(count: int):
-    with pytest.raises(ValueError, match=f"got 10 and {count} images"):
-        swd(noise(10, 16, 0), noise(count, 16, 1))
-
-
-def test_two_empty_sets_are_refused():
-    with pytest.raises(ValueError, match="not empty"):
-        swd([], [])
-
-
-@pytest.mark.parametrize(("channels", "resolution"), [(1, 16), (3, 32)])
-def test_sets_of_other_shapes_are_refused(channels: int, resolution: int):
-    with pytest.raises(ValueError, match="one shape"):
-        swd(noise(10, 16, 0), noise(10, resolution, 1)[:, :channels])
+@pytest.mark.parametrize(
+    ("reals", "fakes", "words"),
+    [
+        (noise(10, 16, 0), noise(0, 16, 1), "got 10 and 0 images"),
+        (noise(10, 16, 0), noise(9, 16, 1), "got 10 and 9 images"),
+        (noise(10, 16, 0), noise(10, 16, 1)[:, :1], "one shape"),
+        (noise(10, 16, 0), noise(10, 32, 1), "one shape"),
+        ([], [], "not empty"),
+    ],
+)
+def test_sets_of_other_numbers_or_shapes_are_refused(reals, fakes, words):
+    with pytest.raises(ValueError, match=words):
+        swd(reals, fakes)
 
 
 def test_images_of_two_shapes_are_no_set():
@@ -233,10 +221,7 @@ def test_images_without_a_pyramid_to_16_pixels_are_refused(height: int, width: i
         swd(noise(10, 32, 0)[..., :height, :width], noise(10, 32, 1)[..., :height, :width])
 
 
-def test_images_that_are_all_one_colour_have_a_finite_distance():
-    assert np.isfinite(list(swd(noise(10, 16, 0), torch.zeros(10, 3, 16, 16)).values())).all()
-
-
-def test_images_that_carry_a_gradient_are_measured_all_the_same():
+def test_images_of_one_colour_or_with_a_gradient_are_measured_all_the_same():
     reals = noise(10, 16, 0).requires_grad_()
     assert swd(reals, noise(10, 16, 1)) == swd(reals.detach(), noise(10, 16, 1))
+    assert np.isfinite(swd(reals, torch.zeros(10, 3, 16, 16))[16])
