@@ -106,7 +106,8 @@ class Schedule:
             raise InputError("total_kimg is 0: use a positive number")
         if self.pretrain_kimg >= self.total_kimg:
             raise InputError(
-                f"pretrain_kimg is {self.pretrain_kimg} of {self.total_kimg} in all: use less"
+                f"--pretrain-kimg {self.pretrain_kimg:g} is not below the {self.total_kimg:g} kimg "
+                "of the run: use less"
             )
         if not all(math.isfinite(kimg) and kimg > 0 for kimg in self.milestones_kimg):
             raise InputError(f"milestones {self.milestones_kimg}: use finite, positive numbers")

@@ -17,7 +17,7 @@ from pgvae.config import (
 from pgvae.data import Store
 from pgvae.errors import InputError
 from pgvae.objectives import Objective, Preset, objective_class, schedule_called, settings_of
-from pgvae.request import Request
+from pgvae.request import Request, kinds, option
 from pgvae.schedule import Schedule, Stage, from_preset
 from pgvae.snapshot import Snapshot
 
@@ -214,14 +214,14 @@ def _require_fitting(start: Snapshot, wanted: ModelConfig, labels: LabelConfig) 
     """Raise InputError with the differing fields unless the snapshot's weights fit."""
     ours, theirs = dataclasses.asdict(wanted), dataclasses.asdict(start.config)
     differing = [
-        f"{name}: {theirs[name]} there, {ours[name]} here"
+        f"{option(name) if name in kinds() else name} ({theirs[name]} there, {ours[name]} here)"
         for name in ours
         if ours[name] != theirs[name] and (name != "resolution" or wanted.arch == "residual")
     ]
     if wanted.classes and start.attributes != labels.attributes:
         there, here = (", ".join(names) for names in (start.attributes, labels.attributes))
-        differing.append(f"attributes: {there} there, {here} here")
-    require(not differing, f"--init-from does not fit: {'; '.join(differing)}")
+        differing.append(f"--attributes ({there} there, {here} here)")
+    require(not differing, f"--init-from does not fit: {', '.join(differing)}")
 
 
 def parse_settings(

@@ -199,9 +199,9 @@ def test_starting_from_a_pickle_is_refused_and_nothing_is_executed(refused, work
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ("--latent-dim 16", ["latent_dim: 8 there, 16 here"]),
-        ("--fmap-max 16", ["fmap_max: 8 there, 16 here"]),
-        ("--objective vae", ["head: sphere there, gaussian here"]),
+        ("--latent-dim 16", ["--latent-dim (8 there, 16 here)"]),
+        ("--fmap-max 16", ["--fmap-max (8 there, 16 here)"]),
+        ("--objective vae", ["head (sphere there, gaussian here)"]),
         ("--start-resolution 4", ["snapshot at 8 px", "start at 4 px", "--start-resolution 8"]),
         ("--no-grow --resolution 16", ["snapshot at 8 px", "start at 16 px"]),
         (
