@@ -238,7 +238,14 @@ class Request:
             return cls(**values)
         except FileNotFoundError as error:
             raise InputError(f"there is no {path}") from error
-        except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
+        except (
+            OSError,
+            InputError,
+            ValueError,
+            AttributeError,
+            TypeError,
+            RecursionError,
+        ) as error:
             raise CorruptFileError(f"{path} cannot be read: {error}") from error
 
 

@@ -350,13 +350,13 @@ def test_a_classifier_of_other_attributes_is_not_taken_over():
     first = configured("vac")
     fitting = snapshot_of(first, ("glasses", "hat"))
     assert configured("vac", initial=fitting).model == first.model
-    with pytest.raises(InputError, match="--attributes .hat, glasses there, glasses, hat here"):
+    with pytest.raises(InputError, match=r"--attributes .hat, glasses there, glasses, hat here"):
         configured("vac", initial=snapshot_of(first, ("hat", "glasses")))
 
 
 def test_residual_networks_of_another_final_resolution_are_not_taken_over():
     small = configured("introvae", resolution=8)
-    with pytest.raises(InputError, match="--resolution .8 there, 16 here"):
+    with pytest.raises(InputError, match=r"--resolution .8 there, 16 here"):
         configured("introvae", initial=snapshot_of(small, ()), grow=True)
 
 
@@ -378,7 +378,7 @@ def test_networks_are_those_of_the_snapshot_unless_asked_for():
     first = configured("pioneer", latent_dim=24, fmap_max=16, fmap_base=64)
     start = snapshot_of(first, ())
     assert configured("pioneer", initial=start).model == first.model
-    with pytest.raises(InputError, match="latent-dim .24 there, 32 here"):
+    with pytest.raises(InputError, match=r"latent-dim .24 there, 32 here"):
         configured("pioneer", initial=start, latent_dim=32)
 
 
