@@ -72,6 +72,8 @@ _LEAST = {
     "latent_dim": 2,
 }
 _PATHS = ("dataset", "data_root", "init_from", "inception_weights")
+# What taking apart JSON that is not as it should be may raise.
+_MALFORMED = (ValueError, AttributeError, TypeError, RecursionError)
 _RENAMED = {"settings": "--set"}
 
 
