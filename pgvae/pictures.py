@@ -3,15 +3,17 @@
 import importlib.util
 import math
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from pgvae.choices import Animation
 from pgvae.errors import InputError
 
-ANIMATIONS = ("gif", "png", "mp4")
+ANIMATIONS: tuple[str, ...] = get_args(Animation)
 _MIN_CELL = 64
 
 

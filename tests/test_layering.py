@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "pgvae"
 # Lower may never import higher; rooms on one line never import each other.
 LAYERS = (
-    {"errors", "types", "config", "schedule", "files", "tuning"},
+    {"errors", "types", "choices", "config", "schedule", "files", "tuning"},
     {"ops"},
     {"nn"},
     {"metrics", "objectives", "data"},

@@ -1,15 +1,17 @@
 """`pgvae convert`: checkpoints of other programs become snapshots."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-from safetensors import SafetensorError
 
-from pgvae.cli import inputs
+from pgvae.cli import options
+from pgvae.cli.groups import Commands
 from pgvae.config import require
 from pgvae.errors import InputError
-from pgvae.interop import read_pioneer, vectors_beside
-from pgvae.snapshot import Snapshot, save_snapshot
+
+if TYPE_CHECKING:
+    from pgvae.snapshot import Snapshot
 
 _GENERATORS = {
     "pixel": "pixel norm, equalized learning rates",
@@ -18,17 +20,20 @@ _GENERATORS = {
 }
 
 
-@click.group()
+@click.group(cls=Commands)
 def convert() -> None:
-    """Make snapshots of other programs' checkpoints."""
+    """Make snapshots of other programs' checkpoints.
+
+    Example: pgvae convert pioneer 604000_state pioneer.safetensors
+    """
 
 
 @convert.command()
-@click.argument("file", type=click.Path(path_type=Path))
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("file", type=options.PATH)
+@click.argument("out", type=options.PATH)
 @click.option(
     "--spectral-vectors",
-    type=click.Path(path_type=Path),
+    type=options.PATH,
     metavar="FILE",
     help="Balanced PIONEER's NNNNNN_SNU file.  [default: the one beside FILE, where there is one; "
     "else the norms are computed exactly]",
@@ -56,8 +61,13 @@ def pioneer(
 
     Example: pgvae convert pioneer 604000_state pioneer.safetensors
     """
+    from safetensors import SafetensorError
+
+    from pgvae.interop import read_pioneer, vectors_beside
+    from pgvae.snapshot import save_snapshot
+
     require(out.suffix == ".safetensors", f"{out} is no snapshot's name: end it in .safetensors")
-    inputs.require_writable_file(out, force)
+    options.require_writable_file(out, force)
     vectors = spectral_vectors or vectors_beside(file)
     snapshot = read_pioneer(file, vectors, last_activation=last_activation, dataset=dataset_name)
     _describe(snapshot, vectors)
@@ -68,7 +78,7 @@ def pioneer(
     click.echo(out)
 
 
-def _describe(snapshot: Snapshot, vectors: Path | None) -> None:
+def _describe(snapshot: "Snapshot", vectors: Path | None) -> None:
     config = snapshot.config
     click.echo(
         f"{snapshot.objective['name']} at {snapshot.nets.ema.resolution} px, alpha "

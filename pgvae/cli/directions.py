@@ -2,32 +2,26 @@
 
 import dataclasses
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 import click
-import numpy as np
-import torch
-from torch import Tensor
 
-from pgvae.cli import inputs
+from pgvae.choices import Fit
+from pgvae.cli import options
 from pgvae.config import LabelConfig, require
-from pgvae.data import Store, open_dataset
-from pgvae.inference import (
-    Model,
-    directions_path,
-    estimate,
-    load,
-    pick_device,
-    save_directions,
-)
-from pgvae.inference.directions import Directions, Method
-from pgvae.objectives.terms import known_accuracy
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from pgvae.data import Store
+    from pgvae.inference import Directions, Model
 
 
 @click.command("directions")
-@inputs.SNAPSHOT
-@inputs.DATASET
-@inputs.DATA_ROOT
+@options.SNAPSHOT
+@options.DATASET
+@options.DATA_ROOT
 @click.option(
     "--attribute",
     "attributes",
@@ -37,21 +31,19 @@ from pgvae.objectives.terms import known_accuracy
 )
 @click.option(
     "--method",
-    type=click.Choice(get_args(Method)),
+    type=click.Choice(get_args(Fit)),
     default="probe",
     help="Logistic regression, or the difference of the means of yes and no.",
 )
-@inputs.LABEL_THRESHOLDS
-@click.option(
-    "--count", type=click.IntRange(min=2), default=10_000, help="Training images, at most."
-)
-@inputs.DEVICE
+@options.LABEL_THRESHOLDS
+@click.option("--count", type=options.SEVERAL, default=10_000, help="Training images, at most.")
+@options.DEVICE
 def directions_command(
     snapshot: Path,
     dataset: str,
     data_root: Path,
     attributes: tuple[str, ...],
-    method: Method,
+    method: Fit,
     label_thresholds: tuple[float, float],
     count: int,
     device: str,
@@ -63,6 +55,13 @@ def directions_command(
 
     Example: pgvae directions --snapshot PATH --dataset faces --attribute glasses
     """
+    import numpy as np
+    import torch
+
+    from pgvae.cli import inputs
+    from pgvae.data import open_dataset
+    from pgvae.inference import directions_path, estimate, load, pick_device, save_directions
+
     model = load(snapshot, pick_device(device))
     store = open_dataset(dataset, data_root, resolution=model.resolution, say=click.echo)
     inputs.require_fitting(store, model)
@@ -92,13 +91,23 @@ def directions_command(
     click.echo(path)
 
 
-def _encode(model: Model, store: Store, indices: np.ndarray) -> Tensor:
+def _encode(model: "Model", store: "Store", indices: "np.ndarray") -> "Tensor":
+    import torch
+
+    from pgvae.cli import inputs
+
     batches = inputs.batches_for(model, store, indices)
     return torch.cat([model.encode(images).cpu() for images in batches])
 
 
-def _accuracy(model: Model, store: Store, found: Directions, said: np.ndarray) -> dict[str, float]:
+def _accuracy(
+    model: "Model", store: "Store", found: "Directions", said: "np.ndarray"
+) -> dict[str, float]:
     """Of each attribute on the validation images that have it known; empty without any."""
+    import torch
+
+    from pgvae.objectives.terms import known_accuracy
+
     unseen = store.split("val")
     if len(unseen) == 0:
         return {}

@@ -4,21 +4,19 @@ from pathlib import Path
 from typing import get_args
 
 import click
-import torch
 
-from pgvae.cli import inputs
-from pgvae.cli.inputs import Job, read_paths, write_grid
+from pgvae.choices import Sampling
+from pgvae.cli.options import PATHS, POSITIVE, PROBABILITY, SEVERAL
+from pgvae.cli.session import Session, in_session
 from pgvae.cli.types import Finite
 from pgvae.config import require
-from pgvae.inference.conditional import Method
-from pgvae.pictures import interleave, save_images
 
 _COLUMNS = 8
 _DELTA, _MOST = 3.0, 1000  # deviations
 
 
 @click.command()
-@inputs.PATHS
+@PATHS
 @click.option(
     "--attribute",
     "attributes",
@@ -45,14 +43,14 @@ _DELTA, _MOST = 3.0, 1000  # deviations
 )
 @click.option(
     "--strip",
-    type=click.IntRange(min=2),
+    type=SEVERAL,
     metavar="N",
     help="Also N steps from -delta to +delta of each image.",
 )
-@click.option("--count", type=click.IntRange(min=1), default=64, help="At most so many images.")
-@click.pass_obj
+@click.option("--count", type=POSITIVE, default=64, help="At most so many images.")
+@in_session
 def edit(
-    job: Job,
+    session: Session,
     paths: tuple[Path, ...],
     attributes: tuple[str, ...],
     deltas: tuple[float, ...],
@@ -71,6 +69,11 @@ def edit(
 
     Example: python generate.py --snapshot PATH edit me.jpg --attribute glasses --delta 3
     """
+    import torch
+
+    from pgvae.cli.inputs import read_paths, unique_stems
+    from pgvae.pictures import interleave
+
     require(not (deltas and to), "--to and --delta: give one of them")
     deltas = deltas or (_DELTA,)
     require(
@@ -81,7 +84,7 @@ def edit(
         all(abs(delta) <= _MOST for delta in deltas),
         f"--delta {', '.join(map(str, deltas))}: use numbers from -{_MOST} to {_MOST}",
     )
-    model, sign = job.model, -1.0 if remove else 1.0
+    model, sign = session.model, -1.0 if remove else 1.0
     chosen = model.directions.of(attributes)
     steps = [sign * d for d in (deltas * len(attributes) if len(deltas) == 1 else deltas)]
     certainty = to if to is None or not remove else 1 - to
@@ -96,17 +99,16 @@ def edit(
                 f"{a} {p:.0%} -> {q:.0%}" for a, p, q in zip(attributes, was, now, strict=True)
             ]
             click.echo(f"{name}: {', '.join(changes)}")
-    folder = job.folder()
-    stems = inputs.unique([Path(name).stem for name in names])
     triplets = torch.cat([images, again, edited], dim=3)  # [N, C, R, 3R]
-    save_images([folder / f"{stem}-edit.png" for stem in stems], triplets)
+    session.save_images([f"{stem}-edit.png" for stem in unique_stems(names)], triplets)
     columns = min(_COLUMNS, len(names))
-    write_grid(folder / "edits.png", interleave(images, again, edited, columns=columns), columns)
+    rows = interleave(images, again, edited, columns=columns)
+    session.save_grid("edits.png", rows, columns)
     if strip:
         ratios = torch.linspace(-1, 1, strip).tolist()
         ways = [model.move(latents, attributes, [r * abs(s) for s in steps]) for r in ratios]
         frames = torch.stack([images, *map(model.decode, ways)], dim=1)  # [N, 1 + strip, C, R, R]
-        write_grid(folder / "strip.png", frames.flatten(0, 1), strip + 1)
+        session.save_grid("strip.png", frames.flatten(0, 1), strip + 1)
 
 
 class _Wanted(click.ParamType):
@@ -137,28 +139,28 @@ class _Wanted(click.ParamType):
     metavar="NAME=1,NAME=0,...",
     help="Attributes that are to be there (1) or not (0).",
 )
-@click.option("--count", type=click.IntRange(min=1), default=64)
+@click.option("--count", type=POSITIVE, default=64)
 @click.option(
     "--method",
-    type=click.Choice(get_args(Method)),
+    type=click.Choice(get_args(Sampling)),
     default="langevin",
     help="Langevin Monte Carlo, or rejection from the prior, which is exact and faster.",
 )
-@click.option("--steps", type=click.IntRange(min=1), default=5000, help="Of Langevin.")
+@click.option("--steps", type=POSITIVE, default=5000, help="Of Langevin.")
 @click.option("--step-size", type=Finite(), default=2e-4, help="Of Langevin.")
 @click.option(
     "--sure",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=PROBABILITY,
     default=0.5,
     metavar="P",
     help="Leave out images that, encoded again, are not as asked with this probability.",
 )
-@click.pass_obj
+@in_session
 def conditional(
-    job: Job,
+    session: Session,
     wanted: dict[str, int],
     count: int,
-    method: Method,
+    method: Sampling,
     steps: int,
     step_size: float,
     sure: float,
@@ -169,12 +171,11 @@ def conditional(
 
     Example: python generate.py --snapshot PATH conditional --with glasses=1,hat=0 --count 16
     """
-    found = job.model.conditional_latents(
-        count, wanted, steps, method=method, step_size=step_size, sure=sure, seed=job.seed
+    found = session.model.conditional_latents(
+        count, wanted, steps, method=method, step_size=step_size, sure=sure, seed=session.seed
     )
     what = "chains" if method == "langevin" else "draws from the prior"
     click.echo(f"{method}: kept {found.accepted:.1%} of the {what}")
-    images = job.model.decode(found.latents)
-    folder = job.folder()
-    save_images([folder / f"conditional-{i:04d}.png" for i in range(count)], images)
-    write_grid(folder / "conditional.png", images, None)
+    images = session.model.decode(found.latents)
+    session.save_images([f"conditional-{i:04d}.png" for i in range(count)], images)
+    session.save_grid("conditional.png", images)

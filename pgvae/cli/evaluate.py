@@ -3,17 +3,14 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-from tqdm import tqdm
 
-from pgvae.cli import inputs
+from pgvae.cli import options
 from pgvae.cli.types import WordList
 from pgvae.config import MIN_RESOLUTION
-from pgvae.data import open_dataset
-from pgvae.evaluation import Evaluation, evaluate
 from pgvae.files import atomic_path
-from pgvae.inference import load, pick_device
 from pgvae.metrics.table import (
     DEFAULT_COUNT,
     DEFAULT_METRICS,
@@ -21,6 +18,9 @@ from pgvae.metrics.table import (
     check_metrics,
     defined_at,
 )
+
+if TYPE_CHECKING:
+    from pgvae.evaluation import Evaluation
 
 _LEAST = ", ".join(
     f"{name} from {metric.least_px} px on"
@@ -30,9 +30,9 @@ _LEAST = ", ".join(
 
 
 @click.command("evaluate")
-@inputs.SNAPSHOT
-@inputs.DATASET
-@inputs.DATA_ROOT
+@options.SNAPSHOT
+@options.DATASET
+@options.DATA_ROOT
 @click.option(
     "--split",
     type=click.Choice(["val", "train"]),
@@ -48,16 +48,14 @@ _LEAST = ", ".join(
 )
 @click.option(
     "--count",
-    type=click.IntRange(min=2),
+    type=options.SEVERAL,
     default=DEFAULT_COUNT,
     help="Real images, and samples; less where the split has less.",
 )
-@inputs.SEED
-@inputs.INCEPTION_WEIGHTS
-@click.option(
-    "--json", "json_path", type=click.Path(path_type=Path), metavar="FILE", help="Also write JSON."
-)
-@inputs.DEVICE
+@options.SEED
+@options.INCEPTION_WEIGHTS
+@click.option("--json", "json_path", type=options.PATH, metavar="FILE", help="Also write JSON.")
+@options.DEVICE
 def evaluate_command(
     snapshot: Path,
     dataset: str,
@@ -78,8 +76,13 @@ def evaluate_command(
 
     Example: pgvae evaluate --snapshot runs/00000-faces-pioneer-64px --dataset faces --json e.json
     """
+    from pgvae.cli import inputs
+    from pgvae.data import open_dataset
+    from pgvae.evaluation import evaluate
+    from pgvae.inference import load, pick_device
+
     if json_path:
-        inputs.require_writable_file(json_path)
+        options.require_writable_file(json_path)
     model = load(snapshot, pick_device(device))
     names = names or defined_at(DEFAULT_METRICS, model.resolution)
     check_metrics(names, model.resolution, inception_weights)
@@ -119,6 +122,8 @@ def evaluate_command(
 
 def _progress(starts: Iterator[int], total: int) -> Iterator[int]:
     """A bar over the images, on a terminal; elsewhere a line every tenth part."""
+    from tqdm import tqdm
+
     with tqdm(total=total, unit="img", disable=None, dynamic_ncols=True) as bar:
         told = 0
         for start in starts:
@@ -130,7 +135,7 @@ def _progress(starts: Iterator[int], total: int) -> Iterator[int]:
         bar.update(total - bar.n)
 
 
-def _table(found: Evaluation) -> Iterator[str]:
+def _table(found: "Evaluation") -> Iterator[str]:
     width = max(len(figure.label) for figure in found.figures.values())
     yield f"{'':<{width}}  {'model':>10}  {'floor':>10}"
     for figure in found.figures.values():

@@ -1,76 +1,15 @@
-"""What the commands that use a snapshot share: options, the images they read, what they write."""
+"""The images that commands read for a model. It brings PyTorch: import it inside of a command."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-import click
 import numpy as np
 import torch
 from torch import Tensor
 
-from pgvae.cli.types import WordList
 from pgvae.config import require
 from pgvae.data import Store, fade_images, load_images, read_batches, read_images
-from pgvae.errors import InputError
 from pgvae.inference import Model
-from pgvae.pictures import save_grid
-
-SNAPSHOT = click.option(
-    "--snapshot",
-    required=True,
-    type=click.Path(path_type=Path),
-    metavar="PATH",
-    help="A .safetensors snapshot, or a run directory: its newest.",
-)
-DATASET = click.option(
-    "--dataset",
-    required=True,
-    metavar="NAME|PATH",
-    help="Prepared set, or a folder or zip of images (prepared on first use).",
-)
-DATA_ROOT = click.option(
-    "--data-root",
-    type=click.Path(path_type=Path),
-    default=Path("datasets"),
-    help="Where prepared sets are.",
-)
-LABEL_THRESHOLDS = click.option(
-    "--label-thresholds",
-    type=WordList(click.FLOAT, 2),
-    default="0.5,0.5",
-    metavar="LOW,HIGH",
-    help="A label below LOW says no, above HIGH yes; between them it is unknown and left out.",
-)
-INCEPTION_WEIGHTS = click.option(
-    "--inception-weights",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="pt_inception-2015-12-05-6726825d.pth, for the features of the published FID and KID.  "
-    "[default: EfficientNet-Lite0's, said so in the names]",
-)
-DEVICE = click.option("--device", default="auto", metavar="auto|cpu|cuda[:I]")
-SEED = click.option("--seed", type=click.IntRange(min=0), default=0)
-PATHS = click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
-
-
-@dataclass(frozen=True)
-class Job:
-    """What every subcommand of `generate` works with."""
-
-    model: Model
-    out: Path
-    seed: int
-
-    def folder(self) -> Path:
-        """The output folder, made once there is something to write."""
-        try:
-            self.out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(
-                f"cannot write to {self.out}: {error.strerror}; use another --out"
-            ) from error
-        return self.out
 
 
 def read_paths(model: Model, paths: tuple[Path, ...], count: int) -> tuple[Tensor, list[str]]:
@@ -80,6 +19,10 @@ def read_paths(model: Model, paths: tuple[Path, ...], count: int) -> tuple[Tenso
     """
     parts, names = [], []
     for path in paths:
+        require(
+            next(path.glob("snapshot-*.safetensors"), None) is None,
+            f"{path} is a run, not images: give images; --snapshot takes one run",
+        )
         if (path / "manifest.json").is_file():
             images, found = _unseen(Store(path), model, count)
         else:
@@ -89,13 +32,6 @@ def read_paths(model: Model, paths: tuple[Path, ...], count: int) -> tuple[Tenso
         names += found
     images = torch.cat(parts)[:count].to(model.device)
     return fade_images(images, model.alpha), names[:count]
-
-
-def require_writable_file(path: Path, replace: bool = True) -> None:
-    """Raise InputError unless a file may be written there, in the place of another or not."""
-    require(path.parent.is_dir(), f"no such folder: {path.parent}; make it, or give another file")
-    require(not path.is_dir(), f"{path} is a folder: give a file")
-    require(replace or not path.exists(), f"{path} is there already: give another file, or --force")
 
 
 def batches_for(model: Model, store: Store, indices: np.ndarray) -> Iterator[Tensor]:
@@ -113,16 +49,10 @@ def require_fitting(store: Store, model: Model) -> None:
     )
 
 
-def write_grid(path: Path, images: Tensor, columns: int | None) -> None:
-    """Write a grid and say where."""
-    save_grid(path, images, columns)
-    click.echo(path)
-
-
-def unique(stems: list[str]) -> list[str]:
-    """File names without clashes: a number after a stem that was there before."""
+def unique_stems(names: list[str]) -> list[str]:
+    """Names of files without their endings and without clashes: a number after a second one."""
     result: dict[str, None] = {}  # a set that keeps its order
-    for stem in stems:
+    for stem in (Path(name).stem for name in names):
         name, number = stem, 1
         while name in result:
             number += 1

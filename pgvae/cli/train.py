@@ -5,7 +5,7 @@ from typing import Any, get_args
 
 import click
 
-from pgvae.cli import inputs
+from pgvae.cli import options as shared
 from pgvae.cli.types import Finite, Resolution, WordList
 from pgvae.config import MAX_RESOLUTION, Arch, EncoderNorm, GeneratorNorm
 from pgvae.data import open_dataset
@@ -27,7 +27,7 @@ _POSITIVE, _RESOLUTION = Finite(), Resolution()
 
 
 @click.command()
-@inputs.DATASET
+@shared.DATASET
 @click.option(
     "--grow/--no-grow",
     default=None,
@@ -124,7 +124,7 @@ _POSITIVE, _RESOLUTION = Finite(), Resolution()
     metavar="NAME,...",
     help="Labels that vac and introvac learn.  [default: all of the data's]",
 )
-@inputs.LABEL_THRESHOLDS
+@shared.LABEL_THRESHOLDS
 @click.option(
     "--balance",
     type=WordList(),
@@ -132,8 +132,8 @@ _POSITIVE, _RESOLUTION = Finite(), Resolution()
     help="Draw images so that these labels are yes as often as no, for rare ones.",
 )
 @click.option("--mirror/--no-mirror", default=False, help="Flip images left to right at random.")
-@inputs.SEED
-@inputs.DEVICE
+@shared.SEED
+@shared.DEVICE
 @click.option(
     "--precision",
     type=click.Choice(["auto", "fp32", "tf32", "bf16"]),
@@ -183,8 +183,8 @@ _POSITIVE, _RESOLUTION = Finite(), Resolution()
     metavar="K",
     help="Thousands of images between measurements.  [default: as --snapshot-kimg]",
 )
-@inputs.INCEPTION_WEIGHTS
-@inputs.DATA_ROOT
+@shared.INCEPTION_WEIGHTS
+@shared.DATA_ROOT
 @click.option(
     "--workers",
     type=click.IntRange(min=0),

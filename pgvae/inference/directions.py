@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -17,12 +17,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
+from pgvae.choices import Fit
 from pgvae.config import Head, nearest, require, require_choice
 from pgvae.errors import CorruptFileError, InputError
 from pgvae.files import atomic_path, sha256_of
 from pgvae.snapshot import MALFORMED
 
-Method = Literal["probe", "difference"]
 _FORMAT = 1
 _PASSES = 200  # over the attributes, while each must become sure enough
 
@@ -126,7 +126,7 @@ def estimate(
     latents: Tensor,
     said: Tensor,
     names: Sequence[str],
-    method: Method = "probe",
+    method: Fit = "probe",
     ridge: float = 1.0,
 ) -> Directions:
     """Directions from labelled latents: [N, d], and [N, K] with 1 yes, 0 no, NaN unknown.
@@ -138,7 +138,7 @@ def estimate(
 
     InputError where a label does not say both yes and no.
     """
-    require_choice("method", method, get_args(Method))
+    require_choice("method", method, get_args(Fit))
     scale = latents.double().square().mean().sqrt().clamp(min=1e-12)
     rows = []
     for name, column in zip(names, said.t(), strict=True):

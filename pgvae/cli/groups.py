@@ -1,0 +1,109 @@
+"""Groups of commands, which are imported once they are asked for, and hints for wrong words."""
+
+import difflib
+import importlib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pgvae.config import nearest
+
+_EXTRA = re.compile(r"Got unexpected extra arguments? \((.*)\)")  # click's words
+
+
+class Commands(click.Group):
+    """A group whose commands are imported on first use.
+
+    homes: of each command its "module:attribute".
+    """
+
+    def __init__(self, *args: Any, homes: Mapping[str, str] | None = None, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self._homes = dict(homes or {})
+
+    def list_commands(self, ctx: click.Context | None) -> list[str]:
+        return [*self._homes, *self.commands]
+
+    def get_command(self, ctx: click.Context | None, name: str) -> click.Command | None:
+        if name not in self._homes:
+            return super().get_command(ctx, name)
+        module, _, attribute = self._homes[name].partition(":")
+        return getattr(importlib.import_module(module), attribute)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            ctx.fail(_about_word(ctx, self, args[0]))
+        return super().resolve_command(ctx, args)
+
+
+def leaves(
+    command: click.Command, words: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """The commands that are no groups, each with the words that name it below `command`."""
+    if not isinstance(command, click.Group):
+        yield words, command
+        return
+    for name in command.list_commands(None):
+        yield from leaves(command.get_command(None, name), (*words, name))
+
+
+def explain(error: click.ClickException) -> str:
+    """The message of an error, with a hint where a word is wrong or in the wrong place."""
+    ctx = getattr(error, "ctx", None)
+    if ctx is None:
+        return error.format_message()
+    if isinstance(error, click.NoSuchOption):
+        return _about_option(ctx, error.option_name)
+    extra = _EXTRA.match(error.message)
+    if extra:
+        word = extra[1].split()[0]
+        return _second_path(ctx, word) or f"{ctx.info_name} takes no {word!r}: leave it out"
+    return error.format_message()
+
+
+def _about_option(ctx: click.Context, option: str) -> str:
+    """What to do about an option that the command does not have."""
+    own = [name for param in ctx.command.params for name in (*param.opts, *param.secondary_opts)]
+    others = leaves(ctx.find_root().command)
+    owners = [" ".join(words) for words, other in others if _has(other, option)]
+    close = difflib.get_close_matches(option, own, n=1)
+    if owners:
+        hint = f"it belongs after {', '.join(owners)}"
+    else:
+        hint = f"did you mean {close[0]}?" if close else "see --help"
+    return f"{ctx.info_name} has no option {option}: {hint}"
+
+
+def _has(command: click.Command, option: str) -> bool:
+    return any(option in (*param.opts, *param.secondary_opts) for param in command.params)
+
+
+def _about_word(ctx: click.Context, group: Commands, word: str) -> str:
+    """What to do about a word that stands in the place of a command."""
+    second = _second_path(ctx, word)
+    if second:
+        return second
+    names = group.list_commands(ctx)
+    if os.sep in word or Path(word).exists():
+        path = "after --snapshot, or " if _has(group, "--snapshot") else ""
+        return f"no command {word!r}: write a path {path}after a command: {', '.join(names)}"
+    below = [" ".join(words) for words, _ in leaves(group) if words[-1] == word]
+    hint = f"did you mean {below[0]!r}?" if below else nearest(word, names)
+    return f"no command {word!r}: {hint}"
+
+
+def _second_path(ctx: click.Context, word: str) -> str:
+    """What to do about `--snapshot runs/a runs/b`; "" where no option had a path beside it."""
+    for param in ctx.command.params:
+        value = ctx.params.get(param.name)
+        like = isinstance(value, (str, Path)) and os.sep in word
+        if like and param.param_type_name == "option" and Path(value).parent == Path(word).parent:
+            what = "run" if param.name == "snapshot" else "path"
+            return f"{param.opts[0]} takes one path: {word} is another; name one {what}"
+    return ""
