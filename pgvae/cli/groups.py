@@ -69,10 +69,8 @@ def explain(error: click.ClickException) -> str:
 
 def _about_option(ctx: click.Context, option: str) -> str:
     """What to do about an option that the command does not have."""
-    own = [name for param in ctx.command.params for name in (*param.opts, *param.secondary_opts)]
-    others = leaves(ctx.find_root().command)
-    owners = [" ".join(words) for words, other in others if _has(other, option)]
-    close = difflib.get_close_matches(option, own, n=1)
+    owners = [" ".join(words) for words in _owners(ctx.find_root().command, option)]
+    close = difflib.get_close_matches(option, _names(ctx.command), n=1)
     if owners:
         hint = f"it belongs after {', '.join(owners)}"
     else:
@@ -80,8 +78,20 @@ def _about_option(ctx: click.Context, option: str) -> str:
     return f"{ctx.info_name} has no option {option}: {hint}"
 
 
-def _has(command: click.Command, option: str) -> bool:
-    return any(option in (*param.opts, *param.secondary_opts) for param in command.params)
+def _names(command: click.Command) -> list[str]:
+    """All names of its options."""
+    return [name for param in command.params for name in (*param.opts, *param.secondary_opts)]
+
+
+def _owners(
+    command: click.Command, option: str, words: tuple[str, ...] = ()
+) -> Iterator[tuple[str, ...]]:
+    """The commands that have an option, outermost ones only."""
+    if option in _names(command):
+        yield words
+    elif isinstance(command, click.Group):
+        for name in command.list_commands(None):
+            yield from _owners(command.get_command(None, name), option, (*words, name))
 
 
 def _about_word(ctx: click.Context, group: Commands, word: str) -> str:
@@ -90,20 +100,24 @@ def _about_word(ctx: click.Context, group: Commands, word: str) -> str:
     if second:
         return second
     names = group.list_commands(ctx)
-    if os.sep in word or Path(word).exists():
-        path = "after --snapshot, or " if _has(group, "--snapshot") else ""
-        return f"no command {word!r}: write a path {path}after a command: {', '.join(names)}"
+    if _is_path(word):
+        place = "after --snapshot, or " if "--snapshot" in _names(group) else ""
+        return f"no command {word!r}: write a path {place}after a command: {', '.join(names)}"
     below = [" ".join(words) for words, _ in leaves(group) if words[-1] == word]
     hint = f"did you mean {below[0]!r}?" if below else nearest(word, names)
     return f"no command {word!r}: {hint}"
 
 
+def _is_path(word: str) -> bool:
+    return os.sep in word or Path(word).exists()
+
+
 def _second_path(ctx: click.Context, word: str) -> str:
-    """What to do about `--snapshot runs/a runs/b`; "" where no option had a path beside it."""
-    for param in ctx.command.params:
+    """What to do about `--snapshot runs/a runs/b`; "" where no path beside it was given."""
+    for param in ctx.command.params if _is_path(word) else ():
         value = ctx.params.get(param.name)
-        like = isinstance(value, (str, Path)) and os.sep in word
-        if like and param.param_type_name == "option" and Path(value).parent == Path(word).parent:
-            what = "run" if param.name == "snapshot" else "path"
-            return f"{param.opts[0]} takes one path: {word} is another; name one {what}"
+        if isinstance(value, (str, Path)) and Path(value).parent == Path(word).parent:
+            name = param.opts[0] if param.opts[0].startswith("-") else param.human_readable_name
+            what = "run" if param.name in ("snapshot", "run") else "path"
+            return f"{name} takes one path: {word} is another; name one {what}"
     return ""

@@ -65,9 +65,9 @@ class Session:
         try:
             with disk_errors(self.out):
                 self.out.mkdir(parents=True, exist_ok=True)
-                yield
+            yield
         except OSError as error:
-            where, why = error.filename or self.out, error.strerror or error
+            where, why = error.filename2 or error.filename or self.out, error.strerror or error
             raise InputError(f"cannot write to {where}: {why}; use another --out") from error
 
 
