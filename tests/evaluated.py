@@ -12,12 +12,23 @@ from pgvae.snapshot import Snapshot
 from pgvae.types import Posterior
 
 
-def model_of(resolution: int = 8, alpha: float = 1.0, **changes) -> Model:
-    """A model with random weights."""
+def snapshot_of(
+    resolution: int = 8,
+    alpha: float = 1.0,
+    objective: str = "vae",
+    attributes: tuple[str, ...] = (),
+    **changes,
+) -> Snapshot:
+    """A snapshot with random weights, of networks that grow to 32 px."""
     config = ModelConfig(resolution=32, latent_dim=8, fmap_max=8, **changes)
     nets = build_nets(config, resolution, fading=alpha < 1, seed=3)
     mean = torch.zeros(config.channels, resolution, resolution)
-    return Model(Snapshot(nets, config, alpha, 0, {"name": "vae"}, (), "tiny", mean))
+    return Snapshot(nets, config, alpha, 0, {"name": objective}, attributes, "tiny", mean)
+
+
+def model_of(*arguments, **changes) -> Model:
+    """A model with random weights; arguments as `snapshot_of`."""
+    return Model(snapshot_of(*arguments, **changes))
 
 
 class Copier:

@@ -1,6 +1,8 @@
 """Layers import downward only (docs/architecture.md)."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -90,3 +92,12 @@ def test_the_engine_does_not_know_objectives_by_name():
         text = path.read_text(encoding="utf-8")
         assert "objective ==" not in text
         assert 'name == "' not in text
+
+
+@pytest.mark.parametrize("table", ["pgvae.data.recipes", "pgvae.metrics.table"])
+def test_what_help_shows_is_read_without_pytorch(table):
+    code = f"import {table}, sys; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert table in loaded
+    assert not loaded & {"torch", "torchmetrics", "pytorch_msssim", "python_avatars"}

@@ -1,5 +1,6 @@
 """What the tests of the commands share: a tiny run's options, and what is in a folder."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -19,9 +20,32 @@ def train(*arguments: object) -> int:
     return caught.value.code
 
 
+def refusal(
+    capsys: pytest.CaptureFixture[str],
+    folder: Path,
+    arguments: Sequence[object],
+    code: int = 2,
+    command: str | None = None,
+) -> str:
+    """What a command that must fail says: one line, the right code, and nothing touched."""
+    before = contents(folder)
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as caught:
+        main([*map(str, arguments)], command=command)
+    captured = capsys.readouterr()
+    assert caught.value.code == code, captured.err
+    lines = captured.err.splitlines()
+    assert len(lines) == 1, captured.err
+    assert lines[0].startswith("error: ")
+    assert "Traceback" not in captured.out + captured.err
+    assert contents(folder) == before
+    return lines[0]
+
+
 def contents(folder: Path) -> dict[str, bytes]:
-    """The bytes of all files of a folder, by path."""
+    """The bytes of all files of a folder, by path; but for locks."""
     return {
         str(p.relative_to(folder)): p.read_bytes() if p.is_file() else b""
         for p in folder.rglob("*")
+        if p.suffix != ".lock"
     }

@@ -8,15 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
-from commands import BASE, contents, train
+from commands import BASE, refusal, train
+from evaluated import snapshot_of
 
 from pgvae.cli import main
-from pgvae.config import ModelConfig
 from pgvae.data.prepare import Options, prepare
 from pgvae.data.recipes import Split, folder
-from pgvae.nn import build_nets
-from pgvae.snapshot import Snapshot, save_snapshot
+from pgvae.snapshot import save_snapshot
 
 
 @pytest.fixture
@@ -44,18 +42,8 @@ def refused(capsys, workplace) -> Callable[..., str]:
     """Run a command that must fail: one line, the right code, and nothing touched."""
 
     def run(*arguments: object, code: int = 2, alone: bool = False) -> str:
-        before = contents(workplace)
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as caught:
-            main([*([] if alone else BASE), *map(str, arguments)], command="train")
-        captured = capsys.readouterr()
-        assert caught.value.code == code, captured.err
-        lines = captured.err.splitlines()
-        assert len(lines) == 1, captured.err
-        assert lines[0].startswith("error: ")
-        assert "Traceback" not in captured.out + captured.err
-        assert contents(workplace) == before
-        return lines[0]
+        words = [*([] if alone else BASE), *arguments]
+        return refusal(capsys, workplace, words, code, command="train")
 
     return run
 
@@ -87,15 +75,10 @@ def desk(tmp_path, monkeypatch, finished, classified, pictures) -> Path:
 
 @pytest.fixture(scope="session")
 def sketch() -> Callable[..., Path]:
-    """Write a snapshot with random weights."""
+    """Write a snapshot with random weights; arguments as `evaluated.snapshot_of`."""
 
-    def write(path: Path, resolution: int = 8, objective: str = "vae", **settings: object) -> Path:
-        attributes = settings.pop("attributes", ())
-        config = ModelConfig(resolution=32, latent_dim=8, fmap_max=8, **settings)
-        nets = build_nets(config, resolution, fading=False, seed=3)
-        mean = torch.zeros(config.channels, resolution, resolution)
-        about = {"name": objective}
-        save_snapshot(path, Snapshot(nets, config, 1.0, 0, about, attributes, "tiny", mean))
+    def write(path: Path, *arguments: object, **settings: object) -> Path:
+        save_snapshot(path, snapshot_of(*arguments, **settings))
         return path
 
     return write
@@ -123,20 +106,11 @@ def run_pgvae(desk) -> Callable[..., int]:
 
 
 @pytest.fixture
-def rejected(capsys, desk, run_pgvae) -> Callable[..., str]:
+def rejected(capsys, desk) -> Callable[..., str]:
     """Run a `pgvae` that must fail: one line, the right code, and nothing touched."""
 
     def run(*arguments: object, code: int = 2) -> str:
-        before = contents(desk)
-        capsys.readouterr()
-        assert run_pgvae(*arguments) == code
-        captured = capsys.readouterr()
-        lines = captured.err.splitlines()
-        assert len(lines) == 1, captured.err
-        assert lines[0].startswith("error: ")
-        assert "Traceback" not in captured.out + captured.err
-        assert contents(desk) == before
-        return lines[0]
+        return refusal(capsys, desk, arguments, code)
 
     return run
 

@@ -1,17 +1,17 @@
 """`pgvae data` as a user meets it: exit codes, one line for each error, help with examples."""
 
-import io
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from commands import refusal
 
 from pgvae.cli import main
 from pgvae.cli.data import data
 from pgvae.data import Store
+from pgvae.data.recipes import RECIPES
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -30,297 +30,195 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 
 
 @pytest.fixture
-def photos(tmp_path: Path, pictures: Path) -> Path:
-    """A folder of six pictures of 32 px, to spoil."""
-    folder = tmp_path / "photos"
-    folder.mkdir()
+def place(tmp_path: Path, pictures: Path, data_root: Path, monkeypatch) -> Path:
+    """A folder to work in: six pictures in `photos`, labels of them, what is no set of images.
+
+    In `datasets` is `tiny`, to damage.
+    """
+    for folder in ("photos", "empty", "odd"):
+        (tmp_path / folder).mkdir()
     for file in sorted(pictures.iterdir())[:6]:
-        shutil.copy(file, folder)
-    return folder
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "datasets"
-
-
-def labels(folder: Path, rows: Sequence[str], header: str = "name,g") -> Path:
-    file = folder.parent / "labels.csv"
-    file.write_text("\n".join([header, *rows]) + "\n")
-    return file
-
-
-def assert_one_line(code: int, err: str, expected_code: int, *parts: str) -> None:
-    assert code == expected_code, err
-    assert err.startswith("error: ")
-    assert err.count("\n") == 1
-    assert "Traceback" not in err
-    for part in parts:
-        assert part in err
+        shutil.copy(file, tmp_path / "photos")
+    (tmp_path / "odd/new\nline.png").write_bytes(b"")
+    (tmp_path / "notes.txt").write_text("text")
+    rows = [f"picture-{i:03d},{i},p{i % 3}" for i in range(6)]
+    (tmp_path / "labels.csv").write_text("\n".join(["name,glasses,person", *rows]) + "\n")
+    (tmp_path / "few.csv").write_text("name,glasses\npicture-000,1\n")
+    shutil.copytree(data_root / "tiny", tmp_path / "datasets" / "tiny")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 # prepare
 
 
-def test_a_folder_is_prepared_and_said(run, photos, root):
-    code, out, err = run("prepare", photos, "--data-root", root, "--val-fraction", 0.34)
+def test_a_path_and_the_recipe_folder_are_the_same(run, place):
+    code, out, err = run("prepare", "photos", "--val-fraction", 0.34)
     assert (code, err) == (0, "")
-    assert out.splitlines()[-1] == (f"{root}/photos: 6 images (4 train, 2 val) at 4 to 32 px")
-    assert len(Store(root / "photos")) == 6
+    assert out.splitlines()[-1] == "datasets/photos: 6 images (4 train, 2 val) at 4 to 32 px"
+    words = ("--source", "photos", "--name", "two", "--val-fraction", 0.34)
+    assert run("prepare", "folder", *words)[0] == 0
+    one, two = (Store(place / "datasets" / name) for name in ("photos", "two"))
+    assert one.digest == two.digest
+    assert one.manifest["about"] == two.manifest["about"] == {"recipe": "folder"}
 
 
-def test_options_reach_the_set(run, photos, root):
-    rows = [f"picture-{i:03d},{i},p{i % 3}" for i in range(6)]
-    file = labels(photos, rows, "name,age,person")
+def test_options_reach_the_set(run, place):
     code, out, _ = run(
-        *("prepare", photos, "--data-root", root, "--name", "mine", "--resolution", 16),
-        *("--labels", file, "--attributes", "age", "--split-by", "person", "--grayscale"),
-        *("--crop", "pad", "--seed", 3, "--count", 5, "--val-fraction", 0.3, "--workers", 0),
+        *("prepare", "photos", "--name", "mine", "--resolution", 16, "--labels", "labels.csv"),
+        *("--attributes", "glasses", "--split-by", "person", "--grayscale", "--crop", "pad"),
+        *("--seed", 3, "--count", 5, "--val-fraction", 0.3, "--workers", 0),
     )
     assert code == 0
-    assert out.splitlines()[-1].endswith("at 4 to 16 px, labels age")
-    store = Store(root / "mine")
+    assert out.splitlines()[-1].endswith("at 4 to 16 px, labels glasses")
+    store = Store(place / "datasets/mine")
     assert (len(store), store.channels, store.resolutions) == (5, 1, (4, 8, 16))
     assert store.labels[:, 0].tolist() == [0, 1, 2, 3, 4]
     assert {i % 3 for i in store.split("val")}.isdisjoint({i % 3 for i in store.split("train")})
     assert (store.manifest["crop"], store.manifest["seed"]) == ("pad", 3)
 
 
-def test_a_path_and_the_recipe_folder_are_the_same(run, photos, root):
-    assert run("prepare", photos, "--data-root", root, "--name", "one")[0] == 0
-    arguments = ("--source", photos, "--data-root", root, "--name", "two")
-    assert run("prepare", "folder", *arguments)[0] == 0
-    assert Store(root / "one").digest == Store(root / "two").digest
-
-
-def test_avatars_are_prepared(run, root):
+def test_avatars_are_prepared_at_their_own_size(run, place):
     pytest.importorskip("python_avatars")
-    code, out, _ = run(
-        *("prepare", "avatars", "--resolution", 16, "--count", 8, "--data-root", root)
-    )
+    code, out, _ = run("prepare", "avatars", "--count", 8)
     assert code == 0
     assert "8 images" in out
-    assert out.splitlines()[-1].endswith("labels glasses, facial_hair, hat")
+    assert out.splitlines()[-1].endswith("at 4 to 64 px, labels glasses, facial_hair, hat")
+    assert Store(place / "datasets/avatars").manifest["about"] == {"recipe": "avatars"}
 
 
-def test_an_existing_name_needs_force(run, photos, root):
-    assert run("prepare", photos, "--data-root", root)[0] == 0
-    code, _, err = run("prepare", photos, "--data-root", root)
-    assert_one_line(code, err, 2, "exists: use --force")
-    assert run("prepare", photos, "--data-root", root, "--force")[0] == 0
+def test_an_existing_name_needs_force(run, place, capsys):
+    assert run("prepare", "photos")[0] == 0
+    assert "exists: use --force" in refusal(capsys, place, ["data", "prepare", "photos"])
+    assert run("prepare", "photos", "--force")[0] == 0
 
 
-def test_a_bad_image_is_refused_or_skipped(run, photos, root):
-    whole = (photos / "picture-002.png").read_bytes()
-    (photos / "picture-002.png").write_bytes(whole[: len(whole) // 2])
-    code, _, err = run("prepare", photos, "--data-root", root)
-    assert_one_line(code, err, 2, "'picture-002.png'", "--skip-bad")
-    assert not (root / "photos").exists()
-    (photos / "z.png").write_bytes(b"")
-    arguments = ("prepare", photos, "--data-root", root, "--skip-bad")
-    code, _, err = run(*arguments, "--max-bad", 1)
-    assert_one_line(code, err, 2, "more than 1", "'z.png'")
-    code, out, err = run(*arguments, "--max-bad", 2)
+def test_bad_images_are_refused_or_skipped(run, place, capsys):
+    whole = (place / "photos/picture-002.png").read_bytes()
+    (place / "photos/picture-002.png").write_bytes(whole[: len(whole) // 2])
+    (place / "photos/z.png").write_bytes(b"")
+    words = ["data", "prepare", "photos"]
+    message = refusal(capsys, place, words)
+    assert "'picture-002.png'" in message
+    assert "--skip-bad" in message
+    message = refusal(capsys, place, [*words, "--skip-bad", "--max-bad", 1])
+    assert "more than 1" in message
+    assert "'z.png'" in message
+    code, out, err = run("prepare", "photos", "--skip-bad", "--max-bad", 2)
     assert (code, err) == (0, "")
     assert "2 images left out: see rejects.jsonl" in out
-    rejects = (root / "photos/rejects.jsonl").read_text().splitlines()
+    rejects = (place / "datasets/photos/rejects.jsonl").read_text().splitlines()
     assert [json.loads(r)["name"] for r in rejects] == ["picture-002.png", "z.png"]
 
 
-def test_one_image_is_prepared_with_a_warning(run, tmp_path, pictures, root):
-    (tmp_path / "one").mkdir()
-    shutil.copy(pictures / "picture-000.png", tmp_path / "one")
-    code, out, _ = run("prepare", tmp_path / "one", "--data-root", root)
-    assert code == 0
-    assert "warning: one image only" in out
+REFUSED = [
+    ("prepare", ["RECIPE|PATH"]),
+    ("prepare no/photos", ["nearest that exists is"]),
+    ("prepare empty", ["holds no images"]),
+    ("prepare notes.txt", ["neither a folder nor a zip"]),
+    ("prepare odd", ["new\\nline.png", "empty file"]),
+    ("prepare photos --labels no.csv", ["no.csv cannot be read"]),
+    ("prepare photos --labels few.csv", ["labels are missing for 'picture-001.png'"]),
+    ("prepare photos --labels labels.csv --attributes glases", ["did you mean 'glasses'"]),
+    ("prepare photos --attributes ,", ["--attributes", "','"]),
+    ("prepare photos --split-by person", ["--split-by person", "no such column"]),
+    ("prepare photos --data-root notes.txt", ["cannot write to"]),
+    ("prepare photos --resolution 100", ["use 64 or 128"]),
+    ("prepare photos --resolution 0", ["from 4 to 1024"]),
+    ("prepare photos --resolution 64", ["below the resolution 64", "--upscale"]),
+    ("prepare photos --resolution big", ["--resolution"]),
+    ("prepare photos --val-fraction 1", ["val fraction"]),
+    ("prepare photos --val-fraction nan", ["val fraction"]),
+    ("prepare photos --name ../out", ["cannot be the name"]),
+    ("prepare photos --count 0", ["--count"]),
+    ("prepare photos --crop circle", ["center", "celeba", "pad"]),
+    ("prepare photos --codec gif", ["webp", "jpeg"]),
+    ("prepare photos --rezolution 4", ["--rezolution", "--resolution"]),
+    ("prepare folder", ["recipe folder needs its images", "--source FOLDER_OR_ZIP --name NAME"]),
+    ("prepare celebahq", ["celebahq needs its images", "--source FOLDER_OR_ZIP"]),
+    ("prepare celeba --source photos", ["no list_attr_celeba.txt"]),
+    ("prepare celeba --source photos --split-by person", ["celeba takes no --split-by: leave it"]),
+    ("prepare celebahq --source photos --attributes a", ["celebahq takes no --attributes"]),
+    ("prepare avatars --labels labels.csv", ["recipe avatars takes no --labels: leave it out"]),
+    ("info teeny", ["no prepared set 'teeny'", "there is tiny"]),
+    ("verify teeny", ["no prepared set 'teeny'"]),
+]
 
 
-def missing_path(photos):
-    return [photos.parent / "no" / "photos"], ["nearest that exists is", str(photos.parent)]
-
-
-def empty_folder(photos):
-    (photos.parent / "empty").mkdir()
-    return [photos.parent / "empty"], ["holds no images"]
-
-
-def a_text(photos):
-    (photos / "notes.txt").write_text("text")
-    return [photos / "notes.txt"], ["neither a folder nor a zip"]
-
-
-def eps_named_png(photos):
-    out = io.BytesIO()
-    Image.new("RGB", (32, 32)).save(out, "EPS")
-    (photos / "drawing.png").write_bytes(out.getvalue())
-    return [photos], ["'drawing.png'", "not a PNG, JPEG, WebP or BMP"]
-
-
-def newline_in_name(photos):
-    (photos / "new\nline.png").write_bytes(b"")
-    return [photos], ["new\\nline.png", "empty file"]
-
-
-def missing_labels(photos):
-    return [photos, "--labels", labels(photos, ["picture-000,1"])], [
-        "labels are missing for 'picture-001.png'"
-    ]
-
-
-def extra_labels(photos):
-    rows = [f"picture-{i:03d},1" for i in range(9)]
-    return [photos, "--labels", labels(photos, rows)], ["not there: 'picture-006'"]
-
-
-def nan_labels(photos):
-    rows = [f"picture-{i:03d},{'nan' if i == 4 else 1}" for i in range(6)]
-    return [photos, "--labels", labels(photos, rows)], ["NaN", "'picture-004.png'"]
-
-
-def unknown_attribute(photos):
-    rows = [f"picture-{i:03d},1" for i in range(6)]
-    file = labels(photos, rows, "name,glasses")
-    return [photos, "--labels", file, "--attributes", "glases"], ["did you mean 'glasses'"]
-
-
-def unknown_group(photos):
-    return [photos, "--split-by", "person"], ["--split-by person", "no such column"]
-
-
-def root_is_a_file(photos):
-    (photos.parent / "datasets").write_text("")
-    return [photos], ["cannot write to"]
-
-
-@pytest.mark.parametrize(
-    "case",
-    [
-        missing_path,
-        empty_folder,
-        a_text,
-        eps_named_png,
-        newline_in_name,
-        missing_labels,
-        extra_labels,
-        nan_labels,
-        unknown_attribute,
-        unknown_group,
-        root_is_a_file,
-        lambda p: ([p, "--labels", p.parent / "no.csv"], ["no.csv cannot be read"]),
-        lambda p: ([p, "--resolution", 100], ["use 64 or 128"]),
-        lambda p: ([p, "--resolution", 0], ["from 4 to 1024"]),
-        lambda p: ([p, "--resolution", 64], ["below the resolution 64", "--upscale"]),
-        lambda p: ([p, "--resolution", "big"], ["--resolution"]),
-        lambda p: ([p, "--val-fraction", 1], ["val fraction"]),
-        lambda p: ([p, "--val-fraction", "nan"], ["val fraction"]),
-        lambda p: ([p, "--name", "../out"], ["cannot be the name"]),
-        lambda p: ([p, "--count", 0], ["--count"]),
-        lambda p: ([p, "--crop", "circle"], ["center", "celeba", "pad"]),
-        lambda p: ([p, "--codec", "gif"], ["webp", "jpeg"]),
-        lambda p: ([p, "--rezolution", 4], ["--rezolution", "--resolution"]),
-        lambda p: (["celebahq"], ["celebahq needs its images", "--source FOLDER_OR_ZIP"]),
-        lambda p: (["celeba", "--source", p], ["no list_attr_celeba.txt"]),
-        lambda p: ([], ["RECIPE|PATH"]),
-    ],
-)
-def test_bad_input_is_one_line_and_exit_code_2(run, photos, root, case):
-    arguments, parts = case(photos)
-    code, _, err = run("prepare", *arguments, "--data-root", root)
-    assert_one_line(code, err, 2, *parts)
-    if root.is_dir():
-        assert [p.name for p in root.iterdir() if not p.name.endswith(".lock")] == []
+@pytest.mark.parametrize(("arguments", "words"), REFUSED, ids=[a for a, _ in REFUSED])
+def test_bad_input_is_one_line_and_exit_code_2(place, capsys, arguments, words):
+    message = refusal(capsys, place, ["data", *arguments.split()])
+    for word in words:
+        assert word in message
 
 
 # info, list, verify
 
 
-@pytest.fixture
-def prepared_root(data_root: Path, tmp_path: Path) -> Path:
-    """A data root with `tiny`, to damage."""
-    shutil.copytree(data_root / "tiny", tmp_path / "root" / "tiny")
-    return tmp_path / "root"
-
-
-def damage(root: Path, index: int = 3) -> None:
-    store = Store(root / "tiny")
-    pixels = store.get(index, 16).tobytes()
-    file = root / "tiny/0016/data.mdb"
-    damaged = bytearray(file.read_bytes())
-    damaged[damaged.index(pixels)] ^= 1
-    file.write_bytes(damaged)
-
-
-def test_info_says_what_is_in_a_set(run, photos, root):
-    rows = [f"picture-{i:03d},{i}" for i in range(6)]
-    (photos / "wrong.png").write_bytes(b"")
-    shutil.copy(photos / "picture-000.png", photos / "picture-005.png")
-    (photos.parent / "labels.csv").write_text("\n".join(["name,age", *rows, "wrong,0"]))
-    file = photos.parent / "labels.csv"
-    run("prepare", photos, "--data-root", root, "--labels", file, "--skip-bad")
-    for name in ("photos", root / "photos"):
-        code, out, err = run("info", name, "--data-root", root)
+def test_info_says_what_is_in_a_set(run, place):
+    (place / "photos/wrong.png").write_bytes(b"")
+    shutil.copy(place / "photos/picture-000.png", place / "photos/picture-005.png")
+    with (place / "labels.csv").open("a") as file:
+        file.write("wrong,0,p1\n")
+    run("prepare", "photos", "--labels", "labels.csv", "--skip-bad")
+    for name in ("photos", place / "datasets/photos"):
+        code, out, err = run("info", name)
         assert (code, err) == (0, "")
         lines = [line.split() for line in out.splitlines()]
-        assert Store(root / "photos").digest[:16] in out
+        assert Store(place / "datasets/photos").digest[:16] in out
         assert ["images", "6:", "5", "train,", "1", "val"] in lines
         assert [line[0] for line in lines if line[1:2] == ["px"]] == ["4", "8", "16", "32"]
-        assert ["label", "age:", "mean", "2.500"] in lines
+        assert ["label", "glasses:", "mean", "2.500"] in lines
         assert ["duplicates", "1"] in lines
         assert ["left", "out", "1"] in lines
         assert ["wrong.png:", "empty", "file"] in lines
 
 
-def test_verify_says_that_a_set_is_whole(run, prepared_root):
-    code, out, err = run("verify", "tiny", "--data-root", prepared_root)
-    assert (code, out, err) == (0, "tiny: 24 images at 4 sizes are whole\n", "")
+def test_verify_says_that_a_set_is_whole(run, place):
+    assert run("verify", "tiny") == (0, "tiny: 24 images at 4 sizes are whole\n", "")
 
 
-def test_verify_of_a_damaged_set_is_exit_code_3_with_the_key(run, prepared_root):
-    damage(prepared_root)
-    code, _, err = run("verify", "tiny", "--data-root", prepared_root)
-    assert_one_line(code, err, 3, "image 3 (key 00000003) at 16 px", "prepare the set again")
+def halve(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
 
 
 @pytest.mark.parametrize("command", ["info", "verify"])
 @pytest.mark.parametrize(
-    ("spoil", "expected_code", "part"),
+    ("spoil", "code", "words"),
     [
-        (lambda path: (path / "0008/data.mdb").write_bytes(b""), 3, "truncated or missing"),
+        (lambda path: halve(path / "0008/data.mdb"), 3, "0008/data.mdb is truncated or missing"),
         (lambda path: (path / "manifest.json").write_text("{"), 3, "cannot be read"),
         (lambda path: (path / "manifest.json").write_text('{"format": 7}'), 2, "data format 7"),
         (lambda path: (path / "manifest.json").unlink(), 2, "half-prepared"),
-        (shutil.rmtree, 2, "no prepared set 'tiny'"),
+        (shutil.rmtree, 2, "no prepared set 'tiny' in datasets: there is nothing"),
     ],
 )
-def test_a_set_that_cannot_be_opened_is_one_line(
-    run, prepared_root, command, spoil, expected_code, part
-):
-    spoil(prepared_root / "tiny")
-    code, _, err = run(command, "tiny", "--data-root", prepared_root)
-    assert_one_line(code, err, expected_code, part)
+def test_a_set_that_cannot_be_opened_is_one_line(place, capsys, command, spoil, code, words):
+    spoil(place / "datasets/tiny")
+    assert words in refusal(capsys, place, ["data", command, "tiny"], code)
 
 
-def test_an_unknown_set_names_those_there_are(run, prepared_root):
-    code, _, err = run("info", "teeny", "--data-root", prepared_root)
-    assert_one_line(code, err, 2, "'teeny'", "there is tiny")
+def test_verify_of_a_damaged_set_is_exit_code_3_with_the_key(place, capsys):
+    file = place / "datasets/tiny/0016/data.mdb"
+    pixels = Store(place / "datasets/tiny").get(3, 16).tobytes()
+    file.write_bytes(file.read_bytes().replace(pixels, bytes([pixels[0] ^ 1]) + pixels[1:]))
+    message = refusal(capsys, place, ["data", "verify", "tiny"], code=3)
+    assert "image 3 (key 00000003) at 16 px" in message
+    assert "prepare the set again" in message
 
 
-def test_list_shows_every_set_and_which_cannot_be_used(run, prepared_root, photos):
-    run("prepare", photos, "--data-root", prepared_root)
-    shutil.copytree(prepared_root / "tiny", prepared_root / "broken")
-    (prepared_root / "broken/labels.npy").write_bytes(b"")
-    shutil.copytree(prepared_root / "tiny", prepared_root / "half.tmp")
-    code, out, err = run("list", "--data-root", prepared_root)
+def test_list_shows_every_set_and_which_cannot_be_used(run, place):
+    assert run("list", "--data-root", "none") == (0, "nothing is prepared in none\n", "")
+    run("prepare", "photos")
+    for name in ("broken", "half.tmp"):
+        shutil.copytree(place / "datasets/tiny", place / "datasets" / name)
+    (place / "datasets/broken/labels.npy").write_bytes(b"")
+    code, out, err = run("list")
     assert (code, err) == (0, "")
     lines = [line.split() for line in out.splitlines()]
     assert [line[0] for line in lines] == ["broken", "photos", "tiny"]
     assert lines[0][1] == "unusable:"
     assert lines[1][1:] == ["6", "images", "up", "to", "32", "px"]
-
-
-def test_list_of_nothing_says_so(run, tmp_path):
-    code, out, _ = run("list", "--data-root", tmp_path / "none")
-    assert (code, out) == (0, f"nothing is prepared in {tmp_path / 'none'}\n")
 
 
 # Help
@@ -332,11 +230,11 @@ def test_help_has_defaults_and_an_example_that_parses(run, command):
     assert (code, err) == (0, "")
     assert f"pgvae data {command}" in out.split("Example", 1)[1]
     assert "[default: datasets]" in " ".join(out.split())
+    assert f"\n  {command} " in run("--help")[1]
 
 
-def test_help_of_prepare_explains_every_option(run):
-    _, out, _ = run("prepare", "--help")
-    text = " ".join(out.split())
+def test_help_of_prepare_explains_every_option_and_recipe(run):
+    text = " ".join(run("prepare", "--help")[1].split())
     for default in ("default: webp", "default: 0.05", "avatars: 10000", "one for each CPU core"):
         assert default in text
     options = [p for p in data.commands["prepare"].params if p.param_type_name == "option"]
@@ -344,10 +242,5 @@ def test_help_of_prepare_explains_every_option(run):
     for option in options:
         assert option.opts[-1] in text
         assert option.help
-
-
-def test_help_of_the_group_lists_its_commands(run):
-    code, out, _ = run("--help")
-    assert code == 0
-    for command in ("prepare", "info", "verify", "list"):
-        assert f"\n  {command} " in out
+    for name, entry in RECIPES.items():
+        assert f"{name} ({entry.about})" in text.replace("CelebA- HQ", "CelebA-HQ")

@@ -120,6 +120,16 @@ def prepared(
     return prepare(recipe, Options(**{"workers": 0, **options}), root, force=force, say=say)
 
 
+def damage(store: Store, index: int, resolution: int, at: int = 0) -> None:
+    """Flip a bit of byte `at` of an image in a store of raw pixels."""
+    pixels = store.get(index, resolution).tobytes()
+    file = store.path / f"{resolution:04d}/data.mdb"
+    data = bytearray(file.read_bytes())
+    assert data.count(pixels) == 1
+    data[data.index(pixels) + at] ^= 1
+    file.write_bytes(data)
+
+
 def left_in(root: Path) -> list[str]:
     """What a user sees in a data root, and what lies there aside."""
     return sorted(p.name for p in root.iterdir() if not p.name.endswith(".lock"))

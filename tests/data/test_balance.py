@@ -46,15 +46,6 @@ def shares(said: np.ndarray) -> np.ndarray:
     return np.stack([weights @ (said == 1), weights @ (said == 0)])
 
 
-@pytest.mark.parametrize("rare", [1, 3, 50, 97])
-def test_one_label_is_as_often_yes_as_no(rare):
-    said = (np.arange(100) < rare).astype(np.float32)[:, None]
-    np.testing.assert_allclose(shares(said), 0.5, rtol=1e-12)
-    weights = balanced_weights(said)
-    np.testing.assert_allclose(weights[:rare], 0.5 / rare)  # all that say the same are equal
-    np.testing.assert_allclose(weights[rare:], 0.5 / (100 - rare))
-
-
 def rows(*counts: tuple[tuple[float, ...], int]) -> np.ndarray:
     """Labels [N, K] from (row, how many of it)."""
     return np.concatenate([np.tile(row, (count, 1)) for row, count in counts]).astype(np.float32)
@@ -66,19 +57,30 @@ def correlated(yes_yes: int, yes_no: int, no_yes: int, no_no: int) -> np.ndarray
     return rows(*zip(pairs, (yes_yes, yes_no, no_yes, no_no), strict=True))
 
 
-def test_two_correlated_labels_are_both_as_often_yes_as_no():
-    np.testing.assert_allclose(shares(correlated(40, 30, 25, 905)), 0.5, rtol=1e-12)
+def random_labels() -> np.ndarray:
+    """Labels [400, 3] of shares 0.1, 0.4 and 0.85."""
+    rng = np.random.default_rng(0)
+    return (rng.random((400, 3)) < (0.1, 0.4, 0.85)).astype(np.float32)
 
 
-def test_two_labels_that_nearly_always_agree_are_balanced_too():
-    np.testing.assert_allclose(shares(correlated(40, 3, 7, 950)), 0.5, rtol=1e-5)
-
-
-def test_a_label_that_only_comes_with_another_is_balanced_as_nearly_as_can_be():
-    """Were both at a half, images with the second alone would never be seen."""
-    said = correlated(40, 0, 60, 900)
-    np.testing.assert_allclose(shares(said), 0.5, atol=0.01)
+@pytest.mark.parametrize(
+    ("said", "tolerance"),
+    [
+        *((rows(((YES,), rare), ((NO,), 100 - rare)), 1e-12) for rare in (1, 3, 50, 97)),
+        (correlated(40, 30, 25, 905), 1e-12),
+        (correlated(40, 3, 7, 950), 1e-5),  # labels that nearly always agree
+        # The second comes with the first alone: were both at a half, it would never be seen alone.
+        (correlated(40, 0, 60, 900), 0.02),
+        (random_labels(), 1e-12),
+    ],
+    ids=["1 of 100", "3", "50", "97", "correlated", "agreeing", "implied", "three"],
+)
+def test_each_label_is_as_often_yes_as_no(said, tolerance):
+    np.testing.assert_allclose(shares(said), 0.5, rtol=tolerance)
     assert (balanced_weights(said) > 0).all()
+    for row in np.unique(said, axis=0):  # all that say the same are equal
+        alike = balanced_weights(said)[(said == row).all(axis=1)]
+        np.testing.assert_allclose(alike, alike[0])
 
 
 def test_balance_keeps_how_two_labels_hang_together():
@@ -89,12 +91,6 @@ def test_balance_keeps_how_two_labels_hang_together():
     both = ratio**0.5 / (2 * (1 + ratio**0.5))
     found = balanced_weights(said)[(said == YES).all(axis=1)].sum()
     assert found == pytest.approx(both, rel=1e-12)
-
-
-def test_three_labels_are_balanced_at_once():
-    rng = np.random.default_rng(0)
-    said = (rng.random((400, 3)) < (0.1, 0.4, 0.85)).astype(np.float32)
-    np.testing.assert_allclose(shares(said), 0.5, rtol=1e-12)
 
 
 def test_images_of_unknown_label_keep_their_share():
@@ -191,15 +187,11 @@ def test_batches_carry_what_the_labels_say(store):
     assert counts == [TRAIN // 4, TRAIN // 2, TRAIN // 4]
 
 
-def test_a_rare_label_is_drawn_half_of_the_time(drawn):
-    hats = np.mean([LABELS[i, 0] for i in drawn(0, 20 * TRAIN)])
-    assert abs(hats - 0.5) < 4 * 0.5 / (20 * TRAIN) ** 0.5  # four standard deviations
-
-
-def test_two_labels_are_both_drawn_half_of_the_time(drawn):
-    indices = drawn(0, 20 * TRAIN, balance=("hat", "beard"))
-    for column in (LABELS[indices, 0], LABELS[indices, 1] > 0.5):
-        assert abs(np.mean(column) - 0.5) < 4 * 0.5 / (20 * TRAIN) ** 0.5
+@pytest.mark.parametrize("balance", [("hat",), ("hat", "beard")])
+def test_each_label_is_drawn_half_of_the_time(drawn, balance):
+    indices = drawn(0, 20 * TRAIN, balance=balance)
+    for column in (LABELS[indices, 0], LABELS[indices, 1] > 0.5)[: len(balance)]:
+        assert abs(np.mean(column) - 0.5) < 4 * 0.5 / (20 * TRAIN) ** 0.5  # four deviations
 
 
 def test_images_that_say_the_same_are_drawn_equally_often(drawn):

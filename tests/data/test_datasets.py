@@ -51,31 +51,13 @@ def test_only_finished_sets_are_listed(root):
     assert prepared_in(root / "nothing") == []
 
 
-def test_a_half_prepared_name_is_refused_with_the_command(root):
+def test_a_half_prepared_name_or_path_is_refused(root):
     (root / "half.tmp" / "0004").mkdir(parents=True)
     with pytest.raises(InputError, match=r"half-prepared .*`pgvae data prepare half`"):
         opened("half", root)
-
-
-def test_a_half_prepared_path_is_refused(root):
     (root / "mine/manifest.json").unlink()
     with pytest.raises(InputError, match="half-prepared"):
         opened(root / "mine", root)
-
-
-@pytest.mark.parametrize(
-    ("name", "command"),
-    [
-        ("celebahq", "pgvae data prepare celebahq --source FOLDER_OR_ZIP --data-root {root}"),
-        ("celeba", "pgvae data prepare celeba --source FOLDER --data-root {root}"),
-        ("avatars", "pgvae data prepare avatars --resolution 64 --count 10000 --data-root {root}"),
-    ],
-)
-def test_a_recipe_that_is_not_prepared_gives_the_exact_command_in_one_line(root, name, command):
-    with pytest.raises(InputError) as caught:
-        opened(name, root)
-    assert f"`{command.format(root=root)}`" in str(caught.value)
-    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -86,6 +68,9 @@ def test_a_recipe_that_is_not_prepared_gives_the_exact_command_in_one_line(root,
         ("", "no data set is given"),
         ("no/such/folder", "the nearest that exists"),
         ("photos.zip", "the nearest that exists"),
+        ("celebahq", r"`pgvae data prepare celebahq --source FOLDER_OR_ZIP --data-root .*/root`$"),
+        ("celeba", r"`pgvae data prepare celeba --source FOLDER --data-root .*/root`$"),
+        ("avatars", r"`pgvae data prepare avatars --resolution 64 --count 10000 --data-root .*`$"),
     ],
 )
 def test_what_is_not_there_is_refused_with_a_hint(root, name, hint):
@@ -149,18 +134,13 @@ def test_a_changed_folder_is_a_new_set(root, tmp_path, change):
     assert second.digest != first.digest
 
 
-@pytest.mark.parametrize("name", ["my photos", "Zoë", "v1.2", ".hidden", "new\nline", "a" * 200])
+@pytest.mark.parametrize("name", ["my photos", "Zoë", "v1.2", ".hidden", "new\nline", "a" * 200,
+                                  os.fsdecode(b"caf\xe9")])  # fmt: skip
 def test_a_folder_of_any_name_can_be_used(root, tmp_path, name):
-    store, _ = opened(write_files(tmp_path / name, noise_files(3)), root)
+    store, said = opened(write_files(tmp_path / name, noise_files(3)), root)
+    assert (len(store), len(said)) == (3, 1)
     assert store.path.parent == root
     assert store.name in prepared_in(root)
-
-
-def test_a_folder_whose_name_is_not_utf8_can_be_used(root, tmp_path):
-    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
-    store, said = opened(write_files(path, noise_files(3)), root)
-    assert len(store) == 3
-    assert len(said) == 1
 
 
 def test_an_empty_folder_and_a_text_are_refused(root, tmp_path):

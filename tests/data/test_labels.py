@@ -6,11 +6,9 @@ import numpy as np
 import pytest
 
 from pgvae.data.labels import (
-    Table,
     from_celeba,
     from_csv,
     from_dataset_json,
-    no_labels,
     some,
     split_by_fraction,
 )
@@ -53,13 +51,10 @@ def test_a_row_finds_its_image_by_name(labelled, names, turned):
 
 
 @pytest.mark.parametrize("column", ["name", "file", "filename", "image", "image_id"])
-def test_the_column_of_names_may_stand_anywhere(column):
+def test_the_column_of_names_may_stand_anywhere_and_without_one_is_the_first(column):
     table = from_csv(f"g,{column},h\n1,b,3\n2,a,4\n", ["a.png", "b.png"])
     assert table.attributes == ("g", "h")
     assert table.values.tolist() == [[2, 4], [1, 3]]
-
-
-def test_without_such_a_column_the_first_has_the_names():
     assert from_csv("picture,g\nb,1\na,2\n", ["a", "b"]).values.tolist() == [[2], [1]]
 
 
@@ -68,16 +63,12 @@ def test_quotes_spaces_and_blank_lines_are_read_as_csv():
     assert from_csv(text, ["a, the first.png", "b.png"]).values.tolist() == [[1], [2]]
 
 
-def test_columns_of_words_serve_the_split_alone():
-    table = from_csv("name,person,g\na,Ann,1\nb,Bob,0\n", ["a", "b"])
+@pytest.mark.parametrize(("names", "group"), [(("Ann", "Bob"), None), (("17", "18"), "person")])
+def test_columns_of_words_and_what_the_split_goes_by_are_no_attributes(names, group):
+    text = "name,person,g\na,{},1\nb,{},0\n".format(*names)
+    table = from_csv(text, ["a", "b"], group=group)
     assert table.attributes == ("g",)
-    assert list(table.columns["person"]) == ["Ann", "Bob"]
-
-
-def test_the_column_that_the_split_goes_by_is_no_attribute():
-    table = from_csv("name,person,g\na,17,1\nb,18,0\n", ["a", "b"], group="person")
-    assert table.attributes == ("g",)
-    assert list(table.columns["person"]) == ["17", "18"]
+    assert tuple(table.columns["person"]) == names
 
 
 def test_chosen_columns_are_kept_in_the_order_chosen():
@@ -99,27 +90,27 @@ def test_a_value_that_is_no_finite_number_is_refused_by_name(bad):
     assert "'4.png'" not in str(caught.value)
 
 
-@pytest.mark.parametrize("bad", ["nan", "inf"])
-def test_of_many_wrong_values_the_first_five_are_named(bad):
-    with pytest.raises(InputError) as caught:
-        from_csv(csv_of(dict.fromkeys(NAMES, bad)), NAMES)
-    assert str(caught.value).endswith("'0.png', '1.png', '2.png', '3.png', '4.png' and 3 more")
+FIRST_FIVE = "'0.png', '1.png', '2.png', '3.png', '4.png' and 3 more$"
 
 
-def test_a_chosen_column_of_words_is_refused_with_the_first_five():
-    with pytest.raises(InputError, match=r"'g' .*'0\.png', .*'4\.png' and 3 more"):
-        from_csv(csv_of(dict.fromkeys(NAMES, "yes")), NAMES, chosen=("g",))
-
-
-def test_images_without_a_row_are_refused_with_the_first_five():
-    with pytest.raises(InputError, match=r"missing for '1\.png', .*'5\.png' and 2 more$"):
-        from_csv(csv_of({"0.png": 1}), NAMES)
-
-
-def test_rows_without_an_image_are_refused_with_the_first_five():
-    rows = dict.fromkeys([*NAMES, *(f"extra{i}" for i in range(7))], 1)
-    with pytest.raises(InputError, match=r"not there: 'extra0', .*'extra4' and 2 more$"):
-        from_csv(csv_of(rows), NAMES)
+@pytest.mark.parametrize(
+    ("rows", "chosen", "words"),
+    [
+        (dict.fromkeys(NAMES, "nan"), (), FIRST_FIVE),
+        (dict.fromkeys(NAMES, "inf"), (), FIRST_FIVE),
+        (dict.fromkeys(NAMES, "yes"), ("g",), "'g' is .*" + FIRST_FIVE),
+        ({"0.png": 1}, (), r"missing for '1\.png', .*'5\.png' and 2 more$"),
+        (
+            dict.fromkeys([*NAMES, *(f"extra{i}" for i in range(7))], 1),
+            (),
+            "not there: 'extra0', .*'extra4' and 2 more$",
+        ),
+    ],
+    ids=["nan", "infinite", "words", "missing", "extra"],
+)
+def test_of_many_that_are_wrong_the_first_five_are_named(rows, chosen, words):
+    with pytest.raises(InputError, match=words):
+        from_csv(csv_of(rows), NAMES, chosen)
 
 
 @pytest.mark.parametrize("second", ["0.png", "0", "0.jpg", " 0.png "])
@@ -164,19 +155,18 @@ def labels_json(labels: object) -> str:
     return json.dumps({"labels": labels})
 
 
-def test_classes_become_one_attribute_each():
-    table = from_dataset_json(labels_json([["b.png", 2], ["a.png", 0]]), ["a.png", "b.png"])
-    assert table.attributes == ("class0", "class1", "class2")
-    assert table.values.tolist() == [[1, 0, 0], [0, 0, 1]]
+@pytest.mark.parametrize(
+    ("labels", "attributes", "values"),
+    [
+        ([["b.png", 2], ["a.png", 0]], ("class0", "class1", "class2"), [[1, 0, 0], [0, 0, 1]]),
+        ([["b.png", [0.5, -1]], ["a.png", [2, 3]]], ("label0", "label1"), [[2, 3], [0.5, -1]]),
+    ],
+)
+def test_classes_become_an_attribute_each_and_vectors_their_components(labels, attributes, values):
+    table = from_dataset_json(labels_json(labels), ["a.png", "b.png"])
+    assert table.attributes == attributes
+    assert table.values.tolist() == values
     assert table.values.dtype == np.float32
-
-
-def test_vectors_become_their_components():
-    table = from_dataset_json(
-        labels_json([["b.png", [0.5, -1]], ["a.png", [2, 3]]]), ["a.png", "b.png"]
-    )
-    assert table.attributes == ("label0", "label1")
-    assert table.values.tolist() == [[2, 3], [0.5, -1]]
 
 
 @pytest.mark.parametrize("text", ['{"labels": null}', "{}"])
@@ -223,16 +213,12 @@ Bald Smiling
 """
 
 
-def test_celebas_attributes_are_read_as_0_and_1():
-    table = from_celeba(CELEBA, ["img/000002.jpg", "img/000001.jpg"])
+def test_celebas_attributes_are_read_as_0_and_1_and_can_be_chosen():
+    names = ["img/000002.jpg", "img/000001.jpg"]
+    table = from_celeba(CELEBA, names)
     assert table.attributes == ("Bald", "Smiling")
     assert table.values.tolist() == [[1, 0], [0, 1]]
-
-
-def test_celebas_attributes_can_be_chosen():
-    table = from_celeba(CELEBA, ["000001.jpg"], chosen=("Smiling",))
-    assert table.attributes == ("Smiling",)
-    assert table.values.tolist() == [[1]]
+    assert from_celeba(CELEBA, names, chosen=("Smiling",)).values.tolist() == [[0], [1]]
 
 
 @pytest.mark.parametrize(
@@ -278,21 +264,9 @@ def test_a_group_is_on_one_side(seed):
     assert len(held) == round(17 * 0.3)
 
 
-def test_two_groups_are_one_on_each_side():
+def test_two_groups_are_one_on_each_side_and_one_is_kept_for_training():
     assert split_by_fraction(4, 0.01, 0, ["a", "b", "a", "b"]).sum() == 2
-
-
-def test_one_group_is_kept_for_training():
     assert split_by_fraction(4, 0.5, 0, ["a"] * 4).sum() == 0
-
-
-# The rest
-
-
-def test_no_labels_have_no_columns():
-    table = no_labels(3)
-    assert isinstance(table, Table)
-    assert table.values.shape == (3, 0)
 
 
 @pytest.mark.parametrize(

@@ -128,9 +128,3 @@ def test_an_animation_is_taken_with_a_warning(tmp_path):
     store = prepared(recipe_of(Memory({"a.webp": data})), tmp_path, said=said)
     np.testing.assert_array_equal(store.get(0, 16), noise(0, 16, 16).transpose(2, 0, 1))
     assert any(line.startswith("warning: 1 images: animation") for line in said)
-
-
-def test_a_data_root_that_cannot_be_written_is_refused(tmp_path):
-    (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(InputError, match="cannot write to"):
-        prepared(recipe_of(Memory(noise_files(2))), tmp_path / "file" / "root")

