@@ -23,9 +23,9 @@ class _Prepare(click.Command):
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         from pgvae.data.recipes import RECIPES
 
-        counts = {n: f"; --count {e.count} if none is given" for n, e in RECIPES.items() if e.count}
-        recipes = [f"{n} ({e.about}{counts.get(n, '')})" for n, e in RECIPES.items()]
-        self.epilog = f"Recipes: {', '.join(recipes)}"
+        recipes = [f"{name} ({entry.about})" for name, entry in RECIPES.items()]
+        counts = [f"{name}: {entry.count}" for name, entry in RECIPES.items() if entry.count]
+        self.epilog = f"Recipes: {', '.join(recipes)}. Images without --count: {', '.join(counts)}."
         super().format_epilog(ctx, formatter)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from pgvae.config import nearest
 
@@ -69,13 +70,15 @@ def explain(error: click.ClickException) -> str:
 
 def _about_option(ctx: click.Context, option: str) -> str:
     """What to do about an option that the command does not have."""
-    owners = [" ".join(words) for words in _owners(ctx.find_root().command, option)]
-    close = difflib.get_close_matches(option, _names(ctx.command), n=1)
-    if owners:
-        hint = f"it belongs after {', '.join(owners)}"
-    else:
-        hint = f"did you mean {close[0]}?" if close else "see --help"
-    return f"{ctx.info_name} has no option {option}: {hint}"
+    wrong, place = f"{ctx.info_name} has no option {option}", ctx
+    while place is not None:  # the nearest group that has commands with it
+        owners = [" ".join(words) for words in _owners(place.command, option)]
+        if owners:
+            return f"{wrong}: it belongs after {', '.join(owners)}"
+        place = place.parent
+    own = {name.lstrip("-"): name for name in _names(ctx.command)}
+    close = difflib.get_close_matches(option.lstrip("-"), own, n=1)
+    return f"{wrong}: {f'did you mean {own[close[0]]}?' if close else 'see --help'}"
 
 
 def _names(command: click.Command) -> list[str]:
@@ -115,7 +118,8 @@ def _is_path(word: str) -> bool:
 def _second_path(ctx: click.Context, word: str) -> str:
     """What to do about `--snapshot runs/a runs/b`; "" where no path beside it was given."""
     for param in ctx.command.params if _is_path(word) else ():
-        value = ctx.params.get(param.name)
+        given = ctx.get_parameter_source(param.name) is ParameterSource.COMMANDLINE
+        value = ctx.params.get(param.name) if given else None
         if isinstance(value, (str, Path)) and Path(value).parent == Path(word).parent:
             name = param.opts[0] if param.opts[0].startswith("-") else param.human_readable_name
             what = "run" if param.name in ("snapshot", "run") else "path"
