@@ -64,39 +64,3 @@ def test_a_folder_of_images_is_prepared_to_look_for_neighbours(desk, generate, p
     assert len(list((desk / "made").glob("pictures-*"))) == 1
     assert generate(*words) == 0
     assert "preparing " not in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        ("", ["Missing option '--dataset'"]),
-        ("--dataset tinny", ["no data set 'tinny'", "did you mean 'tiny'?"]),
-        ("--dataset tiny --count 0", ["--count", "0 is not in the range"]),
-        ("--dataset tiny --nearest 0", ["--nearest", "0 is not in the range"]),
-        (
-            "--dataset tiny --nearest 21",
-            ["--nearest 21: tiny has 20 training images", "ask for fewer"],
-        ),
-        ("--dataset tiny --by l2", ["--by", "'l2'", "l1", "ssim", "features"]),
-        (
-            "--dataset tiny --by features --inception-weights no.pth",
-            ["no.pth", "no such file", "pt_inception-2015-12-05-6726825d.pth"],
-        ),
-    ],
-)
-def test_neighbours_that_cannot_be_found_are_refused(arguments, words, ungenerated, data_root):
-    message = ungenerated("neighbours", "--data-root", data_root, *arguments.split())
-    for word in words:
-        assert word in message
-
-
-@pytest.mark.parametrize(
-    ("settings", "words"),
-    [
-        ({"resolution": 8, "channels": 1}, "tiny has no 1-channel images at 8 px"),
-        ({"resolution": 16}, "tiny has no 3-channel images at 16 px: it has 4, 8 px, 3 channels"),
-    ],
-)
-def test_a_set_of_other_images_has_no_neighbours(settings, words, ungenerated, desk, sketch, small):
-    sketch(desk / "other.safetensors", **settings)
-    assert words in ungenerated("neighbours", "--dataset", small, snapshot="other.safetensors")

@@ -192,7 +192,9 @@ REFUSED = {
 
 
 CASES = [
-    f"{start} {line.strip()}" for start, block in REFUSED.items() for line in block.split("\n")[1:-1]
+    f"{start} {line.strip()}"
+    for start, block in REFUSED.items()
+    for line in block.split("\n")[1:-1]
 ]
 
 
