@@ -129,13 +129,3 @@ def generate(run_pgvae) -> Callable[..., int]:
         return run_pgvae("generate", "--snapshot", snapshot, "--out", out, *arguments)
 
     return run
-
-
-@pytest.fixture
-def ungenerated(rejected) -> Callable[..., str]:
-    """The same, for what must fail."""
-
-    def run(*arguments: object, snapshot: object = "v.safetensors", code: int = 2) -> str:
-        return rejected("generate", "--snapshot", snapshot, *arguments, code=code)
-
-    return run

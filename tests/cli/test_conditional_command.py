@@ -60,7 +60,7 @@ def test_images_that_do_not_look_as_asked_are_left_out(desk, generate):
 
 
 @pytest.mark.parametrize("method", ["rejection", "langevin"])
-def test_what_hardly_occurs_is_refused(method, ungenerated, desk):
+def test_what_hardly_occurs_is_refused(method, rejected, desk):
     """Yes to the one attribute is no to the other."""
     path = desk / "v.safetensors"
     tensors = load_file(path)
@@ -69,5 +69,16 @@ def test_what_hardly_occurs_is_refused(method, ungenerated, desk):
     with safe_open(path, "pt") as file:
         about = file.metadata()
     save_file(tensors, path, metadata=about)
-    words = ("--with", "glasses=1,hat=1", "--method", method, "--steps", "2", "--count", "3")
-    assert "only 0 of " in ungenerated("conditional", *words)
+    words = (
+        "--snapshot",
+        path,
+        "--with",
+        "glasses=1,hat=1",
+        "--method",
+        method,
+        "--steps",
+        "2",
+        "--count",
+        "3",
+    )
+    assert "only 0 of " in rejected("generate", "conditional", *words)

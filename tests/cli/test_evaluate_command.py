@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -22,18 +21,12 @@ LABELS = {
 
 
 @pytest.fixture
-def data(data_root: Path) -> tuple[object, ...]:
-    """The options for the prepared pictures."""
-    return ("--dataset", "tiny", "--data-root", data_root)
-
-
-@pytest.fixture
-def told(run_pgvae, data, capsys) -> Callable[..., list[str]]:
+def told(run_pgvae, capsys) -> Callable[..., list[str]]:
     """Evaluate a snapshot of the desk; -> the lines it prints, progress apart."""
 
     def run(*arguments: object, snapshot: object = "s.safetensors") -> list[str]:
         capsys.readouterr()
-        assert run_pgvae("evaluate", "--snapshot", snapshot, *data, *arguments) == 0
+        assert run_pgvae("evaluate", "--snapshot", snapshot, "--dataset", "tiny", *arguments) == 0
         captured = capsys.readouterr()
         progress = re.compile(r"  [\d,]+ of [\d,]+ images$")
         assert all(progress.match(line) for line in captured.err.splitlines())

@@ -18,12 +18,6 @@ def export(run_pgvae) -> Callable[..., int]:
     return lambda *arguments: run_pgvae("export", "--snapshot", "s.safetensors", *arguments)
 
 
-@pytest.fixture
-def refused(rejected) -> Callable[..., str]:
-    """The same, for what must fail."""
-    return lambda *arguments: rejected("export", "--snapshot", "s.safetensors", *arguments)
-
-
 def loaded(path) -> Callable[[torch.Tensor], torch.Tensor]:
     return torch.export.load(path).module()
 
@@ -56,10 +50,10 @@ def test_onnx_is_the_usual_format(desk, export, capsys):
     torch.testing.assert_close(torch.from_numpy(images), model.decode(latents), rtol=0, atol=1e-4)
 
 
-def test_a_file_is_replaced_only_by_force(desk, export, refused):
+def test_a_file_is_replaced_only_by_force(desk, export, rejected):
     (desk / "models").mkdir()
     (desk / "models" / "g.pt2").write_bytes(b"mine")
-    message = refused(*PART, "--out", "models/g.pt2")
+    message = rejected("export", "--snapshot", "s.safetensors", *PART, "--out", "models/g.pt2")
     assert "models/g.pt2 is there already" in message
     assert "--force" in message
     assert export(*PART, "--out", "models/g.pt2", "--force") == 0
@@ -68,11 +62,11 @@ def test_a_file_is_replaced_only_by_force(desk, export, refused):
 
 
 @pytest.mark.parametrize("package", ["onnxruntime", "onnxscript"])
-def test_onnx_without_its_packages_is_refused(package, refused, monkeypatch):
+def test_onnx_without_its_packages_is_refused(package, rejected, monkeypatch):
     monkeypatch.setattr(torch.export, "export", lambda *_, **__: None)  # it takes its time
     for other in ("onnxruntime", "onnxscript"):
         monkeypatch.setitem(sys.modules, other, None if other == package else torch)
-    message = refused("--part", "encoder")
+    message = rejected("export", "--snapshot", "s.safetensors", "--part", "encoder")
     assert f"onnx needs the package {package}" in message
     assert "pip install 'pgvae[export]'" in message
     assert "torch-export" in message

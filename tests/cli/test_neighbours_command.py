@@ -8,17 +8,13 @@ from generated import as_pixels, cells, names_in, near, pixels
 from pgvae.data import fade_images
 from pgvae.inference import load
 
-
-@pytest.fixture
-def tiny(data_root) -> tuple[str, ...]:
-    """The options for the prepared pictures."""
-    return ("--dataset", "tiny", "--data-root", str(data_root))
+TINY = ("--dataset", "tiny")
 
 
 def test_in_each_row_is_a_sample_and_the_training_images_nearest_to_it(
-    desk, generate, tiny, store, capsys
+    desk, generate, store, capsys
 ):
-    words = ("--seed", "2", "neighbours", *tiny, "--count", "5", "--nearest", "2")
+    words = ("--seed", "2", "neighbours", *TINY, "--count", "5", "--nearest", "2")
     assert generate(*words, "--by", "l1", "--by", "ssim") == 0
     assert names_in(desk / "o") == ["neighbours-l1.png", "neighbours-ssim.png"]
     samples = load(desk / "v.safetensors").sample(5, seed=2)
@@ -42,16 +38,16 @@ def test_in_each_row_is_a_sample_and_the_training_images_nearest_to_it(
     assert np.array_equal(other[:, 0], grid[:, 0])
 
 
-def test_all_training_images_can_be_asked_for(desk, generate, tiny, store):
-    assert generate("neighbours", *tiny, "--count", "1", "--nearest", "20") == 0
+def test_all_training_images_can_be_asked_for(desk, generate, store):
+    assert generate("neighbours", *TINY, "--count", "1", "--nearest", "20") == 0
     [row] = cells(pixels(desk / "o" / "neighbours-l1.png"))
     training = store.get_many(store.split("train"), 8).transpose(0, 2, 3, 1)
     assert {cell.tobytes() for cell in row[1:]} == {x.tobytes() for x in training.astype(int)}
 
 
-def test_the_most_similar_by_features_are_said_to_be_of_their_network(desk, generate, tiny, capsys):
+def test_the_most_similar_by_features_are_said_to_be_of_their_network(desk, generate, capsys):
     pytest.importorskip("efficientnet_lite_pytorch")
-    assert generate("neighbours", *tiny, "--count", "2", "--by", "features") == 0
+    assert generate("neighbours", *TINY, "--count", "2", "--by", "features") == 0
     assert names_in(desk / "o") == ["neighbours-features.png"]
     assert pixels(desk / "o" / "neighbours-features.png").shape == (2 * 64, 4 * 64, 3)
     assert capsys.readouterr().out.startswith("EfficientNet-Lite0, nearest of 20 training")

@@ -29,7 +29,7 @@ REFUSED = {
         samples | give --snapshot PATH
         --snapshot | --snapshot
         v.safetensors samples | no command 'v.safetensors': write a path after --snapshot, or after
-        --snapshot runs/0 runs/1 samples | --snapshot takes one path: runs/1 is another; name one run
+        --snapshot runs/0 runs/1 samples | --snapshot takes one path: runs/1 is another; name one
         samples --snapshot runs/0 runs/1 runs/2 | --snapshot takes one path: runs/1 is another
         reconstruct --snapshot v.safetensors runs | runs is a run, not images | --snapshot takes one
         --count 3 samples | generate has no option --count: it belongs after samples, reconstruct
@@ -194,7 +194,7 @@ REFUSED = {
 CASES = [
     f"{start} {line.strip()}"
     for start, block in REFUSED.items()
-    for line in block.split("\n")[1:-1]
+    for line in block.strip("\n ").split("\n")
 ]
 
 

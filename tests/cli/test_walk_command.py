@@ -89,10 +89,10 @@ def test_a_walk_can_be_a_film(desk, generate, capsys):
 
 
 @pytest.mark.parametrize("paths", [[], ["a.png", "b.png"], ["no.png"]], ids=" ".join)
-def test_without_its_package_a_film_is_refused_before_any_work(paths, ungenerated, monkeypatch):
+def test_without_its_package_a_film_is_refused_before_any_work(paths, rejected, monkeypatch):
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
     for name in ("encode", "decode"):
         monkeypatch.setattr(Model, name, lambda *_: pytest.fail("the networks were run"))
-    message = ungenerated("walk", *paths, "--format", "mp4")
+    message = rejected("generate", "--snapshot", "v.safetensors", "walk", *paths, "--format", "mp4")
     assert "mp4 needs the package imageio-ffmpeg" in message
     assert "pip install 'pgvae[video]'" in message
