@@ -7,6 +7,7 @@ import click
 
 from pgvae.cli import options
 from pgvae.cli.groups import Commands
+from pgvae.cli.options import PATH, option
 from pgvae.config import require
 from pgvae.errors import InputError
 
@@ -29,23 +30,23 @@ def convert() -> None:
 
 
 @convert.command()
-@click.argument("file", type=options.PATH)
-@click.argument("out", type=options.PATH)
-@click.option(
-    "--spectral-vectors",
-    type=options.PATH,
-    metavar="FILE",
-    help="Balanced PIONEER's NNNNNN_SNU file.  [default: the one beside FILE, where there is one; "
-    "else the norms are computed exactly]",
+@click.argument("file", type=PATH)
+@click.argument("out", type=PATH)
+@option(
+    "--spectral-vectors FILE",
+    "Balanced PIONEER's NNNNNN_SNU file.  [default: the one beside FILE, where there is "
+    "one; else the norms are computed exactly]",
+    PATH,
 )
-@click.option(
+@option(
     "--last-activation/--no-last-activation",
+    "LeakyReLU after the encoder's last layer, as in PIONEER, and by its README in "
+    "Balanced PIONEER's models. Off where trained without --e_last_relu: the file does "
+    "not tell.",
     default=True,
-    help="LeakyReLU after the encoder's last layer, as in PIONEER, and by its README in Balanced "
-    "PIONEER's models. Off where trained without --e_last_relu: the file does not tell.",
 )
-@click.option("--dataset-name", default="unknown", help="Name of the training data.")
-@click.option("--force", is_flag=True, help="Replace OUT.")
+@option("--dataset-name", "Name of the training data.", default="unknown")
+@option("--force", "Replace OUT.", is_flag=True)
 def pioneer(
     file: Path,
     out: Path,

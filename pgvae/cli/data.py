@@ -3,13 +3,14 @@
 import json
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pgvae.choices import CelebaHqSplit, Codec, Crop
 from pgvae.cli import options
 from pgvae.cli.groups import Commands
+from pgvae.cli.options import NATURAL, PATH, POSITIVE, option
 from pgvae.cli.types import Resolution, WordList
 from pgvae.errors import InputError, PgvaeError
 
@@ -39,79 +40,30 @@ def data() -> None:
 
 @data.command("prepare", cls=_Prepare)
 @click.argument("what", metavar="RECIPE|PATH")
-@click.option(
-    "--source",
-    type=options.PATH,
-    metavar="PATH",
-    help="Folder or zip that a recipe reads.",
-)
-@click.option("--name", help="Name of the set.  [default: the recipe's or the folder's]")
-@click.option(
-    "--resolution",
-    type=Resolution(),
-    metavar="R",
-    help="Highest resolution, a power of two.  [default: the images']",
-)
-@click.option(
-    "--count",
-    type=options.POSITIVE,
-    metavar="N",
-    help="Images to take, or to draw.  [default: all, or the recipe's]",
-)
-@click.option("--seed", type=options.NATURAL, default=0, help="Of what is drawn, and of the split.")
+@option("--source", "Folder or zip that a recipe reads.", PATH)
+@option("--name", "Name of the set.  [default: the recipe's or the folder's]")
+@option("--resolution R", "Highest one, a power of two.  [default: the images']", Resolution())
+@option("--count N", "Images to take, or to draw.  [default: all, or the recipe's]", POSITIVE)
+@option("--seed", "Of what is drawn, and of the split.", NATURAL, default=0)
 @options.DATA_ROOT
-@click.option(
-    "--labels",
-    type=options.PATH,
-    metavar="CSV",
-    help="Labels: a csv with the file name in its first column (or `name`, `file`).",
-)
-@click.option(
-    "--attributes",
-    type=WordList(),
-    metavar="A,B",
-    help="Columns of the labels to keep.  [default: all that are numbers]",
-)
-@click.option(
-    "--crop",
-    type=click.Choice(get_args(Crop)),
-    help="Central square, CelebA's central 178 px, or white borders.  "
-    "[default: the recipe's, else center]",
-)
-@click.option("--val-fraction", type=float, default=0.05, help="Share of images held out.")
-@click.option(
-    "--split-by",
-    metavar="COLUMN",
-    help="Hold out by the values of this column: one person on one side.",
-)
-@click.option(
+@option("--labels CSV", "A csv with file names in its first column (or `name`, `file`).", PATH)
+@option("--attributes A,B", "Labels to keep.  [default: all that are numbers]", WordList())
+@option("--crop", "Central square, CelebA's 178 px, white borders.  [default: the recipe's]", Crop)
+@option("--val-fraction", "Share of images held out.", float, default=0.05)
+@option("--split-by COLUMN", "Hold out by the values of this column: one person on one side.")
+@option(
     "--split-protocol",
-    type=click.Choice(get_args(CelebaHqSplit)),
+    "Of celebahq: 27,000 / 3,000 or 29,000 / 1,000.",
+    CelebaHqSplit,
     default="pioneer",
-    help="Of celebahq: 27,000 / 3,000 or 29,000 / 1,000.",
 )
-@click.option("--grayscale", is_flag=True, help="Store one channel.")
-@click.option(
-    "--codec",
-    type=click.Choice(get_args(Codec)),
-    default="webp",
-    help="Above 128 px; webp and png are lossless, jpeg is quality 95.",
-)
-@click.option("--upscale", is_flag=True, help="Enlarge images below the resolution.")
-@click.option("--skip-bad", is_flag=True, help="Leave out images that cannot be used.")
-@click.option(
-    "--max-bad",
-    type=options.NATURAL,
-    metavar="N",
-    help="With --skip-bad, stop after so many.",
-)
-@click.option(
-    "--workers",
-    type=options.NATURAL,
-    metavar="W",
-    help="Processes.  [default: one for each CPU core]",
-)
-@click.option("--force", is_flag=True, help="Replace a set of that name.")
+@option("--grayscale", "Store one channel.", is_flag=True)
+@option("--codec", "Above 128 px; all but jpeg are lossless.", Codec, default="webp")
+@option("--upscale", "Enlarge images below the resolution.", is_flag=True)
+@option("--skip-bad", "Leave out images that cannot be used.", is_flag=True)
+@option("--max-bad N", "With --skip-bad, stop after so many.", NATURAL)
+@option("--workers W", "Processes.  [default: one for each CPU core]", NATURAL)
+@option("--force", "Replace a set of that name.", is_flag=True)
 def prepare_command(what: str, data_root: Path, force: bool, **given: Any) -> None:
     """Turn images into a multi-resolution set that training reads.
 

@@ -2,12 +2,13 @@
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 import click
 
 from pgvae.choices import Fit
 from pgvae.cli import options
+from pgvae.cli.options import SEVERAL, option
 from pgvae.config import LabelConfig, require
 
 if TYPE_CHECKING:
@@ -22,21 +23,19 @@ if TYPE_CHECKING:
 @options.SNAPSHOT
 @options.DATASET
 @options.DATA_ROOT
-@click.option(
-    "--attribute",
-    "attributes",
+@option(
+    "--attribute attributes NAME",
+    "A label; may be repeated.  [default: all that the model does not know]",
     multiple=True,
-    metavar="NAME",
-    help="A label; may be repeated.  [default: all that the model does not know]",
 )
-@click.option(
+@option(
     "--method",
-    type=click.Choice(get_args(Fit)),
+    "Logistic regression, or the difference of the means of yes and no.",
+    Fit,
     default="probe",
-    help="Logistic regression, or the difference of the means of yes and no.",
 )
 @options.LABEL_THRESHOLDS
-@click.option("--count", type=options.SEVERAL, default=10_000, help="Training images, at most.")
+@option("--count", "Training images, at most.", SEVERAL, default=10_000)
 @options.DEVICE
 def directions_command(
     snapshot: Path,
@@ -77,10 +76,7 @@ def directions_command(
     rng = np.random.default_rng(0)
     training = rng.permutation(store.split("train"))[:count]
     found = estimate(
-        _encode(model, store, training),
-        torch.from_numpy(said[training]),
-        labels.attributes,
-        method,
+        _encode(model, store, training), torch.from_numpy(said[training]), labels.attributes, method
     )
     accuracy = _accuracy(model, store, found, said)
     about = {**found.about, "dataset": store.name, "count": len(training), "accuracy": accuracy}

@@ -1,12 +1,11 @@
 """`pgvae generate edit | conditional`: images by their attributes."""
 
 from pathlib import Path
-from typing import get_args
 
 import click
 
 from pgvae.choices import Sampling
-from pgvae.cli.options import PATHS, POSITIVE, PROBABILITY, SEVERAL
+from pgvae.cli.options import PATHS, POSITIVE, PROBABILITY, SEVERAL, option
 from pgvae.cli.session import Session, in_session
 from pgvae.cli.types import Finite
 from pgvae.config import require
@@ -17,37 +16,25 @@ _DELTA, _MOST = 3.0, 1000  # deviations
 
 @click.command()
 @PATHS
-@click.option(
-    "--attribute",
-    "attributes",
-    multiple=True,
-    required=True,
-    metavar="NAME",
-    help="What to add; may be repeated.",
+@option(
+    "--attribute attributes NAME", "What to add; may be repeated.", multiple=True, required=True
 )
-@click.option(
-    "--delta",
-    "deltas",
+@option(
+    "--delta deltas",
+    "How far to move along each, in deviations of the prior: one for all, or one for "
+    "each.  [default: 3]",
+    float,
     multiple=True,
-    type=float,
     show_default=False,
-    help="How far to move along each, in deviations of the prior: one for all, or one for each.  "
-    "[default: 3]",
 )
-@click.option("--remove", is_flag=True, help="Take away instead of adding.")
-@click.option(
-    "--to",
-    type=click.FloatRange(0.5, 1, min_open=True, max_open=True),
-    metavar="P",
-    help="Move until the classifier of latents is so sure, in place of --delta.",
+@option("--remove", "Take away instead of adding.", is_flag=True)
+@option(
+    "--to P",
+    "Move until the classifier of latents is so sure, in place of --delta.",
+    click.FloatRange(0.5, 1, min_open=True, max_open=True),
 )
-@click.option(
-    "--strip",
-    type=SEVERAL,
-    metavar="N",
-    help="Also N steps from -delta to +delta of each image.",
-)
-@click.option("--count", type=POSITIVE, default=64, help="At most so many images.")
+@option("--strip N", "Also N steps from -delta to +delta of each image.", SEVERAL)
+@option("--count", "At most so many images.", POSITIVE, default=64)
 @in_session
 def edit(
     session: Session,
@@ -131,29 +118,26 @@ class _Wanted(click.ParamType):
 
 
 @click.command()
-@click.option(
-    "--with",
-    "wanted",
-    type=_Wanted(),
+@option(
+    "--with wanted NAME=1,NAME=0,...",
+    "Attributes that are to be there (1) or not (0).",
+    _Wanted(),
     required=True,
-    metavar="NAME=1,NAME=0,...",
-    help="Attributes that are to be there (1) or not (0).",
 )
-@click.option("--count", type=POSITIVE, default=64)
-@click.option(
+@option("--count", "", POSITIVE, default=64)
+@option(
     "--method",
-    type=click.Choice(get_args(Sampling)),
+    "Langevin Monte Carlo, or rejection from the prior, which is exact and faster.",
+    Sampling,
     default="langevin",
-    help="Langevin Monte Carlo, or rejection from the prior, which is exact and faster.",
 )
-@click.option("--steps", type=POSITIVE, default=5000, help="Of Langevin.")
-@click.option("--step-size", type=Finite(), default=2e-4, help="Of Langevin.")
-@click.option(
-    "--sure",
-    type=PROBABILITY,
+@option("--steps", "Of Langevin.", POSITIVE, default=5000)
+@option("--step-size", "Of Langevin.", Finite(), default=2e-4)
+@option(
+    "--sure P",
+    "Leave out images that, encoded again, are as asked with less than this probability.",
+    PROBABILITY,
     default=0.5,
-    metavar="P",
-    help="Leave out images that, encoded again, are not as asked with this probability.",
 )
 @in_session
 def conditional(

@@ -8,16 +8,11 @@ from typing import TYPE_CHECKING
 import click
 
 from pgvae.cli import options
+from pgvae.cli.options import PATH, SEVERAL, option
 from pgvae.cli.types import WordList
 from pgvae.config import MIN_RESOLUTION
 from pgvae.files import atomic_path
-from pgvae.metrics.table import (
-    DEFAULT_COUNT,
-    DEFAULT_METRICS,
-    METRICS,
-    check_metrics,
-    defined_at,
-)
+from pgvae.metrics.table import DEFAULT_COUNT, DEFAULT_METRICS, METRICS, check_metrics, defined_at
 
 if TYPE_CHECKING:
     from pgvae.evaluation import Evaluation
@@ -33,28 +28,26 @@ _LEAST = ", ".join(
 @options.SNAPSHOT
 @options.DATASET
 @options.DATA_ROOT
-@click.option(
+@option(
     "--split",
-    type=click.Choice(["val", "train"]),
+    "Real images to compare with; the published FID and SWD are against train.",
+    click.Choice(["val", "train"]),
     default="val",
-    help="Real images to compare with; the published FID and SWD are against train.",
 )
-@click.option(
-    "--metrics",
-    "names",
-    type=WordList(),
-    metavar="NAME,...",
-    help=f"Of {', '.join(METRICS)}.  [default: {','.join(DEFAULT_METRICS)}; {_LEAST}]",
+@option(
+    "--metrics names NAME,...",
+    f"Of {', '.join(METRICS)}.  [default: {','.join(DEFAULT_METRICS)}; {_LEAST}]",
+    WordList(),
 )
-@click.option(
+@option(
     "--count",
-    type=options.SEVERAL,
+    "Real images, and samples; less where the split has less.",
+    SEVERAL,
     default=DEFAULT_COUNT,
-    help="Real images, and samples; less where the split has less.",
 )
 @options.SEED
 @options.INCEPTION_WEIGHTS
-@click.option("--json", "json_path", type=options.PATH, metavar="FILE", help="Also write JSON.")
+@option("--json json_path FILE", "Also write JSON.", PATH)
 @options.DEVICE
 def evaluate_command(
     snapshot: Path,

@@ -1,26 +1,21 @@
 """`pgvae export`: a part of a model as a file that runs without pgvae."""
 
 from pathlib import Path
-from typing import get_args
 
 import click
 
 from pgvae.choices import ExportFormat, ExportPart
 from pgvae.cli import options
+from pgvae.cli.options import PATH, option
 from pgvae.config import require
 
 
 @click.command("export")
 @options.SNAPSHOT
-@click.option("--format", "form", type=click.Choice(get_args(ExportFormat)), default="onnx")
-@click.option("--part", type=click.Choice(get_args(ExportPart)), required=True)
-@click.option(
-    "--out",
-    type=options.PATH,
-    metavar="FILE",
-    help="[default: PART.onnx or PART.pt2 here]",
-)
-@options.FORCE
+@option("--format form", "", ExportFormat, default="onnx")
+@option("--part", "", ExportPart, required=True)
+@option("--out FILE", "[default: PART.onnx or PART.pt2 here]", PATH)
+@option("--force", "Replace a file that is there.", is_flag=True)
 def export_command(
     snapshot: Path, form: ExportFormat, part: ExportPart, out: Path | None, force: bool
 ) -> None:

@@ -1,7 +1,7 @@
 """`pgvae generate`: use a snapshot."""
 
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import click
 
@@ -9,7 +9,7 @@ from pgvae.choices import Animation
 from pgvae.cli.edit import conditional, edit
 from pgvae.cli.groups import Commands
 from pgvae.cli.neighbours import neighbours
-from pgvae.cli.options import PATH, PATHS, POSITIVE, SEVERAL
+from pgvae.cli.options import PATH, PATHS, POSITIVE, SEVERAL, option
 from pgvae.cli.session import Session, in_session, shared
 from pgvae.config import require
 
@@ -32,7 +32,7 @@ def generate(ctx: click.Context, **given: Any) -> None:
 
 
 @generate.command()
-@click.option("--count", type=POSITIVE, default=64)
+@option("--count", "", POSITIVE, default=64)
 @in_session
 def samples(session: Session, count: int) -> None:
     """Draw new images: one file each and a grid. This is the default.
@@ -46,7 +46,7 @@ def samples(session: Session, count: int) -> None:
 
 @generate.command()
 @PATHS
-@click.option("--count", type=POSITIVE, default=64, help="At most so many images.")
+@option("--count", "At most so many images.", POSITIVE, default=64)
 @in_session
 def reconstruct(session: Session, paths: tuple[Path, ...], count: int) -> None:
     """Encode and decode images: a pair each, a grid, RMSE and PSNR.
@@ -85,7 +85,7 @@ def reconstruct(session: Session, paths: tuple[Path, ...], count: int) -> None:
 
 @generate.command()
 @PATHS
-@click.option("--steps", type=SEVERAL, default=8)
+@option("--steps", "", SEVERAL, default=8)
 @in_session
 def interpolate(session: Session, paths: tuple[Path, ...], steps: int) -> None:
     """Between two images a strip, between four a grid with them as corners.
@@ -107,11 +107,11 @@ def interpolate(session: Session, paths: tuple[Path, ...], steps: int) -> None:
 
 @generate.command()
 @click.argument("paths", nargs=-1, type=PATH)
-@click.option("--count", type=SEVERAL, default=6, help="Images to walk through.")
-@click.option("--steps", type=POSITIVE, default=16, help="Frames between two.")
-@click.option("--fps", type=click.IntRange(1, 100), default=16)
-@click.option("--loop/--no-loop", default=True, help="Whether it ends where it began.")
-@click.option("--format", "ending", type=click.Choice(get_args(Animation)), default="gif")
+@option("--count", "Images to walk through.", SEVERAL, default=6)
+@option("--steps", "Frames between two.", POSITIVE, default=16)
+@option("--fps", "", click.IntRange(1, 100), default=16)
+@option("--loop/--no-loop", "Whether it ends where it began.", default=True)
+@option("--format ending", "", Animation, default="gif")
 @in_session
 def walk(
     session: Session,

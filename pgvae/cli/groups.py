@@ -43,15 +43,14 @@ class Commands(click.Group):
         return super().resolve_command(ctx, args)
 
 
-def leaves(
+def tree(
     command: click.Command, words: tuple[str, ...] = ()
 ) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    """The commands that are no groups, each with the words that name it below `command`."""
-    if not isinstance(command, click.Group):
-        yield words, command
-        return
-    for name in command.list_commands(None):
-        yield from leaves(command.get_command(None, name), (*words, name))
+    """A command and all below it, each with the words that name it."""
+    yield words, command
+    if isinstance(command, click.Group):
+        for name in command.list_commands(None):
+            yield from tree(command.get_command(None, name), (*words, name))
 
 
 def explain(error: click.ClickException) -> str:
@@ -72,9 +71,10 @@ def _about_option(ctx: click.Context, option: str) -> str:
     """What to do about an option that the command does not have."""
     wrong, place = f"{ctx.info_name} has no option {option}", ctx
     while place is not None:  # the nearest group that has commands with it
-        owners = [" ".join(words) for words in _owners(place.command, option)]
+        owners = [words for words, other in tree(place.command) if option in _names(other)]
         if owners:
-            return f"{wrong}: it belongs after {', '.join(owners)}"
+            outer = [" ".join(words) for words in owners if words[:-1] not in owners]
+            return f"{wrong}: it belongs after {', '.join(outer)}"
         place = place.parent
     own = {name.lstrip("-"): name for name in _names(ctx.command)}
     close = difflib.get_close_matches(option.lstrip("-"), own, n=1)
@@ -86,17 +86,6 @@ def _names(command: click.Command) -> list[str]:
     return [name for param in command.params for name in (*param.opts, *param.secondary_opts)]
 
 
-def _owners(
-    command: click.Command, option: str, words: tuple[str, ...] = ()
-) -> Iterator[tuple[str, ...]]:
-    """The commands that have an option, outermost ones only."""
-    if option in _names(command):
-        yield words
-    elif isinstance(command, click.Group):
-        for name in command.list_commands(None):
-            yield from _owners(command.get_command(None, name), option, (*words, name))
-
-
 def _about_word(ctx: click.Context, group: Commands, word: str) -> str:
     """What to do about a word that stands in the place of a command."""
     second = _second_path(ctx, word)
@@ -106,7 +95,7 @@ def _about_word(ctx: click.Context, group: Commands, word: str) -> str:
     if _is_path(word):
         place = "after --snapshot, or " if "--snapshot" in _names(group) else ""
         return f"no command {word!r}: write a path {place}after a command: {', '.join(names)}"
-    below = [" ".join(words) for words, _ in leaves(group) if words[-1] == word]
+    below = [" ".join(words) for words, _ in tree(group) if words[-1:] == (word,)]
     hint = f"did you mean {below[0]!r}?" if below else nearest(word, names)
     return f"no command {word!r}: {hint}"
 

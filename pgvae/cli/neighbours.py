@@ -1,12 +1,12 @@
 """`pgvae generate neighbours`: does the model repeat its training images?"""
 
 from pathlib import Path
-from typing import get_args
 
 import click
 
 from pgvae.choices import Likeness
 from pgvae.cli import options
+from pgvae.cli.options import POSITIVE, option
 from pgvae.cli.session import Session, in_session
 from pgvae.config import require
 
@@ -14,16 +14,15 @@ from pgvae.config import require
 @click.command()
 @options.DATASET
 @options.DATA_ROOT
-@click.option("--count", type=options.POSITIVE, default=8, help="How many samples.")
-@click.option("--nearest", "kept", type=options.POSITIVE, default=3, help="Images for each.")
-@click.option(
-    "--by",
-    "measures",
-    type=click.Choice(get_args(Likeness)),
+@option("--count", "How many samples.", POSITIVE, default=8)
+@option("--nearest kept", "Images for each.", POSITIVE, default=3)
+@option(
+    "--by measures",
+    "L1 of pixels, SSIM, or cosine of features; may be repeated.  [default: l1]",
+    Likeness,
     multiple=True,
     default=("l1",),
     show_default=False,
-    help="L1 of pixels, SSIM, or cosine of features; may be repeated.  [default: l1]",
 )
 @options.INCEPTION_WEIGHTS
 @in_session

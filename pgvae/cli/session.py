@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pgvae.cli import options
+from pgvae.cli.options import PATH, option
 from pgvae.config import require
 from pgvae.errors import InputError
 from pgvae.files import disk_errors
@@ -73,11 +74,9 @@ class Session:
 
 def shared(command: Callable[..., None]) -> Callable[..., None]:
     """Add what may stand before a subcommand of `generate` and after it."""
-    out = click.option(
-        "--out", type=options.PATH, default=Path("out"), help="Where pictures are written."
-    )
-    for option in (options.DEVICE, options.SEED, out, options.snapshot(required=False)):
-        command = option(command)
+    out = option("--out", "Where pictures are written.", PATH, default=Path("out"))
+    for add in (options.DEVICE, options.SEED, out, options.snapshot(required=False)):
+        command = add(command)
     return command
 
 

@@ -69,16 +69,5 @@ def test_what_hardly_occurs_is_refused(method, rejected, desk):
     with safe_open(path, "pt") as file:
         about = file.metadata()
     save_file(tensors, path, metadata=about)
-    words = (
-        "--snapshot",
-        path,
-        "--with",
-        "glasses=1,hat=1",
-        "--method",
-        method,
-        "--steps",
-        "2",
-        "--count",
-        "3",
-    )
-    assert "only 0 of " in rejected("generate", "conditional", *words)
+    words = f"--snapshot {path} --with glasses=1,hat=1 --method {method} --steps 2 --count 3"
+    assert "only 0 of " in rejected("generate", "conditional", *words.split())

@@ -200,6 +200,3 @@ def test_the_file_says_how_it_was_made(directions, desk):
         about = json.loads(file.metadata()["pgvae"])
     assert about["names"] == ["glasses"]
     assert set(about["about"]) == {"method", "dataset", "count", "accuracy"}
-
-
-# What is refused

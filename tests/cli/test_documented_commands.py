@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from pgvae.cli import cli, main
+from pgvae.cli.groups import tree
 from pgvae.config import ModelConfig
 from pgvae.data.prepare import Options, prepare
 from pgvae.data.recipes import Split, folder
@@ -140,16 +141,10 @@ def test_the_documented_library_code_runs(name, place, monkeypatch):
         exec(re.sub(r'"(runs/|snapshot-)[^"]+"', path, block), {})
 
 
-def leaves(command: click.Command, words: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    """The commands under a command, as the words that name them."""
-    if isinstance(command, click.Group):
-        for name, below in command.commands.items():
-            yield from leaves(below, (*words, name))
-    else:
-        yield words
+LEAVES = [words for words, command in tree(cli) if not isinstance(command, click.Group)]
 
 
-@pytest.mark.parametrize("words", list(leaves(cli, ())), ids=" ".join)
+@pytest.mark.parametrize("words", LEAVES, ids=" ".join)
 def test_every_command_is_documented(words):
     lines = [line for _, line in cases()]
     lines = [re.sub(r"^python (train|generate)\.py", r"pgvae \1", line) for line in lines]

@@ -4,27 +4,16 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import click
 import pytest
 
 from pgvae.cli import cli
+from pgvae.cli.groups import tree
 
 HEAVY = {(), ("train",), ("report",)}  # modules that still import PyTorch; `pgvae` imports them
 
-Words = tuple[str, ...]
-
-
-def tree(command: click.Command = cli, words: Words = ()) -> Iterator[tuple[Words, click.Command]]:
-    """A command and all below it, with the words that name them."""
-    yield words, command
-    if isinstance(command, click.Group):
-        for name in command.list_commands(None):
-            yield from tree(command.get_command(None, name), (*words, name))
-
-
-COMMANDS = dict(tree())
+COMMANDS = dict(tree(cli))
 HELP = """
 import json, sys
 from pgvae.cli import main
