@@ -1,6 +1,7 @@
 """`pgvae generate edit | conditional`: images by their attributes."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -9,6 +10,9 @@ from pgvae.cli.options import PATHS, POSITIVE, PROBABILITY, SEVERAL, option
 from pgvae.cli.session import Session, in_session
 from pgvae.cli.types import Finite
 from pgvae.config import require
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _COLUMNS = 8
 _DELTA, _MOST = 3.0, 1000  # deviations
@@ -62,18 +66,9 @@ def edit(
     from pgvae.pictures import interleave
 
     require(not (deltas and to), "--to and --delta: give one of them")
-    deltas = deltas or (_DELTA,)
-    require(
-        len(deltas) in (1, len(attributes)),
-        f"--delta is given {len(deltas)} times for {len(attributes)} attributes: give one for each",
-    )
-    require(
-        all(abs(delta) <= _MOST for delta in deltas),
-        f"--delta {', '.join(map(str, deltas))}: use numbers from -{_MOST} to {_MOST}",
-    )
-    model, sign = session.model, -1.0 if remove else 1.0
+    steps = _steps(attributes, deltas, -1.0 if remove else 1.0)
+    model = session.model
     chosen = model.directions.of(attributes)
-    steps = [sign * d for d in (deltas * len(attributes) if len(deltas) == 1 else deltas)]
     certainty = to if to is None or not remove else 1 - to
     images, names = read_paths(model, paths, count)
     latents = model.encode(images)
@@ -81,11 +76,7 @@ def edit(
     again, edited = model.decode(latents), model.decode(moved)
     before, after = (torch.sigmoid(chosen.logits(z)) for z in (latents, model.encode(edited)))
     if len(names) <= 16:
-        for name, was, now in zip(names, before, after, strict=True):
-            changes = [
-                f"{a} {p:.0%} -> {q:.0%}" for a, p, q in zip(attributes, was, now, strict=True)
-            ]
-            click.echo(f"{name}: {', '.join(changes)}")
+        _tell(names, attributes, before, after)
     triplets = torch.cat([images, again, edited], dim=3)  # [N, C, R, 3R]
     session.save_images([f"{stem}-edit.png" for stem in unique_stems(names)], triplets)
     columns = min(_COLUMNS, len(names))
@@ -96,6 +87,27 @@ def edit(
         ways = [model.move(latents, attributes, [r * abs(s) for s in steps]) for r in ratios]
         frames = torch.stack([images, *map(model.decode, ways)], dim=1)  # [N, 1 + strip, C, R, R]
         session.save_grid("strip.png", frames.flatten(0, 1), strip + 1)
+
+
+def _steps(attributes: tuple[str, ...], deltas: tuple[float, ...], sign: float) -> list[float]:
+    """How far to move along each attribute; InputError for too many deltas, or too large ones."""
+    deltas = deltas or (_DELTA,)
+    require(
+        len(deltas) in (1, len(attributes)),
+        f"--delta is given {len(deltas)} times for {len(attributes)} attributes: give one for each",
+    )
+    require(
+        all(abs(delta) <= _MOST for delta in deltas),
+        f"--delta {', '.join(map(str, deltas))}: use numbers from -{_MOST} to {_MOST}",
+    )
+    return [sign * delta for delta in (deltas * len(attributes) if len(deltas) == 1 else deltas)]
+
+
+def _tell(names: list[str], attributes: tuple[str, ...], *certainties: "Tensor") -> None:
+    """How sure the classifier is of each image before and after: [N, K] each."""
+    for name, before, after in zip(names, *certainties, strict=True):
+        rows = zip(attributes, before, after, strict=True)
+        click.echo(f"{name}: {', '.join(f'{a} {was:.0%} -> {now:.0%}' for a, was, now in rows)}")
 
 
 class _Wanted(click.ParamType):

@@ -15,7 +15,9 @@ from pgvae.files import atomic_path
 from pgvae.metrics.table import DEFAULT_COUNT, DEFAULT_METRICS, METRICS, check_metrics, defined_at
 
 if TYPE_CHECKING:
+    from pgvae.data import Store
     from pgvae.evaluation import Evaluation
+    from pgvae.inference import Model
 
 _LEAST = ", ".join(
     f"{name} from {metric.least_px} px on"
@@ -70,7 +72,6 @@ def evaluate_command(
     Example: pgvae evaluate --snapshot runs/00000-faces-pioneer-64px --dataset faces --json e.json
     """
     from pgvae.cli import inputs
-    from pgvae.data import open_dataset
     from pgvae.evaluation import evaluate
     from pgvae.inference import load, pick_device
 
@@ -79,8 +80,7 @@ def evaluate_command(
     model = load(snapshot, pick_device(device))
     names = names or defined_at(DEFAULT_METRICS, model.resolution)
     check_metrics(names, model.resolution, inception_weights)
-    store = open_dataset(dataset, data_root, resolution=model.resolution, say=click.echo)
-    inputs.require_fitting(store, model)
+    store = inputs.open_for(model, dataset, data_root)
     found = evaluate(
         model,
         store,
@@ -100,17 +100,21 @@ def evaluate_command(
     for line in _table(found):
         click.echo(line)
     if json_path:
-        about = {
-            "snapshot": model.path.name,
-            "images_seen": model.images_seen,
-            "objective": model.objective["name"],
-            "dataset": store.name,
-            "dataset_digest": store.digest,
-            "resolution": model.resolution,
-        }
-        with atomic_path(json_path) as aside:
-            aside.write_text(json.dumps({**about, **found.to_dict()}, indent=2) + "\n")
+        _write_json(json_path, found, model, store)
         click.echo(json_path)
+
+
+def _write_json(path: Path, found: "Evaluation", model: "Model", store: "Store") -> None:
+    about = {
+        "snapshot": model.path.name,
+        "images_seen": model.images_seen,
+        "objective": model.objective["name"],
+        "dataset": store.name,
+        "dataset_digest": store.digest,
+        "resolution": model.resolution,
+    }
+    with atomic_path(path) as aside:
+        aside.write_text(json.dumps({**about, **found.to_dict()}, indent=2) + "\n")
 
 
 def _progress(starts: Iterator[int], total: int) -> Iterator[int]:

@@ -3,12 +3,20 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import numpy as np
 import torch
 from torch import Tensor
 
 from pgvae.config import require
-from pgvae.data import Store, fade_images, load_images, read_batches, read_images
+from pgvae.data import (
+    Store,
+    fade_images,
+    load_images,
+    open_dataset,
+    read_batches,
+    read_images,
+)
 from pgvae.inference import Model
 
 
@@ -34,19 +42,22 @@ def read_paths(model: Model, paths: tuple[Path, ...], count: int) -> tuple[Tenso
     return fade_images(images, model.alpha), names[:count]
 
 
+def open_for(model: Model, dataset: str, data_root: Path) -> Store:
+    """The set of that name or path, prepared where it is not yet; InputError unless it fits."""
+    store = open_dataset(dataset, data_root, resolution=model.resolution, say=click.echo)
+    _require_fitting(store, model)
+    return store
+
+
 def batches_for(model: Model, store: Store, indices: np.ndarray) -> Iterator[Tensor]:
     """Images of a set as a model was trained on them, faded where it is in mid-fade, in batches."""
     for images in read_batches(store, indices, model.resolution, model.device, model.batch_size):
         yield fade_images(images, model.alpha)
 
 
-def require_fitting(store: Store, model: Model) -> None:
-    """Raise InputError unless a set has images of the model's size and channels."""
-    require(
-        model.resolution in store.resolutions and store.channels == model.config.channels,
-        f"{store.name} has no {model.config.channels}-channel images at {model.resolution} px: "
-        f"it has {', '.join(map(str, store.resolutions))} px, {store.channels} channels",
-    )
+def encode(model: Model, store: Store, indices: np.ndarray) -> Tensor:
+    """Latents of images of a set: [N, d], on the CPU."""
+    return torch.cat([model.encode(part).cpu() for part in batches_for(model, store, indices)])
 
 
 def unique_stems(names: list[str]) -> list[str]:
@@ -63,7 +74,15 @@ def unique_stems(names: list[str]) -> list[str]:
 
 def _unseen(store: Store, model: Model, count: int) -> tuple[Tensor, list[str]]:
     """Validation images of a prepared set at the model's resolution, and a name for each."""
-    require_fitting(store, model)
+    _require_fitting(store, model)
     indices = store.split("val")[:count]
     require(len(indices) > 0, f"{store.name} has no validation images: prepare it with some")
     return read_images(store, indices, model.resolution), [f"{store.name}-{i}" for i in indices]
+
+
+def _require_fitting(store: Store, model: Model) -> None:
+    require(
+        model.resolution in store.resolutions and store.channels == model.config.channels,
+        f"{store.name} has no {model.config.channels}-channel images at {model.resolution} px: "
+        f"it has {', '.join(map(str, store.resolutions))} px, {store.channels} channels",
+    )

@@ -45,14 +45,13 @@ def neighbours(
     from tqdm import tqdm
 
     from pgvae.cli import inputs
-    from pgvae.data import open_dataset, read_images
+    from pgvae.data import read_images
     from pgvae.metrics.features import extractor
     from pgvae.metrics.neighbours import nearest
 
     model = session.model
     features = extractor(inception_weights, model.device) if "features" in measures else None
-    store = open_dataset(dataset, data_root, resolution=model.resolution, say=click.echo)
-    inputs.require_fitting(store, model)
+    store = inputs.open_for(model, dataset, data_root)
     training = store.split("train")
     require(
         kept <= len(training),

@@ -21,6 +21,7 @@ from pgvae.choices import Fit
 from pgvae.config import Head, nearest, require, require_choice
 from pgvae.errors import CorruptFileError, InputError
 from pgvae.files import atomic_path, sha256_of
+from pgvae.objectives.terms import known_accuracy
 from pgvae.snapshot import MALFORMED
 
 _FORMAT = 1
@@ -61,6 +62,18 @@ class Directions:
     def logits(self, latents: Tensor) -> Tensor:
         """[N, d] -> [N, K], yes above 0."""
         return F.linear(latents, self.weight, self.bias)
+
+    def accuracy(self, latents: Tensor, said: Tensor) -> dict[str, float]:
+        """Of each attribute that latents [N, d] have known, the share that it is right about.
+
+        said: [N, K], 1 yes, 0 no, NaN unknown.
+        """
+        logits, known = self.logits(latents), said.isfinite().any(dim=0)
+        return {
+            name: known_accuracy(logits[:, k], said[:, k]).item()
+            for k, name in enumerate(self.names)
+            if known[k]
+        }
 
     def to(self, device: torch.device) -> "Directions":
         """The same on a device."""
