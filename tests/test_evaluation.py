@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import numpy as np
@@ -19,29 +20,22 @@ PAIRWISE = ("psnr", "rmse", "mse", "ssim")
 UNTRAINED = "fid_efficientnet-lite0", "kid_efficientnet-lite0"
 
 
-class Chosen:
-    """Notes which images of the store are read: those that are measured, and the others."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._calls: list[np.ndarray] = []
-        read = evaluation.read_images
-
-        def note(store, indices, *arguments):
-            self._calls.append(indices)
-            return read(store, indices, *arguments)
-
-        monkeypatch.setattr(evaluation, "read_images", note)
-
-    def of(self, *arguments, **options) -> tuple[Evaluation, np.ndarray, np.ndarray]:
-        """evaluate(...), and the indices of the measured images and of the floor's."""
-        self._calls.clear()
-        found = evaluate(*arguments, **options)
-        return found, *(np.concatenate(self._calls[i::2]) for i in range(2))
-
-
 @pytest.fixture
-def chosen(monkeypatch) -> Chosen:
-    return Chosen(monkeypatch)
+def chosen(monkeypatch) -> Callable[..., tuple[Evaluation, np.ndarray, np.ndarray]]:
+    """Evaluate; -> the result, and which images of the store are measured, and which others."""
+    calls, read = [], evaluation.read_images
+
+    def note(store, indices, *arguments):
+        calls.append(indices)
+        return read(store, indices, *arguments)
+
+    def run(*arguments, **options) -> tuple[Evaluation, np.ndarray, np.ndarray]:
+        calls.clear()
+        found = evaluate(*arguments, **options)
+        return found, *(np.concatenate(calls[i::2]) for i in range(2))
+
+    monkeypatch.setattr(evaluation, "read_images", note)
+    return run
 
 
 def reals_of(store: Store, indices: np.ndarray, resolution: int = 8) -> np.ndarray:
@@ -79,7 +73,7 @@ def again_of(model: Model, images: np.ndarray) -> np.ndarray:
 def test_figures_of_reconstructions_and_their_floors_are_as_recomputed(head, alpha, store, chosen):
     """In mid-fade the model and the floor both see faded images."""
     model = model_of(alpha=alpha, head=head)
-    found, mine, others = chosen.of(model, store, PAIRWISE)
+    found, mine, others = chosen(model, store, PAIRWISE)
     real, other = (faded(reals_of(store, i), alpha) for i in (mine, others))
     again = again_of(model, real)
     for of, end in ((again, "value"), (other, "floor")):
@@ -95,9 +89,7 @@ def test_figures_of_reconstructions_and_their_floors_are_as_recomputed(head, alp
 def test_the_images_of_the_floor_are_training_images_and_none_of_those_measured(
     split, most, count, seed, store, chosen
 ):
-    found, mine, others = chosen.of(
-        model_of(), store, ("rmse",), split=split, count=count, seed=seed
-    )
+    found, mine, others = chosen(model_of(), store, ("rmse",), split=split, count=count, seed=seed)
     assert found.count == len(mine) == len(others) == min(count, most)
     assert (found.split, found.seed) == (split, seed)
     assert set(mine) <= set(store.split(split))
@@ -107,7 +99,7 @@ def test_the_images_of_the_floor_are_training_images_and_none_of_those_measured(
 
 def test_samples_are_compared_as_pairs_with_real_pairs(store, chosen):
     model = model_of(16)
-    found, _, others = chosen.of(model, store, ("msssim",), split="train", seed=5)
+    found, _, others = chosen(model, store, ("msssim",), split="train", seed=5)
     figure = found.figures["msssim"]
     assert figure.value == pytest.approx(metrics.msssim(model.sample(10, seed=5)), rel=1e-4)
     other = torch.from_numpy(reals_of(store, others, 16)).float()

@@ -25,8 +25,7 @@ class _Prepare(click.Command):
         from pgvae.data.recipes import RECIPES
 
         recipes = [f"{name} ({entry.about})" for name, entry in RECIPES.items()]
-        counts = [f"{name}: {entry.count}" for name, entry in RECIPES.items() if entry.count]
-        self.epilog = f"Recipes: {', '.join(recipes)}. Images without --count: {', '.join(counts)}."
+        self.epilog = f"Recipes: {', '.join(recipes)}"
         super().format_epilog(ctx, formatter)
 
 

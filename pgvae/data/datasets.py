@@ -88,14 +88,6 @@ def load_images(
     count: read the first so many and no more; None: all.
     The same rules as for training data, but small images are enlarged. Raises InputError for a
     path without images and for the first file that cannot be decoded.
-
-    >>> import tempfile
-    >>> from PIL import Image
-    >>> with tempfile.TemporaryDirectory() as photos:
-    ...     Image.new("RGB", (10, 8)).save(f"{photos}/a.png")
-    ...     pixels, names = load_images([photos], resolution=16)
-    >>> pixels.shape, names
-    ((1, 3, 16, 16), ['a.png'])
     """
     pixels, names = [], []
     files = (file for path in map(Path, paths) for file in _files_of(path))

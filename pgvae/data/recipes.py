@@ -133,50 +133,44 @@ class Request:
 class Entry:
     """What `pgvae data prepare NAME` knows of a recipe.
 
-    make:       the `Recipe`, of a `Request` with its name, and its source where it has one.
-    about:      what it is, in a few words.
-    needs:      what a user must give, for the command that a message shows.
-    takes:      of --labels, --attributes and --split-by those that it does not bring itself.
-    sourced:    whether it reads images, from --source; a set of `folder` is also named after them.
-    resolution, count: where they are not said.
+    make:  the `Recipe`, of a `Request`; here are the defaults of what it does not say.
+    about: what it is, in a few words.
+    needs: what a user must give, for the command that a message shows.
+    takes: of --labels, --attributes and --split-by those that it does not bring itself.
     """
 
     make: Callable[[Request], Recipe]
     about: str
     needs: str
     takes: tuple[str, ...] = ()
-    sourced: bool = True
-    named_after_source: bool = False
-    resolution: int | None = None
-    count: int | None = None
 
 
 RECIPES = {
     "avatars": Entry(
-        lambda r: avatars(r.name, r.count, r.seed, r.resolution, r.split),
-        "cartoon faces with labels, drawn on the spot",
+        lambda r: avatars(
+            r.name or "avatars", r.count or 10_000, r.seed, r.resolution or 64, r.split
+        ),
+        "cartoon faces with labels, drawn on the spot: 10000 at 64 px",
         needs="--resolution 64 --count 10000",
-        sourced=False,
-        resolution=64,
-        count=10_000,
     ),
     "celebahq": Entry(
-        lambda r: celebahq(r.name, r.source, r.protocol),
+        lambda r: celebahq(r.name or "celebahq", r.source, r.protocol),
         "CelebA-HQ",
         needs="--source FOLDER_OR_ZIP",
     ),
     "celeba": Entry(
-        lambda r: celeba(r.name, r.source, r.attributes),
+        lambda r: celeba(r.name or "celeba", r.source, r.attributes),
         "CelebA with its attributes",
         needs="--source FOLDER",
         takes=("attributes",),
     ),
     "folder": Entry(
-        lambda r: folder(r.name, r.source, r.split, r.labels, r.attributes),
+        lambda r: folder(
+            r.name or r.source.resolve().stem, r.source, r.split, r.labels, r.attributes
+        ),
         "any images",
         needs="--source FOLDER_OR_ZIP --name NAME",
         takes=("labels", "attributes", "split-by"),
-        named_after_source=True,
     ),
 }
 
@@ -197,17 +191,9 @@ def recipe_of(what: str, request: Request) -> Recipe:
     for option, value in zip(("labels", "attributes", "split-by"), given, strict=True):
         allowed = option in entry.takes or not value
         require(allowed, f"recipe {what} takes no --{option}: leave it out")
-    if entry.sourced and request.source is None:
+    if "--source" in entry.needs and request.source is None:
         raise InputError(f"recipe {what} needs its images: give {entry.needs}")
-    own = request.source.resolve().stem if entry.named_after_source else what
-    return entry.make(
-        replace(
-            request,
-            name=request.name or own,
-            resolution=request.resolution or entry.resolution,
-            count=request.count or entry.count,
-        )
-    )
+    return entry.make(request)
 
 
 def _celeba_indices(source: Source) -> np.ndarray:

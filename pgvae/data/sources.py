@@ -182,12 +182,7 @@ class ZipSource:
 
 
 def open_source(path: Path) -> FolderSource | ZipSource:
-    """A folder or a zip as a source; InputError where it is neither, or holds no images.
-
-    >>> open_source(Path("/no/such/photos"))
-    Traceback (most recent call last):
-    pgvae.errors.InputError: no such folder or zip: /no/such/photos (the nearest that exists is /)
-    """
+    """A folder or a zip as a source; InputError where it is neither, or holds no images."""
     if path.is_dir():
         source = FolderSource(path)
     elif path.is_file():
@@ -210,11 +205,7 @@ def nearest_parent(path: Path) -> str:
 
 
 def printable(name: str) -> str:
-    """A name that any log or JSON file can hold, whatever bytes the file system gave.
-
-    >>> printable("caf\\udce9.png") == "caf\\\\xe9.png"
-    True
-    """
+    """A name that any log or JSON file can hold, whatever bytes the file system gave."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 

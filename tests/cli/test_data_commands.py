@@ -235,7 +235,7 @@ def test_help_has_defaults_and_an_example_that_parses(run, command):
 
 def test_help_of_prepare_explains_every_option_and_recipe(run):
     text = " ".join(run("prepare", "--help")[1].split())
-    for default in ("default: webp", "default: 0.05", "avatars: 10000", "one for each CPU core"):
+    for default in ("default: webp", "default: 0.05", "10000 at 64 px", "one for each CPU core"):
         assert default in text
     options = [p for p in data.commands["prepare"].params if p.param_type_name == "option"]
     assert len(options) >= 19

@@ -6,6 +6,7 @@ import os
 import signal
 import struct
 import warnings
+import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -64,6 +65,17 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
     return folder
+
+
+def zip_of(
+    path: Path, *entries: tuple[str | zipfile.ZipInfo, bytes], deflate: bool = False
+) -> Path:
+    """A zip of those entries."""
+    method = zipfile.ZIP_DEFLATED if deflate else zipfile.ZIP_STORED
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, data in entries:
+            archive.writestr(name, data)
+    return path
 
 
 def noise_files(count: int, size: int = 16, seed: int = 0) -> dict[str, bytes]:

@@ -2,7 +2,6 @@
 
 import os
 import time
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from making import (
     recipe_of,
     truncated_png,
     write_files,
+    zip_of,
 )
 
 from pgvae.data import load_images, open_dataset, prepared_in
@@ -91,10 +91,7 @@ def test_plain_images_are_prepared_on_first_use_and_reused(root, tmp_path, packe
     files = noise_files(6, seed=2)
     path = write_files(tmp_path / "photos", files)
     if packed:
-        path = tmp_path / "photos.zip"
-        with zipfile.ZipFile(path, "w") as archive:
-            for name, data in files.items():
-                archive.writestr(name, data)
+        path = zip_of(tmp_path / "photos.zip", *files.items())
     first, said = opened(path, root)
     assert len(said) == 1
     assert first.name.startswith("photos-")
@@ -160,8 +157,7 @@ def test_files_folders_and_zips_are_loaded_in_order(tmp_path):
     folder = write_files(
         tmp_path / "in", {"b.png": encoded(arrays[1]), "a.png": encoded(arrays[0])}
     )
-    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
-        archive.writestr("z.png", encoded(arrays[2]))
+    zip_of(tmp_path / "a.zip", ("z.png", encoded(arrays[2])))
     (tmp_path / "one.jpg").write_bytes(encoded(arrays[3]))  # a PNG, whatever its name
     paths = [folder, tmp_path / "a.zip", str(tmp_path / "one.jpg")]
     pixels, names = load_images(paths, 8)

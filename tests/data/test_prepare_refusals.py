@@ -13,12 +13,10 @@ from making import (
     prepared,
     recipe_of,
     truncated_png,
-    write_files,
 )
 from PIL import Image
 
 from pgvae.data import prepared_in
-from pgvae.data.recipes import Split, folder
 from pgvae.errors import InputError
 
 BAD = {"empty.png": b"", "half.png": truncated_png(16), "text.jpg": b"text"}
@@ -34,10 +32,9 @@ def test_a_bad_image_fails_the_whole_by_its_name_and_leaves_nothing(tmp_path, na
 
 
 def test_a_bad_image_in_a_worker_fails_the_whole_too(tmp_path):
-    path = write_files(tmp_path / "in", noise_files(66) | BAD)
     with pytest.raises(InputError, match=r"half\.png"):
-        prepared(folder("set", path, Split()), tmp_path / "out", workers=2)
-    assert left_in(tmp_path / "out") == []
+        prepared(recipe_of(Memory(noise_files(66) | BAD)), tmp_path, workers=2)
+    assert left_in(tmp_path) == []
 
 
 def test_skip_bad_leaves_out_and_lists_every_reject(tmp_path):
@@ -72,11 +69,18 @@ def test_nothing_but_bad_images_is_refused(tmp_path, skip):
 
 @pytest.mark.parametrize(
     ("resolution", "hint"),
-    [(100, "use 64 or 128"), (3, "from 4 to 1024"), (2048, "from 4 to 1024"), (-8, "4 to 1024")],
+    [
+        (100, "use 64 or 128"),
+        (3, "from 4 to 1024"),
+        (2048, "from 4 to 1024"),
+        (-8, "4 to 1024"),
+        (None, r"'narrow\.png' has 3 px"),
+    ],
 )
-def test_a_resolution_that_is_no_power_of_two_is_refused(tmp_path, resolution, hint):
+def test_a_resolution_that_is_no_power_of_two_or_below_4_px_is_refused(tmp_path, resolution, hint):
+    files = noise_files(2) | {"narrow.png": encoded(noise(0, 3, 9))}
     with pytest.raises(InputError, match=hint):
-        prepared(recipe_of(Memory(noise_files(2))), tmp_path, resolution=resolution)
+        prepared(recipe_of(Memory(files)), tmp_path, resolution=resolution)
     assert left_in(tmp_path) == []
 
 
@@ -86,12 +90,6 @@ def test_a_resolution_above_the_images_needs_upscale(tmp_path):
     store = prepared(recipe_of(Memory(noise_files(2))), tmp_path, resolution=32, upscale=True)
     expected = Image.fromarray(noise(1, 16, 16)).resize((32, 32), Image.Resampling.LANCZOS)
     np.testing.assert_array_equal(store.get(1, 32), np.asarray(expected).transpose(2, 0, 1))
-
-
-def test_images_below_4_px_are_refused(tmp_path):
-    files = noise_files(2) | {"tiny.png": encoded(noise(0, 3, 9))}
-    with pytest.raises(InputError, match=r"'tiny\.png' has 3 px"):
-        prepared(recipe_of(Memory(files)), tmp_path)
 
 
 def test_wrong_labels_fail_before_any_image_is_read(tmp_path):

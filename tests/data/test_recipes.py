@@ -4,12 +4,11 @@ import io
 import pickle
 import sys
 import types
-import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-from making import encoded, noise, noise_files, prepared, write_files
+from making import encoded, noise, noise_files, prepared, write_files, zip_of
 from PIL import Image
 
 from pgvae.data import load_images
@@ -249,10 +248,8 @@ def test_a_csv_goes_before_the_dataset_json(tmp_path):
 
 
 def test_a_dataset_json_in_a_zip_is_read(tmp_path):
-    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
-        for name, data in noise_files(2).items():
-            archive.writestr(name, data)
-        archive.writestr("dataset.json", '{"labels": [["001.png", [0.5]], ["000.png", [2]]]}')
+    labels = b'{"labels": [["001.png", [0.5]], ["000.png", [2]]]}'
+    zip_of(tmp_path / "a.zip", *noise_files(2).items(), ("dataset.json", labels))
     store = prepared(folder("f", tmp_path / "a.zip", Split()), tmp_path)
     assert (store.attributes, store.labels.tolist()) == (("label0",), [[2], [0.5]])
 

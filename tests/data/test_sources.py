@@ -6,26 +6,15 @@ import pickle
 import stat
 import time
 import zipfile
-from pathlib import Path
 
 import pytest
-from making import encoded, noise, noise_files, write_files
+from making import encoded, noise, noise_files, write_files, zip_of
 
 from pgvae.data.images import RejectError
 from pgvae.data.sources import FolderSource, ZipSource, open_source, printable
 from pgvae.errors import InputError
 
 PICTURE = encoded(noise(0, 8, 8))
-
-
-def zip_of(
-    path: Path, *entries: tuple[str | zipfile.ZipInfo, bytes], deflate: bool = False
-) -> Path:
-    method = zipfile.ZIP_DEFLATED if deflate else zipfile.ZIP_STORED
-    with zipfile.ZipFile(path, "w", method) as archive:
-        for name, data in entries:
-            archive.writestr(name, data)
-    return path
 
 
 # Names

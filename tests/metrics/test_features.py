@@ -46,18 +46,12 @@ def test_grey_images_are_those_in_rgb():
     assert torch.equal(extract(grey), extract(grey.repeat(1, 3, 1, 1)))
 
 
-def test_no_images_have_no_features():
-    assert Extractor("spy", 3, _Spy())([]).shape == (0, 3)
-
-
-def test_images_of_two_channels_are_refused():
+def test_no_images_have_no_features_and_those_of_two_channels_are_refused():
+    extract, before = Extractor("spy", 3, _Spy()), torch.backends.cudnn.allow_tf32
+    assert extract([]).shape == (0, 3)
     with pytest.raises(ValueError, match=r"1 or 3 channels: got \[4, 2, 8, 8\]"):
-        Extractor("spy", 3, _Spy())(noise(4, 8, 0, channels=2))
-
-
-def test_precision_is_as_before_after_an_extraction():
-    before = torch.backends.cudnn.allow_tf32
-    Extractor("spy", 3, _Spy())(noise(1, 8, 0))
+        extract(noise(4, 8, 0, channels=2))
+    extract(noise(1, 8, 0))
     assert torch.backends.cudnn.allow_tf32 == before
 
 

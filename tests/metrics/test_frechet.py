@@ -50,7 +50,7 @@ def test_the_frechet_distance_is_the_closed_form(count, dim, mean):
     expected = closed_form(real, fake) if dim > 1 else one_dimension(real, fake)
     found = frechet_distance(real, fake)
     assert found == pytest.approx(expected, rel=1e-9)
-    assert found == pytest.approx(frechet_distance(fake, real), rel=1e-9)
+    assert found == pytest.approx(frechet_distance(fake.flip(0), real), rel=1e-9)
     assert found == pytest.approx(torchmetrics_fid(real, fake), rel=1e-6)
 
 
@@ -71,18 +71,13 @@ def on_axes(dim: int, scale: float) -> torch.Tensor:
 
 
 def test_covariances_that_share_their_axes_have_the_distance_of_their_deviations():
-    deviations = math.sqrt(2 / 9) * 3, math.sqrt(2 / 9)
-    expected = 5 * (deviations[0] - deviations[1]) ** 2
-    assert frechet_distance(on_axes(5, 3), on_axes(5, 1)) == pytest.approx(expected, rel=1e-12)
-
-
-def test_singular_covariances_have_an_exact_distance():
-    """Of fewer rows than features, and embedded in dimensions that both leave out."""
+    """Singular ones too: of fewer rows than features, in dimensions that both leave out."""
     real, fake = on_axes(5, 3), on_axes(5, 1)
+    expected = 5 * (math.sqrt(2 / 9) * 3 - math.sqrt(2 / 9)) ** 2
+    assert frechet_distance(real, fake) == pytest.approx(expected, rel=1e-12)
     rng = torch.Generator().manual_seed(0)
     turn = torch.linalg.qr(torch.randn(300, 5, generator=rng).double()).Q.t()
-    apart = frechet_distance(real @ turn, fake @ turn)
-    assert apart == pytest.approx(frechet_distance(real, fake), rel=1e-12)
+    assert frechet_distance(real @ turn, fake @ turn) == pytest.approx(expected, rel=1e-12)
 
 
 def test_sets_in_orthogonal_spaces_have_nothing_in_common():
@@ -98,11 +93,6 @@ def test_a_set_is_at_no_distance_of_itself_and_a_shift_is_squared(count):
     real = gaussian(count, 100, 0)
     assert frechet_distance(real, real) == pytest.approx(0.0, abs=1e-9)
     assert frechet_distance(real, real + 0.5) == pytest.approx(25.0, rel=1e-9)
-
-
-def test_the_rows_may_come_in_any_order():
-    real, fake = gaussian(5000, 10, 0), gaussian(5000, 10, 1)
-    assert frechet_distance(real.flip(0), fake) == pytest.approx(frechet_distance(real, fake))
 
 
 def unbiased_mmd(real: np.ndarray, fake: np.ndarray) -> float:
@@ -160,11 +150,8 @@ def test_features_that_have_no_distance_are_refused(distance):
         distance(real, real[:, :3])
     with pytest.raises(ValueError, match="generated images are not all finite"):
         distance(real, torch.full_like(real, math.nan))
-
-
-def test_a_subset_of_one_is_refused():
     with pytest.raises(ValueError, match="subset_size is 1: use 2 or more"):
-        kernel_distance(gaussian(9, 4, 0), gaussian(9, 4, 1), subset_size=1)
+        kernel_distance(real, real, subset_size=1)
 
 
 def test_fid_and_kid_are_those_of_the_features_whatever_the_batches():

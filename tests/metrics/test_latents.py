@@ -42,18 +42,13 @@ def test_points_on_a_circle_use_two_dimensions_of_the_sphere():
     assert found["variance_mean"] == pytest.approx(1.0)
 
 
-def test_a_dimension_of_the_sphere_is_active_above_a_tenth_of_its_share():
-    def with_share(share: float) -> torch.Tensor:
-        """d = 4; one dimension has a variance of `share` / 4, with mean 0."""
-        small = math.sqrt(share / 4)
-        rest = math.sqrt(1 - small**2)
-        signs = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
-        points = torch.zeros(4, 4)
-        points[:, 0], points[:, 1] = signs[:, 0] * rest, signs[:, 1] * small
-        return points
-
-    assert latent_statistics(with_share(0.11), None, "sphere")["active"] == 2
-    assert latent_statistics(with_share(0.09), None, "sphere")["active"] == 1
+@pytest.mark.parametrize(("share", "active"), [(0.11, 2), (0.09, 1)])
+def test_a_dimension_of_the_sphere_is_active_above_a_tenth_of_its_share(share, active):
+    """d = 4; one dimension has a variance of `share` / 4, with mean 0."""
+    signs = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
+    lengths = torch.tensor([math.sqrt(1 - share / 4), math.sqrt(share / 4)])
+    points = torch.cat([signs * lengths, torch.zeros(4, 2)], dim=1)
+    assert latent_statistics(points, None, "sphere")["active"] == active
 
 
 def test_a_gaussian_posterior_that_says_nothing_is_the_prior():

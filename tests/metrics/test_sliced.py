@@ -63,10 +63,6 @@ def test_the_pyramid_is_that_of_a_filter_written_in_loops():
     np.testing.assert_allclose(high[0, 1], image - filtered(spread, 4.0), atol=1e-6)
 
 
-def test_a_pyramid_goes_from_the_images_to_16_pixels():
-    assert [level.shape[-1] for level in laplacian_pyramid(noise(2, 128, 0))] == [128, 64, 32, 16]
-
-
 def test_it_agrees_with_a_direct_version_on_smooth_noise_against_noise():
     fakes = F.avg_pool2d(noise(100, 48, 1), 3)
     ours = swd(noise(100, 16, 0), fakes)
@@ -225,10 +221,7 @@ def test_images_without_a_pyramid_to_16_pixels_are_refused(height: int, width: i
         swd(noise(10, 32, 0)[..., :height, :width], noise(10, 32, 1)[..., :height, :width])
 
 
-def test_images_that_are_all_one_colour_have_a_finite_distance():
-    assert np.isfinite(list(swd(noise(10, 16, 0), torch.zeros(10, 3, 16, 16)).values())).all()
-
-
-def test_images_that_carry_a_gradient_are_measured_all_the_same():
+def test_images_of_one_colour_or_with_a_gradient_are_measured_all_the_same():
     reals = noise(10, 16, 0).requires_grad_()
     assert swd(reals, noise(10, 16, 1)) == swd(reals.detach(), noise(10, 16, 1))
+    assert np.isfinite(swd(reals, torch.zeros(10, 3, 16, 16))[16])
