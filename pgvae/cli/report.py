@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 import torch
 
-from pgvae.cli import inputs
+from pgvae.cli import inputs, options
 from pgvae.config import require
 from pgvae.errors import PgvaeError
 from pgvae.inference import Model, load, pick_device
@@ -37,10 +37,10 @@ _CELL = 128  # pixels of one of its images, at most
     help="Interpolate between 4 unseen images of this prepared set, or the first 4 of other "
     "images.  [default: between 4 samples, where the run has no interpolation*.png]",
 )
-@inputs.DATA_ROOT
+@options.DATA_ROOT
 @click.option("--no-interpolation", is_flag=True, help="Make no interpolation: loads no network.")
-@inputs.SEED
-@inputs.DEVICE
+@options.SEED
+@options.DEVICE
 def report_command(
     run: Path,
     out: Path | None,
