@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pgvae.cli import inputs, options
+from pgvae.cli import options
+from pgvae.cli.options import PATH, SEVERAL, option
 from pgvae.config import require
 from pgvae.errors import PgvaeError
 
@@ -21,27 +22,18 @@ _CELL = 128  # pixels of one of its images, at most
 
 
 @click.command("report")
-@click.argument("run", type=click.Path(path_type=Path))
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="The page to write.  [default: report.html in the run directory]",
+@click.argument("run", type=PATH)
+@option("--out FILE", "The page to write.  [default: report.html in the run directory]", PATH)
+@option(
+    "--snapshots", "Show the grids of so many, the first and the last always.", SEVERAL, default=9
 )
-@click.option(
-    "--snapshots",
-    type=click.IntRange(min=2),
-    default=9,
-    help="Show the grids of at most so many, the first and the last always.",
-)
-@click.option(
-    "--dataset",
-    metavar="NAME|PATH",
-    help="Interpolate between 4 unseen images of this prepared set, or the first 4 of other "
+@option(
+    "--dataset NAME|PATH",
+    "Interpolate between 4 unseen images of this prepared set, or the first 4 of other "
     "images.  [default: between 4 samples, where the run has no interpolation*.png]",
 )
 @options.DATA_ROOT
-@click.option("--no-interpolation", is_flag=True, help="Make no interpolation: loads no network.")
+@option("--no-interpolation", "Make no interpolation: loads no network.", is_flag=True)
 @options.SEED
 @options.DEVICE
 def report_command(
@@ -81,10 +73,12 @@ def _interpolation(
 
     Without a usable snapshot there is none; that is an error where a user named a data set.
     """
+    from pgvae.cli import inputs
     from pgvae.inference import load, pick_device
+    from pgvae.snapshot import snapshots_in
 
     chosen = pick_device(device)
-    found = sorted(run.glob("snapshot-*.safetensors"))
+    found = snapshots_in(run)
     if dataset is None and (not found or any(run.glob("interpolation*.png"))):
         return None
     require(bool(found), f"--dataset {dataset}: there is no snapshot in {run} yet; leave it out")
