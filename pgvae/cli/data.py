@@ -73,9 +73,9 @@ def prepare_command(what: str, data_root: Path, force: bool, **given: Any) -> No
     pgvae data prepare avatars --resolution 64 --count 10000
     """
     from pgvae.data.prepare import Options, prepare
-    from pgvae.data.recipes import RECIPES, Request, Split, recipe_of
+    from pgvae.data.recipes import RECIPES, Ingredients, Split, recipe_of
 
-    request = Request(
+    ingredients = Ingredients(
         given["name"] or "",
         attributes=given["attributes"] or (),
         split=Split(given["val_fraction"], given["split_by"], given["seed"]),
@@ -88,7 +88,7 @@ def prepare_command(what: str, data_root: Path, force: bool, **given: Any) -> No
         about={"recipe": what if what in RECIPES else "folder"},
         **{name: given[name] for name in prepared if given[name] is not None},
     )
-    store = prepare(recipe_of(what, request), chosen, data_root, force=force, say=click.echo)
+    store = prepare(recipe_of(what, ingredients), chosen, data_root, force=force, say=click.echo)
     counts = store.manifest["splits"]
     click.echo(
         f"{store.path}: {len(store):,} images ({counts['train']:,} train, {counts['val']:,} val) "
