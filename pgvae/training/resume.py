@@ -109,13 +109,17 @@ def newest_like(
     made, as the weights that it starts from are gone.
 
     Raises InputError, with the options, where the newest of the same data, objective, resolution,
-    seed and weights differs in another option.
+    seed and weights differs in another option; and for a run of an earlier version.
     """
     slips: tuple[Kept, list[str]] | None = None
     for path in runs_in(outdir):
         try:
             kept = Kept.read(path)
-        except (InputError, CorruptFileError):
+        except CorruptFileError:
+            continue
+        except InputError:
+            if planned and _is_older(path, planned):
+                raise
             continue
         if kept.is_asked_by(asked, digest, start):
             return kept
@@ -134,6 +138,20 @@ def newest_like(
         f"{kept.path} differs in {_told(kept, asked, found)}: give its options, or go on with it "
         f"by --resume {kept.path} alone, or leave --resume out to start a new run"
     )
+
+
+def _is_older(path: Path, planned: RunConfig) -> bool:
+    """Whether a run directory of an earlier version is for the same run, as far as one can tell."""
+    try:
+        values = json.loads((path / CONFIG).read_text(encoding="utf-8"))
+        there = (
+            *(values["dataset_digest"], values["objective"]["name"]),
+            *(values["model"]["resolution"], values["seed"]),
+        )
+    except (OSError, *MALFORMED):
+        return False
+    here = (planned.dataset_digest, planned.objective["name"], planned.model.resolution)
+    return there == (*here, planned.seed) and bool(checkpoints_in(path))
 
 
 def gone_on(

@@ -140,7 +140,11 @@ def test_what_is_no_run_of_this_version_is_refused(tmp_path):
     (path / "request.json").unlink()
     with pytest.raises(InputError, match=f"earlier version.*--init-from {path}"):
         Kept.read(path)
-    assert found(tmp_path, ASKED) is None
+    assert found(tmp_path, ASKED) is None  # it has nothing yet
+    (path / "checkpoint-000000096").mkdir()
+    with pytest.raises(InputError, match="earlier version"):
+        found(tmp_path, ASKED)
+    assert found(tmp_path, dataclasses.replace(ASKED, seed=1)) is None
 
 
 # Going on
