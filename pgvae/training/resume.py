@@ -109,7 +109,8 @@ def newest_like(
     made, as the weights that it starts from are gone.
 
     Raises InputError, with the options, where the newest of the same data, objective, resolution,
-    seed and weights differs in another option; and for a run of an earlier version.
+    seed and weights differs in another option; where its images have changed in their place; for a
+    run of an earlier version.
     """
     slips: tuple[Kept, list[str]] | None = None
     for path in runs_in(outdir):
@@ -129,11 +130,18 @@ def newest_like(
         found = [name for name in there if there[name] != here[name]]
         if not found:
             return kept
-        if slips is None and not set(found) & set(_IDENTITY):
+        others = set(found) & set(_IDENTITY)
+        grown = others == {"dataset"} and asked.dataset == kept.request.dataset
+        if slips is None and (grown or not others):
             slips = (kept, found)
     if slips is None:
         return None
     kept, found = slips
+    if "dataset" in found:
+        raise InputError(
+            f"the images of {asked.dataset} have changed since {kept.path} began: go on with those "
+            f"of before by --resume {kept.path} alone, or leave --resume out to start a new run"
+        )
     raise InputError(
         f"{kept.path} differs in {_told(kept, asked, found)}: give its options, or go on with it "
         f"by --resume {kept.path} alone, or leave --resume out to start a new run"

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from pgvae.config import MAX_RESOLUTION, RunConfig
-from pgvae.data import Store, open_dataset
+from pgvae.data import Store, open_dataset, prepared_in
 from pgvae.errors import InputError
 from pgvae.files import sha256_of
 from pgvae.inference import pick_device
@@ -47,7 +47,9 @@ def train(request: Request, say: Say = print) -> Path:
         say("no CUDA device found: training on the CPU")
     sha256 = _sha256_of_start(request)
     if kept:
-        return _go_on(kept, request, _open(whole, say), device, sha256, say)
+        if request.dataset is None and _is_prepared(kept.config.dataset, whole):
+            whole = dataclasses.replace(whole, dataset=kept.config.dataset)  # whatever became of
+        return _go_on(kept, request, _open(whole, say), device, sha256, say)  # the images since
 
     # The weights that a run started from may be gone by the time that it is to go on.
     gone = request.resume == NEWEST and request.init_from is not None and sha256 is None
@@ -144,6 +146,10 @@ def _open(request: Request, say: Say) -> Store:
     if request.metrics:
         check_names(request.metrics, request.resolution or store.resolutions[-1])
     return store
+
+
+def _is_prepared(name: str, request: Request) -> bool:
+    return name in prepared_in(Path(request.data_root or _DATA_ROOT))
 
 
 def _sha256_of_start(request: Request) -> str | None:

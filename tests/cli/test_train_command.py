@@ -97,6 +97,23 @@ def test_the_same_images_elsewhere_go_on(workplace, pictures, capsys):
     assert load(run).images_seen == 24
 
 
+def test_a_folder_that_has_grown_since_is_told_and_the_run_goes_on_with_what_it_had(
+    workplace, pictures, refused
+):
+    shutil.copytree(pictures, workplace / "photos")
+    assert train("--dataset", "photos", "--total-kimg", "0.008") == 0
+    [run] = (workplace / "runs").iterdir()
+    shutil.copy(workplace / "photos" / "picture-000.png", workplace / "photos" / "more.png")
+    assert train("--dataset", "photos", "--total-kimg", "0.016", "--resume", "--dry-run") == 0
+    before = len(list((workplace / "data").iterdir()))
+    message = refused("--dataset", "photos", "--total-kimg", "0.016", "--resume")
+    assert "photos have changed since" in message
+    assert len(list((workplace / "data").iterdir())) == before
+    shutil.rmtree(workplace / "photos")
+    assert train_alone("--resume", run, "--total-kimg", "0.016") == 0
+    assert load(run).images_seen == 16
+
+
 def test_a_run_that_ends_before_it_has_grown_says_so_twice(workplace, capsys):
     assert train("--total-kimg", "0.008") == 0
     warning = "warning: 0.008 kimg end at 4 px: 8 px are never reached; use a smaller --kimg-per"

@@ -84,7 +84,10 @@ def test_a_request_for_another_run_finds_none_and_passes_the_others_over(name, t
 
 def test_other_images_are_another_run_and_equal_ones_elsewhere_the_same(tmp_path):
     path = made(tmp_path)
-    assert found(tmp_path, ASKED, digest="f" * 64) is None
+    other = dataclasses.replace(ASKED, dataset="others")
+    assert found(tmp_path, other, digest="f" * 64) is None
+    with pytest.raises(InputError, match="the images of faces have changed since"):
+        found(tmp_path, ASKED, digest="f" * 64)
     assert found(tmp_path, dataclasses.replace(ASKED, dataset="elsewhere/faces")) == path
 
 
