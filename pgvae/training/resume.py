@@ -71,11 +71,12 @@ class Kept:
     def is_asked_by(self, asked: Request, digest: str, start: str | None) -> bool:
         """Whether this run was asked for in the same words, and its images and weights are those.
 
-        digest: of the images. start: SHA-256 of the weights to start from, where they are there.
+        digest: of the images. start: SHA-256 of the weights to start from, where they are there; of
+        a run directory they may have become others since.
         """
         same = all(getattr(asked, n) == getattr(self.request, n) for n in kinds() if n not in FREE)
-        same_start = start in (None, self.config.init_from)
-        return same and same_start and digest == self.config.dataset_digest
+        known = start in (None, self.config.init_from) or Path(asked.init_from or "").is_dir()
+        return same and known and digest == self.config.dataset_digest
 
 
 def in_force(config: RunConfig) -> dict[str, Any]:

@@ -58,8 +58,8 @@ def train(request: Request, say: Say = print) -> Path:
     config = None if gone else plan(request, store, start)
     if request.resume == NEWEST:
         kept = newest_like(outdir, request.recorded(), store.digest, sha256, config)
-        if kept:
-            return _go_on(kept, request, store, device, sha256, say)
+        if kept:  # whose weights to start from are those that were asked for
+            return _go_on(kept, request, store, device, kept.config.init_from, say)
         if config is None:
             load_initial(request)  # says that they are gone
         say(f"no run of these options in {outdir}: starting a new one")

@@ -145,6 +145,17 @@ def test_a_run_starts_from_a_run_a_snapshot_or_a_checkpoint(finished, workplace)
     assert load(run).latent_dim == 8
 
 
+def test_a_run_that_started_from_a_run_goes_on_though_that_one_has_gone_on_too(finished, workplace):
+    first = shutil.copytree(finished, workplace / "first")
+    (first / "snapshot-000000096.safetensors").rename(workplace / "later.safetensors")
+    words = ("--resume", "--init-from", "first", "--resolution", "16", "--total-kimg")
+    assert train(*words, "0.008") == 0
+    (workplace / "later.safetensors").rename(first / "snapshot-000000096.safetensors")
+    assert train(*words, "0.016") == 0
+    [run] = (workplace / "runs").iterdir()
+    assert load(run).images_seen == 16
+
+
 def test_weights_of_the_same_name_are_told_apart(finished, workplace):
     for folder, name in (("a", "000000064"), ("b", "000000096")):
         (workplace / folder).mkdir()
