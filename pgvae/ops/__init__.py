@@ -75,12 +75,9 @@ gaussian_kl_reparam = _public(reference.gaussian_kl_reparam, registered.gaussian
 _mean_and_m2 = _public(reference.mean_and_m2, registered.mean_and_m2)
 
 
-def moments(z: Tensor, project: bool = False, impl: Impl = "auto") -> Moments:
-    """The batch's moments: z [N, d] -> Moments, mergeable over micro-batches and ranks.
-
-    project: divide each row by its norm first (latents on the unit sphere).
-    """
-    return Moments(len(z), *_mean_and_m2(z, project, impl=impl))
+def moments(z: Tensor, impl: Impl = "auto") -> Moments:
+    """The batch's moments: z [N, d] -> Moments, mergeable over micro-batches and ranks."""
+    return Moments(len(z), *_mean_and_m2(z, impl=impl))
 
 
 def status() -> dict[str, str]:

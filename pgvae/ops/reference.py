@@ -86,26 +86,21 @@ def up2_blend(old: Tensor, new: Tensor, alpha: float | Tensor) -> Tensor:
     return torch.lerp(F.interpolate(old, scale_factor=2), new, alpha)
 
 
-def mean_and_m2(z: Tensor, project: bool = False) -> tuple[Tensor, Tensor]:
-    """Mean and sum of squared deviations over the batch: z [N, d] -> [d], [d], float32 or wider.
-
-    project: divide each row by its norm first. No cancellation: deviations are from the mean.
-    """
+def mean_and_m2(z: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and sum of squared deviations from it: z [N, d] -> [d], [d], float32 or wider."""
     z = z.to(_wide(z))
-    z = F.normalize(z, dim=1) if project else z
     mean = z.mean(dim=0)
     return mean, (z - mean).square().sum(dim=0)
 
 
-def moment_kl(z: Tensor, project: bool = False) -> Tensor:
+def moment_kl(z: Tensor) -> Tensor:
     """KL of the batch's diagonal Gaussian to N(0, I), nats, summed over dimensions.
 
     z [N, d] -> scalar, float32 or wider. AGE and PIONEER (eq. 1):
     -d/2 + sum_d [(s_d^2 + m_d^2) / 2 - log s_d], with the batch's mean m and biased variance
-    s^2. project: divide each row by its norm first. Raises ValueError for fewer than two
-    samples, where it is infinite.
+    s^2. Raises ValueError for fewer than two samples, where it is infinite.
     """
-    return Moments(len(z), *mean_and_m2(z, project)).kl()
+    return Moments(len(z), *mean_and_m2(z)).kl()
 
 
 def gaussian_kl_reparam(mu: Tensor, logvar: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:

@@ -111,29 +111,29 @@ def _save_size(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 _SIZED = "(Tensor given, SymInt n, SymInt h, SymInt w, bool up2) -> Tensor"
 winograd_input = register(
     "winograd_input(Tensor x, bool up2) -> Tensor",
-    _input,
     _fake_coefficients(1),
+    _input,
     _save_size,
     lambda ctx, g: (_input_backward_op(g, *ctx.size, ctx.up2), None),
 )
 _input_backward_op = register(
     f"winograd_input_backward{_SIZED}",
-    _input_backward,
     _fake_image,
+    _input_backward,
     _save_up2,
     lambda ctx, h: (winograd_input(h, ctx.up2), None, None, None, None),
 )
 winograd_output = register(
     f"winograd_output{_SIZED}",
-    _output,
     _fake_image,
+    _output,
     _save_up2,
     lambda ctx, g: (_output_backward_op(g, ctx.up2), None, None, None, None),
 )
 _output_backward_op = register(
     "winograd_output_backward(Tensor g, bool up2) -> Tensor",
-    _output_backward,
     _fake_coefficients(2),
+    _output_backward,
     _save_size,
     lambda ctx, h: (winograd_output(h, *ctx.size, ctx.up2), None),
 )
