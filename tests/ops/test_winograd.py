@@ -114,6 +114,14 @@ def test_the_public_op_is_right_for_a_wide_layer() -> None:
     assert relative_error(ops.conv3x3(x, weight, impl="reference"), expected) < 1e-6
 
 
+def test_without_a_library_a_wide_layer_is_pytorchs(monkeypatch) -> None:
+    x, weight = torch.ones(1, 256, 16, 16), torch.ones(256, 256, 3, 3)
+    monkeypatch.setitem(native._PROBLEMS, "cpu", "left out by the test")
+    monkeypatch.delattr(winograd, "tiled")
+    assert torch.equal(ops.conv3x3(x, weight), F.conv2d(x, weight, padding=1))
+    assert ops.up2_conv3x3(x, weight).shape == (1, 256, 32, 32)
+
+
 def test_upsampling_pays_off_from_a_larger_side_on() -> None:
     weight = torch.zeros(512, 512, 3, 3)
     assert not winograd.pays_off(torch.zeros(2, 512, 8, 8), weight, up2=True)
