@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 
-from tests.ops.cases import OPS, as_tuple, laid_out, on_each_device, randn
+from tests.ops.cases import OPS, as_tuple, on_each_device
 from tests.ops.equations import SLOPE
+from tests.ops.inputs import laid_out, randn
 
 pgvae = torch.ops.pgvae
 LAYOUTS = ["contiguous", "channels_last"]

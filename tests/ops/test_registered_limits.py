@@ -5,8 +5,9 @@ import torch
 from torch import Tensor
 
 from pgvae.ops import registered
-from tests.ops.cases import ACTIVATIONS, OPS, TOLERANCE, laid_out, on_each_device, randn
+from tests.ops.cases import ACTIVATIONS, OPS, TOLERANCE, on_each_device
 from tests.ops.equations import mean_and_m2, moment_kl
+from tests.ops.inputs import laid_out, randn
 
 NAN, INF = float("nan"), float("inf")
 

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from tests.ops.cases import OPS as TABLE
-from tests.ops.cases import Op, incoming, on_each_device, outputs_and_gradients
+from tests.ops.cases import Op, on_each_device, outputs_and_gradients
+from tests.ops.inputs import incoming
 
 SHAPES = {False: [(2, 3, 7, 5), (1, 130, 3, 3), (3, 16, 8, 6)], True: [(7, 16), (3, 130)]}
 LARGE = {False: (3, 48, 43, 39), True: (300, 500)}  # several tasks for each of two threads

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from pgvae import ops
 from pgvae.ops import Moments, native
-from tests.ops.cases import TOLERANCE, assert_exact, on_each_device, randn
+from tests.ops.cases import TOLERANCE, assert_exact, on_each_device
 from tests.ops.equations import mean_and_m2, moment_kl
+from tests.ops.inputs import randn
 
 SPLITS = [[5], [1], [19], [3, 4, 11], [1, 2, 3, 4, 5]]
 EMPTY = [[0], [20], [0, 0], [7, 7, 14], [4, 4, 20]]

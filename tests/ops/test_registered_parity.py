@@ -25,11 +25,9 @@ from tests.ops.cases import (
     check,
     check_parts,
     check_shapes,
-    images,
-    laid_out,
     on_each_device,
-    randn,
 )
+from tests.ops.inputs import images, laid_out, randn
 
 NAMED = [
     (name, layout, dtype)

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from pgvae import ops
 from pgvae.ops import registered
-from tests.ops.cases import ROOT, as_tuple, on_each_device, randn, why_not
+from tests.ops.cases import ROOT, as_tuple, on_each_device, why_not
+from tests.ops.inputs import randn
 
 pgvae = torch.ops.pgvae
 

@@ -8,7 +8,8 @@ import torch
 
 from pgvae import ops
 from pgvae.ops import native
-from tests.ops.cases import OPS, randn, why_not
+from tests.ops.cases import OPS, why_not
+from tests.ops.inputs import randn
 
 with_native = pytest.mark.skipif(bool(why_not("cpu")), reason=f"no kernels: {why_not('cpu')}")
 both = pytest.mark.parametrize(
