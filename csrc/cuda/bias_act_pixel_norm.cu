@@ -141,8 +141,7 @@ __global__ void __launch_bounds__(kThreads)
 
 // Any layout: a thread walks the channels of its pixel twice.
 struct Walk {
-  int64_t pixels, per_image, channels;
-  int64_t channel_stride;
+  int64_t pixels, per_image, channels, channel_stride;
 
   __device__ __forceinline__ int64_t start(int64_t p) const {
     return channel_stride == 1 ? p * channels : p / per_image * channels * per_image + p % per_image;
@@ -194,20 +193,21 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
+template <int N>
+using Int = std::integral_constant<int, N>;
+
 // Calls f with the lanes and vectors a pixel needs; false where no kernel has enough.
 template <class T, class F>
 bool with_lanes(int64_t channels, const F& f) {
   const int64_t vectors = channels / Vector<T>::kSize;
-  using One = std::integral_constant<int, 1>;
-  if (vectors <= 1) f(One(), One());
-  else if (vectors <= 2) f(std::integral_constant<int, 2>(), One());
-  else if (vectors <= 4) f(std::integral_constant<int, 4>(), One());
-  else if (vectors <= 8) f(std::integral_constant<int, 8>(), One());
-  else if (vectors <= 16) f(std::integral_constant<int, 16>(), One());
-  else if (vectors <= 32) f(std::integral_constant<int, 32>(), One());
-  else if (vectors <= 64) f(std::integral_constant<int, 32>(), std::integral_constant<int, 2>());
-  else if (vectors <= 128 && sizeof(T) == 4)
-    f(std::integral_constant<int, 32>(), std::integral_constant<int, sizeof(T) == 4 ? 4 : 2>());
+  if (vectors <= 1) f(Int<1>(), Int<1>());
+  else if (vectors <= 2) f(Int<2>(), Int<1>());
+  else if (vectors <= 4) f(Int<4>(), Int<1>());
+  else if (vectors <= 8) f(Int<8>(), Int<1>());
+  else if (vectors <= 16) f(Int<16>(), Int<1>());
+  else if (vectors <= 32) f(Int<32>(), Int<1>());
+  else if (vectors <= 64) f(Int<32>(), Int<2>());
+  else if (vectors <= 128 && sizeof(T) == 4) f(Int<32>(), Int<sizeof(T) == 4 ? 4 : 2>());
   else return false;
   return true;
 }
@@ -247,7 +247,7 @@ void run_backward(const Tensor& grad, const Tensor& output, const Tensor& saved,
   T* gx = mutable_data<T>(input_grad);
   float *gb = mutable_data<float>(bias_grad), *partial = mutable_data<float>(sums);
   const int64_t pixels = s.n * s.pixels();
-  int blocks = 0;
+  int blocks = 0;  // that leave a partial sum
   if (pixels > 0 && has_vectors<T>(s, {g, y, gx}))
     with_lanes<T>(s.c, [&](auto lanes, auto each) {
       blocks = blocks_for(pixels, int64_t(kThreads) / lanes * 4);
@@ -256,16 +256,12 @@ void run_backward(const Tensor& grad, const Tensor& output, const Tensor& saved,
           dim3(blocks), dim3(kThreads), stream, g, y, rstd, gx, partial, pixels, int(s.c), slope,
           1 / slope);
     });
-  if (blocks > 0) {
-    check_launch("bias_act_pixel_norm_backward");
-    launch_add_partials(partial, gb, blocks, s.c, stream);
-    return;
-  }
-  if (pixels > 0)
+  if (pixels > 0 && blocks == 0)
     PGVAE_LAUNCH(backward_numbers<T>, dim3(blocks_for(pixels, kThreads)), dim3(kThreads), stream,
                  g, y, rstd, gx, walk_of(s), NormFirst, slope, 1 / slope);
   check_launch("bias_act_pixel_norm_backward");
-  launch_sum_pixels(s, gx, partial, gb, stream);
+  if (blocks > 0) launch_add_partials(partial, gb, blocks, s.c, stream);
+  else launch_sum_pixels(s, gx, partial, gb, stream);
 }
 
 std::tuple<Tensor, Tensor> bias_act_pixel_norm(const Tensor& input, const Tensor& bias,

@@ -35,6 +35,9 @@ NAMED = [
     for layout in op.layouts()
     for dtype in op.dtypes
 ]
+each_case = pytest.mark.parametrize(
+    ("name", "layout", "dtype"), NAMED, ids=lambda value: str(value).removeprefix("torch.")
+)
 
 
 @pytest.fixture(autouse=True)
@@ -45,14 +48,14 @@ def _exact_convolutions(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @on_each_device
-@pytest.mark.parametrize(("name", "layout", "dtype"), NAMED)
+@each_case
 def test_native_values_and_gradients_are_those_of_the_equation(device, dtype, name, layout):
     if device == "cuda" and "winograd" in name:
         pytest.skip("Winograd's transforms are for CPUs")
     check_shapes(name, dtype, layout, device)
 
 
-@pytest.mark.parametrize(("name", "layout", "dtype"), NAMED)
+@each_case
 def test_the_reference_is_the_equation(dtype, name, layout):
     if "reference" not in OPS[name].impls:
         pytest.skip("a part of others")
