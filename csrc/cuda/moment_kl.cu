@@ -50,12 +50,13 @@ __global__ void __launch_bounds__(kThreads)
     gradient(const float* __restrict__ z, const float* __restrict__ mean,
              const float* __restrict__ m2, Gradients of, float* __restrict__ gz, int64_t count,
              int64_t d) {
-  const float gkl = of.kl ? *of.kl : 0;
+  const float gkl = of.kl ? *of.kl : 0, samples = count;
+#pragma unroll 1  // or registers spill
   for (int64_t k = threadIdx.x; k < d; k += kThreads) {
     const int64_t i = int64_t(blockIdx.x) * d + k;
     float slope = of.m2 ? 2 * of.m2[k] : 0;
-    if (of.kl) slope += gkl * (1 - count / m2[k]) / count;
-    gz[i] = (gkl * mean[k] + (of.mean ? of.mean[k] : 0)) / count + (z[i] - mean[k]) * slope;
+    if (of.kl) slope += gkl * (1 - samples / m2[k]) / samples;
+    gz[i] = (gkl * mean[k] + (of.mean ? of.mean[k] : 0)) / samples + (z[i] - mean[k]) * slope;
   }
 }
 
