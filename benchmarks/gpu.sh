@@ -29,7 +29,7 @@ capability=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -1 
 export PGVAE_CUDA=1 PGVAE_CUDA_ARCH=${PGVAE_CUDA_ARCH:-$capability}
 fast=(python3 -m pytest -q -p no:cacheprovider -W default)
 check=(compute-sanitizer --error-exitcode 9 --print-limit 5)
-few=(tests/ops/test_registered_memory.py -m cuda -k "two_runs and not up2_conv3x3")
+few=(tests/ops/test_registered_memory.py -m cuda -k "two_runs")
 step build 90 "error|no native" python3 csrc/build.py
 step status 20 "native" python3 -c "import pgvae; print(pgvae.ops.status())"
 step tests 120 "^(FAILED|ERROR)|passed|failed" "${fast[@]}" tests -m "cuda and not slow" -n 8

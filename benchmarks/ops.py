@@ -113,7 +113,6 @@ def cases(device: str, dtype: torch.dtype) -> list[Case]:
     z, noise, logvar = (torch.randn(128, 512, device=device) for _ in range(3))
     z_bytes = z.numel() * z.element_size()
     made.append(Case("moment_kl", z.shape, ops.moment_kl, [z], (z_bytes, 2 * z_bytes)))
-    made.append(Case("moment_kl, projected", z.shape, projected, [z], (z_bytes, 2 * z_bytes)))
     made.append(
         Case("gaussian_kl_reparam", z.shape, reparametrized(noise), [z, logvar],
              (4 * z_bytes, 6 * z_bytes))
@@ -128,10 +127,6 @@ def convolve(x: Tensor, weight: Tensor, impl: str = "auto") -> Tensor:
 
 def blend(old: Tensor, new: Tensor, impl: str = "auto") -> Tensor:
     return ops.up2_blend(old, new, torch.full((), 0.3, device=old.device), impl=impl)
-
-
-def projected(z: Tensor, impl: str = "auto") -> Tensor:
-    return ops.moment_kl(z, True, impl=impl)
 
 
 def reparametrized(noise: Tensor) -> Callable[..., Any]:

@@ -5,8 +5,8 @@
 setup.py calls `install`, and the tests build the emulator with `build`. The libraries:
 
     libpgvae_cpu.so       cpu/*.cpp
-    libpgvae_cuda.so      cuda/*.cu by nvcc, cuda/ops.cpp
-    libpgvae_emulated.so  the same CUDA sources by g++ and cuda/simt.h, run on a CPU
+    libpgvae_cuda.so      cuda/*.cu, by nvcc
+    libpgvae_emulated.so  the same by g++ and cuda/simt.h, run on a CPU
 
 They use torch's stable ABI alone: one build serves every torch from 2.10 on and every Python.
 torch's headers are needed, a GPU or a CUDA torch are not. PGVAE_CUDA=0 leaves the CUDA library
@@ -25,10 +25,12 @@ from pathlib import Path
 
 CSRC = Path(__file__).resolve().parent
 ARCHITECTURES = "80;90;100;120"  # A100, H100, B200, RTX 50; the last also as PTX for what follows
-_COMPILE = (
-    "-std=c++20 -fPIC -Wall -Wextra -DTORCH_TARGET_VERSION=0x020a000000000000ULL "
-    f"-ffile-prefix-map={CSRC}=csrc -ffile-prefix-map=$headers=torch"
-)
+_OF_BOTH = "-std=c++20 -DTORCH_TARGET_VERSION=0x020a000000000000ULL -isystem $headers"
+_COMPILE = [  # nvcc hands these on
+    *("-fPIC", "-Wall", "-Wextra"),
+    f"-ffile-prefix-map={CSRC}=csrc",
+    "-ffile-prefix-map=$headers=torch",
+]
 
 
 class CannotBuildError(Exception):
@@ -140,7 +142,7 @@ def _ninja_file(libraries: list[str], torch_root: Path) -> str:
         f"headers = {include}",
         f"libtorch = -L{torch_root / 'lib'} -ltorch_cpu",
         "rule cpp",
-        f"  command = $cxx {_COMPILE} $flags -isystem $headers -MMD -MF $out.d -c $in -o $out",
+        f"  command = $cxx {_OF_BOTH} {' '.join(_COMPILE)} $flags -MMD -MF $out.d -c $in -o $out",
         "  depfile = $out.d",
         "rule link",
         "  command = $cxx -shared $in -Wl,--no-as-needed $libtorch -o $out",
@@ -148,9 +150,8 @@ def _ninja_file(libraries: list[str], torch_root: Path) -> str:
     if "cpu" in libraries:
         lines += _library("cpu", sorted(CSRC.glob("cpu/*.cpp")), "-O3 -fopenmp-simd")
     if "emulated" in libraries:
-        sources = [*sorted(CSRC.glob("cuda/*.cu")), CSRC / "cuda" / "ops.cpp"]
         flags = "-O1 -x c++ -DPGVAE_EMULATED -Wno-unknown-pragmas"
-        lines += _library("emulated", sources, flags)
+        lines += _library("emulated", sorted(CSRC.glob("cuda/*.cu")), flags)
     if "cuda" in libraries:
         lines += _cuda_library()
     return "\n".join(lines) + "\n"
@@ -170,8 +171,8 @@ def _cuda_library() -> list[str]:
     return [
         f"nvcc = {nvcc()}",
         "rule nvcc",
-        f"  command = $nvcc -ccbin $cxx -std=c++17 -O3 -Xcompiler -fPIC {_generate_code()} "
-        "-MD -MF $out.d -c $in -o $out",
+        f"  command = $nvcc -ccbin $cxx {_OF_BOTH} -O3 -Xcompiler {','.join(_COMPILE)} "
+        f"{_generate_code()} -MD -MF $out.d -c $in -o $out",
         "  depfile = $out.d",
         # By nvcc, which knows where its static runtime is. A device link would be for calls between
         # files, and writes its command line with all paths into the library.
@@ -179,9 +180,7 @@ def _cuda_library() -> list[str]:
         "  command = $nvcc -ccbin $cxx -shared -nodlink -cudart static $in "
         "-Xlinker --no-as-needed $libtorch -o $out",
         *(f"build {made}: nvcc {kernel}" for kernel, made in zip(kernels, objects, strict=True)),
-        f"build cuda/ops.o: cpp {CSRC / 'cuda' / 'ops.cpp'}",
-        "  flags = -O2",
-        f"build libpgvae_cuda.so: link_cuda {' '.join(objects)} cuda/ops.o",
+        f"build libpgvae_cuda.so: link_cuda {' '.join(objects)}",
     ]
 
 

@@ -85,6 +85,21 @@ inline Tensor empty_1d(const Tensor& like, int64_t size, ScalarType dtype) {
   return torch::stable::new_empty(like, {&size, 1}, dtype);
 }
 
+template <class T>
+const T* data(const Tensor& x) {
+  return static_cast<const T*>(x.const_data_ptr());
+}
+template <class T>
+T* mutable_data(const Tensor& x) {
+  return static_cast<T*>(x.mutable_data_ptr());
+}
+
+// A gradient's numbers, or null where it is absent.
+template <class T>
+const T* optional_data(const std::optional<Tensor>& g) {
+  return g ? data<T>(*g) : nullptr;
+}
+
 // float64 for float64, else float32: what sums and biases are kept in.
 inline ScalarType wide(const Tensor& x) {
   return x.scalar_type() == ScalarType::Double ? ScalarType::Double : ScalarType::Float;

@@ -61,15 +61,6 @@ void dispatch(ScalarType type, const F& f) {
   f(double{});
 }
 
-template <class T>
-const T* data(const Tensor& x) {
-  return static_cast<const T*>(x.const_data_ptr());
-}
-template <class T>
-T* mutable_data(const Tensor& x) {
-  return static_cast<T*>(x.mutable_data_ptr());
-}
-
 constexpr int64_t kElementsPerTask = 131072;  // below, a second thread costs more than it brings
 
 // Runs f(begin, end) over [0, count) on torch's threads; one item is `elements` numbers.

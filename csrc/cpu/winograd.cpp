@@ -7,7 +7,8 @@
 //
 // A tile of 4x4 outputs (of a phase) reads K x K inputs. All four transforms are linear: gather
 // (image to coefficients) by one matrix, scatter (back) by another, and each is the other's gradient
-// with that matrix transposed.
+// with that matrix transposed. The matrices are Cook and Toom's for the points 0, 1, -1, 2 and
+// infinity, and -2 for 3x3 (section 4).
 #include "common.h"
 
 namespace pgvae {

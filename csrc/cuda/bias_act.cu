@@ -66,57 +66,75 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 template <class T>
-bool has_vectors(const Activation& a, const BiasAct& args) {
-  return a.channels_last && a.c % Vector<T>::kSize == 0 && is_aligned(args.x) &&
-         is_aligned(args.out) && is_aligned(args.y);
-}
-
-template <class T>
-void run_forward(const Activation& a, const BiasAct& args) {
-  const T* x = static_cast<const T*>(args.x);
-  T* y = static_cast<T*>(args.out);
-  const int64_t pixels = a.n * a.h * a.w;
-  if (pixels * a.c == 0) return;
-  if (has_vectors<T>(a, args)) {
-    const Tiling tiling(a.c / Vector<T>::kSize, pixels);
-    PGVAE_LAUNCH(forward_vectors<T>, tiling.grid(), tiling.block(), a.stream, x, args.bias, y,
-                 pixels, a.c, args.slope);
+void run_forward(const Tensor& input, const Tensor& bias, const Tensor& output, float slope,
+                 void* stream) {
+  const Shape s = shape_of(input);
+  const T* x = data<T>(input);
+  const float* b = data<float>(bias);
+  T* y = mutable_data<T>(output);
+  const int64_t pixels = s.n * s.pixels();
+  if (s.numel() == 0) return;
+  if (has_vectors<T>(s, {x, y})) {
+    const Tiling tiling(s.c / Vector<T>::kSize, pixels);
+    PGVAE_LAUNCH(forward_vectors<T>, tiling.grid(), tiling.block(), stream, x, b, y, pixels, s.c,
+                 slope);
   } else {
-    PGVAE_LAUNCH(forward_numbers<T>, dim3(blocks_for(pixels * a.c, kThreads)), dim3(kThreads),
-                 a.stream, x, args.bias, y, pixels * a.c, a.c, a.channels_last ? 1 : a.h * a.w,
-                 args.slope);
+    PGVAE_LAUNCH(forward_numbers<T>, dim3(blocks_for(s.numel(), kThreads)), dim3(kThreads), stream,
+                 x, b, y, s.numel(), s.c, s.channels_last ? 1 : s.pixels(), slope);
   }
   check_launch("bias_act");
 }
 
 template <class T>
-void run_backward(const Activation& a, const BiasAct& args) {
-  const T *g = static_cast<const T*>(args.x), *y = static_cast<const T*>(args.y);
-  T* gx = static_cast<T*>(args.out);
-  const int64_t pixels = a.n * a.h * a.w;
-  if (pixels > 0 && has_vectors<T>(a, args)) {
-    const Tiling tiling(a.c / Vector<T>::kSize, pixels);
-    PGVAE_LAUNCH(backward_vectors<T>, tiling.grid(), tiling.block(), a.stream, g, y, gx,
-                 args.partial, pixels, a.c, args.slope);
+void run_backward(const Tensor& grad, const Tensor& output, const Tensor& input_grad,
+                  const Tensor& bias_grad, float slope, void* stream) {
+  const Shape s = shape_of(output);
+  const Tensor sums = partial_sums(output, s.c);
+  const T *g = data<T>(grad), *y = data<T>(output);
+  T* gx = mutable_data<T>(input_grad);
+  float *gb = mutable_data<float>(bias_grad), *partial = mutable_data<float>(sums);
+  const int64_t pixels = s.n * s.pixels();
+  if (pixels > 0 && has_vectors<T>(s, {g, y, gx})) {
+    const Tiling tiling(s.c / Vector<T>::kSize, pixels);
+    PGVAE_LAUNCH(backward_vectors<T>, tiling.grid(), tiling.block(), stream, g, y, gx, partial,
+                 pixels, s.c, slope);
     check_launch("bias_act_backward");
-    launch_add_partials(args.partial, args.bias_gradient, tiling.pixel_blocks, a.c, a.stream);
+    launch_add_partials(partial, gb, tiling.pixel_blocks, s.c, stream);
     return;
   }
-  if (pixels * a.c > 0)
-    PGVAE_LAUNCH(backward_numbers<T>, dim3(blocks_for(pixels * a.c, kThreads)), dim3(kThreads),
-                 a.stream, g, y, gx, pixels * a.c, args.slope);
+  if (s.numel() > 0)
+    PGVAE_LAUNCH(backward_numbers<T>, dim3(blocks_for(s.numel(), kThreads)), dim3(kThreads),
+                 stream, g, y, gx, s.numel(), slope);
   check_launch("bias_act_backward");
-  launch_sum_pixels(a, gx, args.partial, args.bias_gradient);
+  launch_sum_pixels(s, gx, partial, gb, stream);
+}
+
+Tensor bias_act(const Tensor& input, const Tensor& bias, double slope) {
+  const OnDevice device(input);
+  const Tensor x = dense(input);
+  check_bias(bias, x);
+  Tensor y = empty_as(x, shape_of(x));
+  dispatch(x.scalar_type(), [&](auto type) {
+    run_forward<decltype(type)>(x, bias, y, slope, device.stream);
+  });
+  return y;
+}
+
+std::tuple<Tensor, Tensor> bias_act_backward(const Tensor& grad, const Tensor& output,
+                                             double slope) {
+  const OnDevice device(output);
+  const Tensor y = dense(output), g = laid_out_as(grad, y);
+  Tensor gx = empty_as(y, shape_of(y)), gb = empty_1d(y, y.size(1), ScalarType::Float);
+  dispatch(y.scalar_type(), [&](auto type) {
+    run_backward<decltype(type)>(g, y, gx, gb, slope, device.stream);
+  });
+  return {gx, gb};
+}
+
+STABLE_TORCH_LIBRARY_IMPL(pgvae, PGVAE_DEVICE, m) {
+  m.impl("bias_act", TORCH_BOX(&bias_act));
+  m.impl("bias_act_backward", TORCH_BOX(&bias_act_backward));
 }
 
 }  // namespace
-
-void bias_act(const Activation& a, const BiasAct& args) {
-  a.number == Number::Float ? run_forward<float>(a, args) : run_forward<bfloat16>(a, args);
-}
-
-void bias_act_backward(const Activation& a, const BiasAct& args) {
-  a.number == Number::Float ? run_backward<float>(a, args) : run_backward<bfloat16>(a, args);
-}
-
 }  // namespace pgvae

@@ -131,65 +131,93 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-template <class T>
-bool has_vectors(const Activation& a, const AvgPool2& args) {
-  return a.channels_last && a.c % Vector<T>::kSize == 0 && is_aligned(args.x) &&
-         is_aligned(args.out) && is_aligned(args.signs);
-}
-
-// In channels_last a pixel has all channels; where contiguous, channels count as images.
-Pooling pooling_of(const Activation& a) {
-  return {a.n * (a.channels_last ? 1 : a.c) * (a.h / 2) * (a.w / 2), a.h / 2, a.w / 2, a.h, a.w};
+// Of an input of shape `s`. In channels_last a pixel has all channels; where contiguous, channels
+// count as images.
+Pooling pooling_of(const Shape& s) {
+  return {s.n * (s.channels_last ? 1 : s.c) * (s.h / 2) * (s.w / 2), s.h / 2, s.w / 2, s.h, s.w};
 }
 
 template <class T>
-void run_forward(const Activation& a, const AvgPool2& args) {
-  const T* x = static_cast<const T*>(args.x);
-  T* y = static_cast<T*>(args.out);
-  const Pooling pooling = pooling_of(a);
-  if (pooling.outputs * a.c == 0) return;
-  if (has_vectors<T>(a, args)) {
-    const Tiling tiling(a.c / Vector<T>::kSize, pooling.outputs);
-    PGVAE_LAUNCH(forward_vectors<T>, tiling.grid(), tiling.block(), a.stream, x, args.bias, y,
-                 args.signs, pooling, a.c, args.slope);
+void run_forward(const Tensor& input, const Tensor& bias, const Tensor& output,
+                 const Tensor& saved, float slope, void* stream) {
+  const Shape s = shape_of(input);
+  const Pooling pooling = pooling_of(s);
+  const T* x = data<T>(input);
+  const float* b = data<float>(bias);
+  T* y = mutable_data<T>(output);
+  uint8_t* signs = mutable_data<uint8_t>(saved);
+  if (pooling.outputs * s.c == 0) return;
+  if (has_vectors<T>(s, {x, y, signs})) {
+    const Tiling tiling(s.c / Vector<T>::kSize, pooling.outputs);
+    PGVAE_LAUNCH(forward_vectors<T>, tiling.grid(), tiling.block(), stream, x, b, y, signs,
+                 pooling, s.c, slope);
   } else {
-    const int64_t inner = a.channels_last ? a.c : 1;
+    const int64_t inner = s.channels_last ? s.c : 1;
     PGVAE_LAUNCH(forward_numbers<T>, dim3(blocks_for(pooling.outputs * inner, kThreads)),
-                 dim3(kThreads), a.stream, x, args.bias, y, args.signs, pooling, a.c, inner,
-                 args.slope);
+                 dim3(kThreads), stream, x, b, y, signs, pooling, s.c, inner, slope);
   }
   check_launch("bias_act_avg_pool2");
 }
 
 template <class T>
-void run_backward(const Activation& a, const AvgPool2& args) {
-  const T* g = static_cast<const T*>(args.x);
-  T* gx = static_cast<T*>(args.out);
-  const Pooling pooling = pooling_of(a);
-  if (pooling.outputs * a.c > 0 && has_vectors<T>(a, args)) {
-    const Tiling tiling(a.c / Vector<T>::kSize, pooling.outputs);
-    PGVAE_LAUNCH(backward_vectors<T>, tiling.grid(), tiling.block(), a.stream, g, args.signs, gx,
-                 args.partial, pooling, a.c, args.slope);
+void run_backward(const Tensor& grad, const Tensor& saved, const Tensor& input_grad,
+                  const Tensor& bias_grad, float slope, void* stream) {
+  const Shape s = shape_of(input_grad);
+  const Pooling pooling = pooling_of(s);
+  const Tensor sums = partial_sums(grad, s.c);
+  const T* g = data<T>(grad);
+  const uint8_t* signs = data<uint8_t>(saved);
+  T* gx = mutable_data<T>(input_grad);
+  float *gb = mutable_data<float>(bias_grad), *partial = mutable_data<float>(sums);
+  if (pooling.outputs > 0 && has_vectors<T>(s, {g, gx, signs})) {
+    const Tiling tiling(s.c / Vector<T>::kSize, pooling.outputs);
+    PGVAE_LAUNCH(backward_vectors<T>, tiling.grid(), tiling.block(), stream, g, signs, gx, partial,
+                 pooling, s.c, slope);
     check_launch("bias_act_avg_pool2_backward");
-    launch_add_partials(args.partial, args.bias_gradient, tiling.pixel_blocks, a.c, a.stream);
+    launch_add_partials(partial, gb, tiling.pixel_blocks, s.c, stream);
     return;
   }
-  const int64_t inner = a.channels_last ? a.c : 1;
+  const int64_t inner = s.channels_last ? s.c : 1;
   if (pooling.outputs * inner > 0)
     PGVAE_LAUNCH(backward_numbers<T>, dim3(blocks_for(pooling.outputs * inner, kThreads)),
-                 dim3(kThreads), a.stream, g, args.signs, gx, pooling, inner, args.slope);
+                 dim3(kThreads), stream, g, signs, gx, pooling, inner, slope);
   check_launch("bias_act_avg_pool2_backward");
-  launch_sum_pixels(a, gx, args.partial, args.bias_gradient);
+  launch_sum_pixels(s, gx, partial, gb, stream);
+}
+
+std::tuple<Tensor, Tensor> bias_act_avg_pool2(const Tensor& input, const Tensor& bias,
+                                              double slope) {
+  const OnDevice device(input);
+  const Tensor x = dense(input);
+  check_bias(bias, x);
+  const Shape s = shape_of(x), half = {s.n, s.c, s.h / 2, s.w / 2, s.channels_last};
+  Tensor y = empty_as(x, half), signs = empty_as(x, half, ScalarType::Byte);
+  dispatch(x.scalar_type(), [&](auto type) {
+    run_forward<decltype(type)>(x, bias, y, signs, slope, device.stream);
+  });
+  return {y, signs};
+}
+
+std::tuple<Tensor, Tensor> bias_act_avg_pool2_backward(const Tensor& grad, const Tensor& saved,
+                                                       int64_t height, int64_t width,
+                                                       double slope) {
+  const OnDevice device(saved);
+  const Tensor signs = dense(saved);
+  const Shape half = shape_of(signs);
+  const Tensor g = pooled_gradient(grad, signs, height, width);
+  Tensor gx = empty_as(g, {half.n, half.c, height, width, half.channels_last});
+  Tensor gb = empty_1d(g, half.c, ScalarType::Float);
+  if (height % 2 || width % 2) torch::stable::zero_(gx);
+  dispatch(g.scalar_type(), [&](auto type) {
+    run_backward<decltype(type)>(g, signs, gx, gb, slope, device.stream);
+  });
+  return {gx, gb};
+}
+
+STABLE_TORCH_LIBRARY_IMPL(pgvae, PGVAE_DEVICE, m) {
+  m.impl("bias_act_avg_pool2", TORCH_BOX(&bias_act_avg_pool2));
+  m.impl("bias_act_avg_pool2_backward", TORCH_BOX(&bias_act_avg_pool2_backward));
 }
 
 }  // namespace
-
-void bias_act_avg_pool2(const Activation& a, const AvgPool2& args) {
-  a.number == Number::Float ? run_forward<float>(a, args) : run_forward<bfloat16>(a, args);
-}
-
-void bias_act_avg_pool2_backward(const Activation& a, const AvgPool2& args) {
-  a.number == Number::Float ? run_backward<float>(a, args) : run_backward<bfloat16>(a, args);
-}
-
 }  // namespace pgvae

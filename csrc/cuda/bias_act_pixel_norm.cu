@@ -141,8 +141,7 @@ __global__ void __launch_bounds__(kThreads)
 
 // Any layout: a thread walks the channels of its pixel twice.
 struct Walk {
-  int64_t pixels, per_image, channels;
-  int64_t channel_stride;
+  int64_t pixels, per_image, channels, channel_stride;
 
   __device__ __forceinline__ int64_t start(int64_t p) const {
     return channel_stride == 1 ? p * channels : p / per_image * channels * per_image + p % per_image;
@@ -194,93 +193,111 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
+template <int N>
+using Int = std::integral_constant<int, N>;
+
 // Calls f with the lanes and vectors a pixel needs; false where no kernel has enough.
 template <class T, class F>
 bool with_lanes(int64_t channels, const F& f) {
   const int64_t vectors = channels / Vector<T>::kSize;
-  using One = std::integral_constant<int, 1>;
-  if (vectors <= 1) f(One(), One());
-  else if (vectors <= 2) f(std::integral_constant<int, 2>(), One());
-  else if (vectors <= 4) f(std::integral_constant<int, 4>(), One());
-  else if (vectors <= 8) f(std::integral_constant<int, 8>(), One());
-  else if (vectors <= 16) f(std::integral_constant<int, 16>(), One());
-  else if (vectors <= 32) f(std::integral_constant<int, 32>(), One());
-  else if (vectors <= 64) f(std::integral_constant<int, 32>(), std::integral_constant<int, 2>());
-  else if (vectors <= 128 && sizeof(T) == 4)
-    f(std::integral_constant<int, 32>(), std::integral_constant<int, sizeof(T) == 4 ? 4 : 2>());
+  if (vectors <= 1) f(Int<1>(), Int<1>());
+  else if (vectors <= 2) f(Int<2>(), Int<1>());
+  else if (vectors <= 4) f(Int<4>(), Int<1>());
+  else if (vectors <= 8) f(Int<8>(), Int<1>());
+  else if (vectors <= 16) f(Int<16>(), Int<1>());
+  else if (vectors <= 32) f(Int<32>(), Int<1>());
+  else if (vectors <= 64) f(Int<32>(), Int<2>());
+  else if (vectors <= 128 && sizeof(T) == 4) f(Int<32>(), Int<sizeof(T) == 4 ? 4 : 2>());
   else return false;
   return true;
 }
 
-template <class T>
-bool has_vectors(const Activation& a, const PixelNorm& args) {
-  return a.channels_last && a.c > 0 && a.c % Vector<T>::kSize == 0 && is_aligned(args.x) &&
-         is_aligned(args.y) && is_aligned(args.out);
-}
-
-Walk walk_of(const Activation& a) {
-  return {a.n * a.h * a.w, a.h * a.w, a.c, a.channels_last ? 1 : a.h * a.w};
+Walk walk_of(const Shape& s) {
+  return {s.n * s.pixels(), s.pixels(), s.c, s.channels_last ? 1 : s.pixels()};
 }
 
 template <class T, bool NormFirst>
-void run_forward(const Activation& a, const PixelNorm& args) {
-  const T* x = static_cast<const T*>(args.x);
-  T* y = static_cast<T*>(args.out);
-  const int64_t pixels = a.n * a.h * a.w;
+void run_forward(const Tensor& input, const Tensor& bias, const Tensor& output,
+                 const Tensor& saved, float slope, float eps, void* stream) {
+  const Shape s = shape_of(input);
+  const T* x = data<T>(input);
+  const float* b = data<float>(bias);
+  T* y = mutable_data<T>(output);
+  float* rstd = mutable_data<float>(saved);
+  const int64_t pixels = s.n * s.pixels();
   if (pixels == 0) return;
-  const bool done = has_vectors<T>(a, args) && with_lanes<T>(a.c, [&](auto lanes, auto each) {
+  const bool done = has_vectors<T>(s, {x, y}) && with_lanes<T>(s.c, [&](auto lanes, auto each) {
     PGVAE_LAUNCH((forward_vectors<T, decltype(lanes)::value, decltype(each)::value, NormFirst>),
-                 dim3(blocks_for(pixels, kThreads / lanes)), dim3(kThreads), a.stream, x,
-                 args.bias, y, args.rstd, pixels, int(a.c), args.slope, args.eps);
+                 dim3(blocks_for(pixels, kThreads / lanes)), dim3(kThreads), stream, x, b, y, rstd,
+                 pixels, int(s.c), slope, eps);
   });
   if (!done)
-    PGVAE_LAUNCH(forward_numbers<T>, dim3(blocks_for(pixels, kThreads)), dim3(kThreads), a.stream,
-                 x, args.bias, y, args.rstd, walk_of(a), NormFirst, args.slope, args.eps);
+    PGVAE_LAUNCH(forward_numbers<T>, dim3(blocks_for(pixels, kThreads)), dim3(kThreads), stream, x,
+                 b, y, rstd, walk_of(s), NormFirst, slope, eps);
   check_launch("bias_act_pixel_norm");
 }
 
 template <class T, bool NormFirst>
-void run_backward(const Activation& a, const PixelNorm& args) {
-  const T *g = static_cast<const T*>(args.x), *y = static_cast<const T*>(args.y);
-  T* gx = static_cast<T*>(args.out);
-  const int64_t pixels = a.n * a.h * a.w;
-  int blocks = 0;
-  if (pixels > 0 && has_vectors<T>(a, args))
-    with_lanes<T>(a.c, [&](auto lanes, auto each) {
+void run_backward(const Tensor& grad, const Tensor& output, const Tensor& saved,
+                  const Tensor& input_grad, const Tensor& bias_grad, float slope, void* stream) {
+  const Shape s = shape_of(output);
+  const Tensor sums = partial_sums(output, s.c);
+  const T *g = data<T>(grad), *y = data<T>(output);
+  const float* rstd = data<float>(saved);
+  T* gx = mutable_data<T>(input_grad);
+  float *gb = mutable_data<float>(bias_grad), *partial = mutable_data<float>(sums);
+  const int64_t pixels = s.n * s.pixels();
+  int blocks = 0;  // that leave a partial sum
+  if (pixels > 0 && has_vectors<T>(s, {g, y, gx}))
+    with_lanes<T>(s.c, [&](auto lanes, auto each) {
       blocks = blocks_for(pixels, int64_t(kThreads) / lanes * 4);
       PGVAE_LAUNCH(
           (backward_vectors<T, decltype(lanes)::value, decltype(each)::value, NormFirst>),
-          dim3(blocks), dim3(kThreads), a.stream, g, y, args.rstd, gx, args.partial, pixels,
-          int(a.c), args.slope, 1 / args.slope);
+          dim3(blocks), dim3(kThreads), stream, g, y, rstd, gx, partial, pixels, int(s.c), slope,
+          1 / slope);
     });
-  if (blocks > 0) {
-    check_launch("bias_act_pixel_norm_backward");
-    launch_add_partials(args.partial, args.bias_gradient, blocks, a.c, a.stream);
-    return;
-  }
-  if (pixels > 0)
-    PGVAE_LAUNCH(backward_numbers<T>, dim3(blocks_for(pixels, kThreads)), dim3(kThreads), a.stream,
-                 g, y, args.rstd, gx, walk_of(a), NormFirst, args.slope, 1 / args.slope);
+  if (pixels > 0 && blocks == 0)
+    PGVAE_LAUNCH(backward_numbers<T>, dim3(blocks_for(pixels, kThreads)), dim3(kThreads), stream,
+                 g, y, rstd, gx, walk_of(s), NormFirst, slope, 1 / slope);
   check_launch("bias_act_pixel_norm_backward");
-  launch_sum_pixels(a, gx, args.partial, args.bias_gradient);
+  if (blocks > 0) launch_add_partials(partial, gb, blocks, s.c, stream);
+  else launch_sum_pixels(s, gx, partial, gb, stream);
+}
+
+std::tuple<Tensor, Tensor> bias_act_pixel_norm(const Tensor& input, const Tensor& bias,
+                                               bool norm_first, double slope, double eps) {
+  const OnDevice device(input);
+  const Tensor x = dense(input);
+  check_bias(bias, x);
+  const Shape s = shape_of(x);
+  Tensor y = empty_as(x, s), rstd = empty_as(x, {s.n, 1, s.h, s.w, false}, ScalarType::Float);
+  dispatch(x.scalar_type(), [&](auto type) {
+    using T = decltype(type);
+    auto* run = norm_first ? run_forward<T, true> : run_forward<T, false>;
+    run(x, bias, y, rstd, slope, eps, device.stream);
+  });
+  return {y, rstd};
+}
+
+std::tuple<Tensor, Tensor> bias_act_pixel_norm_backward(const Tensor& grad, const Tensor& output,
+                                                        const Tensor& rstd, bool norm_first,
+                                                        double slope) {
+  const OnDevice device(output);
+  const Tensor y = dense(output), g = laid_out_as(grad, y);
+  check_rstd(rstd, y);
+  Tensor gx = empty_as(y, shape_of(y)), gb = empty_1d(y, y.size(1), ScalarType::Float);
+  dispatch(y.scalar_type(), [&](auto type) {
+    using T = decltype(type);
+    auto* run = norm_first ? run_backward<T, true> : run_backward<T, false>;
+    run(g, y, rstd, gx, gb, slope, device.stream);
+  });
+  return {gx, gb};
+}
+
+STABLE_TORCH_LIBRARY_IMPL(pgvae, PGVAE_DEVICE, m) {
+  m.impl("bias_act_pixel_norm", TORCH_BOX(&bias_act_pixel_norm));
+  m.impl("bias_act_pixel_norm_backward", TORCH_BOX(&bias_act_pixel_norm_backward));
 }
 
 }  // namespace
-
-void bias_act_pixel_norm(const Activation& a, const PixelNorm& args) {
-  const bool is_float = a.number == Number::Float;
-  if (args.norm_first)
-    is_float ? run_forward<float, true>(a, args) : run_forward<bfloat16, true>(a, args);
-  else
-    is_float ? run_forward<float, false>(a, args) : run_forward<bfloat16, false>(a, args);
-}
-
-void bias_act_pixel_norm_backward(const Activation& a, const PixelNorm& args) {
-  const bool is_float = a.number == Number::Float;
-  if (args.norm_first)
-    is_float ? run_backward<float, true>(a, args) : run_backward<bfloat16, true>(a, args);
-  else
-    is_float ? run_backward<float, false>(a, args) : run_backward<bfloat16, false>(a, args);
-}
-
 }  // namespace pgvae

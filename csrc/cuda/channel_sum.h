@@ -2,33 +2,25 @@
 // [blocks, channels], and one more kernel adds those in a fixed order.
 #pragma once
 
-#include "device.h"
-#include "launch.h"
+#include "op.h"
 
 namespace pgvae {
 
-static_assert(kMostBlocks <= kPartials, "every block leaves a partial sum");
-
 // Few blocks add many partial sums, so each has as many threads as there can be.
-constexpr int kColumns = 32;  // threads of a block along channels
 constexpr int kRows = 32;
 
 // partial [count, channels] -> sums [channels]. Grid: ceil(channels / kColumns).
 static __global__ void __launch_bounds__(kColumns* kRows)
     add_partials(const float* __restrict__ partial, float* __restrict__ sums, int count,
                  int64_t channels) {
-  __shared__ float of_row[kRows][kColumns];
   const int64_t c = int64_t(blockIdx.x) * kColumns + threadIdx.x;
   float sum = 0;
   if (c < channels)
 #pragma unroll 8
     for (int i = threadIdx.y; i < count; i += kRows) sum += partial[i * channels + c];
-  of_row[threadIdx.y][threadIdx.x] = sum;
-  __syncthreads();
-  if (threadIdx.y != 0 || c >= channels) return;
-  sum = 0;
-  for (int row = 0; row < kRows; ++row) sum += of_row[row][threadIdx.x];
-  sums[c] = sum;
+  const bool writes = threadIdx.y == 0 && c < channels;
+  sum = sum_column<kRows>(sum, writes);
+  if (writes) sums[c] = sum;
 }
 
 inline void launch_add_partials(const float* partial, float* sums, int count, int64_t channels,
@@ -55,14 +47,14 @@ static __global__ void __launch_bounds__(kThreads)
 
 // For layouts without a fast kernel: the sum over pixels of a whole activation.
 template <class T>
-void launch_sum_pixels(const Activation& a, const T* x, float* partial, float* sums) {
-  if (a.c == 0) return;
-  const int64_t pixels = a.n * a.h * a.w;
+void launch_sum_pixels(const Shape& s, const T* x, float* partial, float* sums, void* stream) {
+  if (s.c == 0) return;
+  const int64_t pixels = s.n * s.pixels();
   const int parts = int(pixels < 64 * kThreads ? ceil_divide(pixels + 1, kThreads) : 64);
-  PGVAE_LAUNCH(sum_pixels<T>, dim3(a.c, parts), dim3(kThreads), a.stream, x, partial, a.n, a.c,
-               a.h * a.w, a.channels_last);
+  PGVAE_LAUNCH(sum_pixels<T>, dim3(s.c, parts), dim3(kThreads), stream, x, partial, s.n, s.c,
+               s.pixels(), s.channels_last);
   check_launch("sum_pixels");
-  launch_add_partials(partial, sums, parts, a.c, a.stream);
+  launch_add_partials(partial, sums, parts, s.c, stream);
 }
 
 // How a block of kThreads covers channels_last pixels for vectors of V channels: threads along x
@@ -78,7 +70,7 @@ struct Tiling {
     rows = kThreads / columns;
     column_blocks = int(ceil_divide(vectors, columns));
     const int64_t blocks = ceil_divide(pixels, int64_t(rows) * 4);  // a few pixels a thread
-    const int64_t most = kPartials / column_blocks > 0 ? kPartials / column_blocks : 1;
+    const int64_t most = kMostBlocks / column_blocks > 0 ? kMostBlocks / column_blocks : 1;
     pixel_blocks = int(blocks < 1 ? 1 : blocks < most ? blocks : most);
   }
 

@@ -79,6 +79,20 @@ __device__ __forceinline__ float sum_block(float value) {
   return sum;
 }
 
+constexpr int kColumns = 32;  // threads along x of the blocks below
+
+// Adds a number of each of `Rows` threads along y, one after another, for those who want the sum.
+template <int Rows>
+__device__ __forceinline__ float sum_column(float value, bool wanted = true) {
+  __shared__ float of_row[Rows][kColumns];
+  __syncthreads();  // the last call's numbers have been read
+  of_row[threadIdx.y][threadIdx.x] = value;
+  __syncthreads();
+  float sum = 0;
+  for (int row = 0; wanted && row < Rows; ++row) sum += of_row[row][threadIdx.x];
+  return sum;
+}
+
 inline int64_t ceil_divide(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 inline int blocks_for(int64_t items, int64_t per_block) {

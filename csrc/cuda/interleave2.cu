@@ -1,7 +1,6 @@
 // interleave2: whole[2i + a, 2j + b] = phases[2a + b][i, j], and deinterleave2, its inverse. Both
 // move bytes, in the largest units that a pixel is made of.
-#include "device.h"
-#include "launch.h"
+#include "op.h"
 
 namespace pgvae {
 namespace {
@@ -37,35 +36,54 @@ void launch_move(const Phases& phases, void* whole, int64_t units, int64_t w,
     PGVAE_LAUNCH((move<Unit, int64_t, Split>), grid, block, stream, phases, to, units, w, inner);
 }
 
+// `s` is the shape of a phase.
 template <bool Split>
-void run(const Activation& a, const Phases& phases, void* whole) {
-  const int64_t bytes = a.number == Number::Float ? 4 : 2;
-  const int64_t pixel = a.channels_last ? a.c * bytes : bytes;
-  const int64_t all = 4 * a.n * a.c * a.h * a.w * bytes;
+void run(const Shape& s, ScalarType type, const Phases& phases, void* whole, void* stream) {
+  const bool two = type == ScalarType::BFloat16 || type == ScalarType::Half;
+  check_number(two || type == ScalarType::Float);
+  const int64_t bytes = two ? 2 : 4;
+  const int64_t pixel = s.channels_last ? s.c * bytes : bytes;
+  const int64_t all = 4 * s.numel() * bytes;
   if (all == 0) return;
   bool aligned = is_aligned(whole);
   for (const void* phase : phases.at) aligned = aligned && is_aligned(phase);
   if (aligned && pixel % 16 == 0)
-    launch_move<uint4, Split>(phases, whole, all / 16, a.w, pixel / 16, a.stream);
+    launch_move<uint4, Split>(phases, whole, all / 16, s.w, pixel / 16, stream);
   else if (bytes == 4)
-    launch_move<uint32_t, Split>(phases, whole, all / 4, a.w, pixel / 4, a.stream);
+    launch_move<uint32_t, Split>(phases, whole, all / 4, s.w, pixel / 4, stream);
   else
-    launch_move<uint16_t, Split>(phases, whole, all / 2, a.w, pixel / 2, a.stream);
+    launch_move<uint16_t, Split>(phases, whole, all / 2, s.w, pixel / 2, stream);
   check_launch("interleave2");
 }
 
-}  // namespace
-
-void interleave2(const Activation& a, const void* const phases[4], void* whole) {
+Tensor interleave2(const Tensor& p0, const Tensor& p1, const Tensor& p2, const Tensor& p3) {
+  const OnDevice device(p0);
+  const Tensor first = dense(p0);
+  const Tensor parts[4] = {first, laid_out_as(p1, first), laid_out_as(p2, first),
+                           laid_out_as(p3, first)};
+  const Shape s = shape_of(first);
+  Tensor whole = empty_as(first, {s.n, s.c, 2 * s.h, 2 * s.w, s.channels_last});
   Phases from;
-  for (int k = 0; k < 4; ++k) from.at[k] = const_cast<void*>(phases[k]);
-  run<false>(a, from, whole);
+  for (int k = 0; k < 4; ++k) from.at[k] = const_cast<void*>(parts[k].const_data_ptr());
+  run<false>(s, first.scalar_type(), from, whole.mutable_data_ptr(), device.stream);
+  return whole;
 }
 
-void deinterleave2(const Activation& a, const void* whole, void* const phases[4]) {
+std::tuple<Tensor, Tensor, Tensor, Tensor> deinterleave2(const Tensor& input) {
+  const OnDevice device(input);
+  const Tensor x = dense(input);
+  const Shape half = halved(shape_of(x));
+  Tensor parts[4] = {empty_as(x, half), empty_as(x, half), empty_as(x, half), empty_as(x, half)};
   Phases to;
-  for (int k = 0; k < 4; ++k) to.at[k] = phases[k];
-  run<true>(a, to, const_cast<void*>(whole));
+  for (int k = 0; k < 4; ++k) to.at[k] = parts[k].mutable_data_ptr();
+  run<true>(half, x.scalar_type(), to, const_cast<void*>(x.const_data_ptr()), device.stream);
+  return {parts[0], parts[1], parts[2], parts[3]};
 }
 
+STABLE_TORCH_LIBRARY_IMPL(pgvae, PGVAE_DEVICE, m) {
+  m.impl("interleave2", TORCH_BOX(&interleave2));
+  m.impl("deinterleave2", TORCH_BOX(&deinterleave2));
+}
+
+}  // namespace
 }  // namespace pgvae

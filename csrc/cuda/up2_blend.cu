@@ -1,7 +1,6 @@
 // up2_blend: y = old + alpha (new - old), old the pixel above in the image of half the size.
 // Backward: g_old = (1 - alpha) * sum of g over 2x2, g_new = alpha g.
-#include "device.h"
-#include "launch.h"
+#include "op.h"
 
 namespace pgvae {
 namespace {
@@ -78,55 +77,71 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-Images images_of(const Activation& a) {
-  return {a.n * a.c * a.h * a.w, a.w, a.channels_last ? a.c : 1};
-}
+Images images_of(const Shape& s) { return {s.numel(), s.w, s.channels_last ? s.c : 1}; }
 
 template <class T>
-void run_forward(const Activation& a, const Up2Blend& args) {
-  const Images images = images_of(a);
-  const T *old = static_cast<const T*>(args.old_images), *fresh = static_cast<const T*>(args.images);
-  T* y = static_cast<T*>(args.out);
+void run_forward(const Tensor& old_images, const Tensor& new_images, const Tensor& weight,
+                 const Tensor& output, void* stream) {
+  const Images images = images_of(shape_of(new_images));
+  const T *old = data<T>(old_images), *fresh = data<T>(new_images);
+  const float* alpha = data<float>(weight);
+  T* y = mutable_data<T>(output);
   if (images.numbers == 0) return;
   constexpr int V = Vector<T>::kSize;
   const bool vectors = images.w * images.inner % V == 0 && images.w * images.inner < 1 << 30 &&
                        is_aligned(fresh) && is_aligned(y);
   const dim3 grid(blocks_for(vectors ? images.numbers / V : images.numbers, kThreads));
-  if (vectors)
-    PGVAE_LAUNCH(forward_vectors<T>, grid, dim3(kThreads), a.stream, old, fresh, y, args.alpha,
-                 images);
-  else
-    PGVAE_LAUNCH(forward_numbers<T>, grid, dim3(kThreads), a.stream, old, fresh, y, args.alpha,
-                 images);
+  PGVAE_LAUNCH((vectors ? forward_vectors<T> : forward_numbers<T>), grid, dim3(kThreads), stream,
+               old, fresh, y, alpha, images);
   check_launch("up2_blend");
 }
 
 template <class T>
-void run_backward(const Activation& a, const Up2Blend& args) {
-  const Images images = images_of(a);
+void run_backward(const Tensor& grad, const Tensor& weight, const Tensor& old_grad,
+                  const Tensor& new_grad, void* stream) {
+  const Images images = images_of(shape_of(grad));
   if (images.numbers == 0) return;
-  const T* g = static_cast<const T*>(args.images);
-  T *g_old = static_cast<T*>(args.old_gradient), *g_new = static_cast<T*>(args.out);
+  const T* g = data<T>(grad);
+  const float* alpha = data<float>(weight);
+  T *g_old = mutable_data<T>(old_grad), *g_new = mutable_data<T>(new_grad);
   const dim3 grid(blocks_for(images.numbers / 4, kThreads));
   const int64_t half = images.w * images.inner / 2;
   if (images.numbers < int64_t(1) << 31)
-    PGVAE_LAUNCH((backward<T, uint32_t>), grid, dim3(kThreads), a.stream, g, g_old, g_new,
-                 args.alpha, uint32_t(images.numbers / 4), uint32_t(half),
-                 uint32_t(images.inner));
+    PGVAE_LAUNCH((backward<T, uint32_t>), grid, dim3(kThreads), stream, g, g_old, g_new, alpha,
+                 uint32_t(images.numbers / 4), uint32_t(half), uint32_t(images.inner));
   else
-    PGVAE_LAUNCH((backward<T, int64_t>), grid, dim3(kThreads), a.stream, g, g_old, g_new,
-                 args.alpha, images.numbers / 4, half, images.inner);
+    PGVAE_LAUNCH((backward<T, int64_t>), grid, dim3(kThreads), stream, g, g_old, g_new, alpha,
+                 images.numbers / 4, half, images.inner);
   check_launch("up2_blend_backward");
 }
 
+Tensor up2_blend(const Tensor& old_images, const Tensor& new_images, const Tensor& alpha) {
+  const OnDevice device(new_images);
+  const Tensor fresh = dense(new_images), old = blend_partner(old_images, fresh);
+  check_alpha(alpha, fresh);
+  Tensor y = empty_as(fresh, shape_of(fresh));
+  dispatch(fresh.scalar_type(), [&](auto type) {
+    run_forward<decltype(type)>(old, fresh, alpha, y, device.stream);
+  });
+  return y;
+}
+
+std::tuple<Tensor, Tensor> up2_blend_backward(const Tensor& grad, const Tensor& alpha) {
+  const OnDevice device(grad);
+  const Tensor g = dense(grad);
+  const Shape s = shape_of(g);
+  check_alpha(alpha, g);
+  Tensor g_old = empty_as(g, halved(s)), g_new = empty_as(g, s);
+  dispatch(g.scalar_type(), [&](auto type) {
+    run_backward<decltype(type)>(g, alpha, g_old, g_new, device.stream);
+  });
+  return {g_old, g_new};
+}
+
+STABLE_TORCH_LIBRARY_IMPL(pgvae, PGVAE_DEVICE, m) {
+  m.impl("up2_blend", TORCH_BOX(&up2_blend));
+  m.impl("up2_blend_backward", TORCH_BOX(&up2_blend_backward));
+}
+
 }  // namespace
-
-void up2_blend(const Activation& a, const Up2Blend& args) {
-  a.number == Number::Float ? run_forward<float>(a, args) : run_forward<bfloat16>(a, args);
-}
-
-void up2_blend_backward(const Activation& a, const Up2Blend& args) {
-  a.number == Number::Float ? run_backward<float>(a, args) : run_backward<bfloat16>(a, args);
-}
-
 }  // namespace pgvae

@@ -45,12 +45,20 @@ _PROBLEMS = {device: _load(device) for device in _DTYPES}
 
 
 def is_loaded(x: torch.Tensor) -> bool:
-    """Whether the library for the device of `x` is there, whatever the dtype."""
+    """Whether the library for the device of `x` is there, whatever the dtype.
+
+    >>> is_loaded(torch.empty(0, device="meta"))
+    False
+    """
     return not _PROBLEMS.get(x.device.type, "absent")
 
 
 def why_not(x: torch.Tensor) -> str:
-    """Why there is no native kernel for tensors like `x`; "" where there is."""
+    """Why there is no native kernel for tensors like `x`; "" where there is.
+
+    >>> why_not(torch.empty(0, device="meta"))
+    'no kernels for meta'
+    """
     device = x.device.type
     if device not in _DTYPES:
         return f"no kernels for {device}"
@@ -60,13 +68,21 @@ def why_not(x: torch.Tensor) -> str:
 
 
 def on(device: torch.device) -> str:
-    """What runs on a device: "native ops", or "reference ops (why)"."""
+    """What runs on a device: "native ops", or "reference ops (why)".
+
+    >>> on(torch.device("meta"))
+    'reference ops (no kernels for meta)'
+    """
     problem = _PROBLEMS.get(device.type, f"no kernels for {device.type}")
     return f"reference ops ({problem})" if problem else "native ops"
 
 
 def summary(*devices: str) -> str:
-    """A phrase for some devices, or all: "native on CPU; not on CUDA (nvcc not found)"."""
+    """A phrase for some devices, or all: "native on CPU; not on CUDA (nvcc not found)".
+
+    >>> "on CPU" in summary("cpu"), "CUDA" in summary("cpu")
+    (True, False)
+    """
     parts = [
         f"not on {device.upper()} ({problem})" if problem else f"native on {device.upper()}"
         for device, problem in _PROBLEMS.items()

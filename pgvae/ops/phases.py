@@ -14,13 +14,21 @@ _MANY_WEIGHTS = 2**17  # of a tap: from here on four convolutions are faster on 
 
 
 def up2_conv3x3(x: Tensor, weight: Tensor) -> Tensor:
-    """As `pgvae.ops.reference.up2_conv3x3`, in the faster of the two ways below."""
+    """As `pgvae.ops.reference.up2_conv3x3`, in the faster of the two ways below.
+
+    >>> up2_conv3x3(torch.ones(1, 1, 1, 1), torch.ones(1, 1, 3, 3)).flatten().tolist()
+    [4.0, 4.0, 4.0, 4.0]
+    """
     many = weight.shape[0] * weight.shape[1] >= _MANY_WEIGHTS
     return by_phases(x, weight) if many or x.device.type != "cpu" else transposed(x, weight)
 
 
 def by_phases(x: Tensor, weight: Tensor) -> Tensor:
-    """Four 2x2 convolutions of the small tensor, whose results are put together."""
+    """Four 2x2 convolutions of the small tensor, whose results are put together.
+
+    >>> by_phases(torch.ones(1, 1, 1, 1), torch.ones(1, 1, 3, 3)).flatten().tolist()
+    [4.0, 4.0, 4.0, 4.0]
+    """
     h, w = x.shape[2:]
     padded = F.pad(x, (1, 1, 1, 1))
     phases = []
@@ -32,7 +40,11 @@ def by_phases(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def transposed(x: Tensor, weight: Tensor) -> Tensor:
-    """One transposed convolution of stride 2: 4x4 taps, each the sum of up to four 3x3 ones."""
+    """One transposed convolution of stride 2: 4x4 taps, each the sum of up to four 3x3 ones.
+
+    >>> transposed(torch.ones(1, 1, 1, 1), torch.ones(1, 1, 3, 3)).flatten().tolist()
+    [4.0, 4.0, 4.0, 4.0]
+    """
     taps = sum(F.pad(weight, (b, 1 - b, a, 1 - a)) for a in (0, 1) for b in (0, 1))
     return F.conv_transpose2d(x, taps.flip(2, 3).transpose(0, 1), stride=2, padding=1)
 

@@ -9,7 +9,7 @@ result's norm, three times that of a direct convolution.
 import torch
 from torch import Tensor
 
-from pgvae.ops import native, phases, reference
+from pgvae.ops import phases, reference
 from pgvae.ops.registered import winograd_input, winograd_output
 
 _TAPS3 = torch.tensor(
@@ -26,34 +26,44 @@ _WEIGHT = {
     True: torch.cat([torch.kron(_TAPS2 @ a, _TAPS2 @ b) for a in _FOLDS for b in _FOLDS]),
 }
 
-# Below, the transforms cost more than they save (measured): of a side of x, and of channels with
-# the native transforms and with PyTorch's.
+# Below, the transforms cost more than they save (measured): of a side of x, and of channels.
 _MIN_SIDE = {False: 8, True: 16}
-_MIN_CHANNELS, _MIN_CHANNELS_PLAIN = 128, 256
+_MIN_CHANNELS = 128
 
 
 def conv3x3(x: Tensor, weight: Tensor) -> Tensor:
-    """As `pgvae.ops.reference.conv3x3`, by Winograd's algorithm where that is faster."""
+    """As `pgvae.ops.reference.conv3x3`, by Winograd's algorithm where that is faster.
+
+    >>> conv3x3(torch.ones(1, 1, 2, 2), torch.ones(1, 1, 3, 3)).flatten().tolist()
+    [4.0, 4.0, 4.0, 4.0]
+    """
     if pays_off(x, weight, up2=False):
         return tiled(x, weight, up2=False)
     return reference.conv3x3(x, weight)
 
 
 def up2_conv3x3(x: Tensor, weight: Tensor) -> Tensor:
-    """As `pgvae.ops.reference.up2_conv3x3`, by Winograd's algorithm where that is faster."""
+    """As `pgvae.ops.reference.up2_conv3x3`, by Winograd's algorithm where that is faster.
+
+    >>> up2_conv3x3(torch.ones(1, 1, 1, 1), torch.ones(1, 1, 3, 3)).flatten().tolist()
+    [4.0, 4.0, 4.0, 4.0]
+    """
     if pays_off(x, weight, up2=True):
         return tiled(x, weight, up2=True)
     return phases.up2_conv3x3(x, weight)
 
 
 def pays_off(x: Tensor, weight: Tensor, up2: bool) -> bool:
-    """Whether `tiled` is faster here than PyTorch's: wide float32 layers on a CPU."""
-    least = _MIN_CHANNELS_PLAIN if native.why_not(x) else _MIN_CHANNELS
+    """Whether `tiled` is faster here than PyTorch's: wide float32 layers on a CPU.
+
+    >>> pays_off(torch.zeros(1, 16, 8, 8), torch.zeros(16, 16, 3, 3), up2=False)
+    False
+    """
     return (
         x.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
         and not torch.is_autocast_enabled("cpu")
-        and min(weight.shape[:2]) >= least
+        and min(weight.shape[:2]) >= _MIN_CHANNELS
         and min(x.shape[2:]) >= _MIN_SIDE[up2]
         and x.shape[2] % 4 == x.shape[3] % 4 == 0
     )
@@ -63,6 +73,7 @@ def tiled(x: Tensor, weight: Tensor, up2: bool) -> Tensor:
     """3x3 convolution with padding 1, after nearest upsampling x2 if `up2`.
 
     x [N, I, H, W] (H, W multiples of 4), weight [O, I, 3, 3] -> [N, O, H, W], or twice the size.
+    Needs the native transforms: `pays_off` says where that helps.
     """
     n, inputs, h, w = x.shape
     taps = weight.permute(2, 3, 1, 0).reshape(9, -1)  # [9, I * O]

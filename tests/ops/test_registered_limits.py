@@ -2,25 +2,13 @@
 
 import pytest
 import torch
-from cases import (
-    OPS,
-    TOLERANCE,
-    act_norm,
-    avg_pool2,
-    biased,
-    laid_out,
-    leaky,
-    mean_and_m2,
-    moment_kl,
-    norm_act,
-    on_each_device,
-    randn,
-)
 from torch import Tensor
 
 from pgvae.ops import registered
+from tests.ops.cases import ACTIVATIONS, OPS, TOLERANCE, on_each_device
+from tests.ops.equations import mean_and_m2, moment_kl
+from tests.ops.inputs import laid_out, randn
 
-pgvae = torch.ops.pgvae
 NAN, INF = float("nan"), float("inf")
 
 # --- NaN and infinity
@@ -36,27 +24,19 @@ def strange(dtype: torch.dtype, special: float) -> Tensor:
     return x.to(dtype)
 
 
-TRUTHS = {
-    "bias_act": lambda x, b: leaky(biased(x, b)),
-    "norm_act": norm_act,
-    "act_norm": act_norm,
-    "bias_act_avg_pool2": avg_pool2,
-}
-
-
 @on_each_device
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
 @pytest.mark.parametrize("special", [NAN, INF, -INF])
-@pytest.mark.parametrize("name", TRUTHS)
+@pytest.mark.parametrize("name", ACTIVATIONS)
 def test_nan_and_infinity_come_out_as_the_equation_gives_them(
     device, name, special, dtype, layout
 ) -> None:
     wide = torch.promote_types(dtype, torch.float32)
     x, bias = strange(dtype, special), randn(5, seed=2).to(wide)
-    y = OPS[name].run(laid_out(x, layout).to(device), bias.to(device))
+    y = OPS[name].run(laid_out(x, layout).to(device), bias.to(device), impl="native")
     # In the type that the kernels compute in: float32 overflows where float64 does not.
-    expected = TRUTHS[name](x.to(wide), bias).to(dtype)
+    expected = OPS[name].truth(x.to(wide), bias).to(dtype)
     assert expected.isfinite().any()
     assert not expected.isfinite().all()
     torch.testing.assert_close(y.cpu(), expected, equal_nan=True, rtol=2 * TOLERANCE[dtype], atol=0)
@@ -65,12 +45,12 @@ def test_nan_and_infinity_come_out_as_the_equation_gives_them(
 @on_each_device
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
 @pytest.mark.parametrize("special", [NAN, INF])
-@pytest.mark.parametrize("name", TRUTHS)
+@pytest.mark.parametrize("name", ACTIVATIONS)
 def test_an_incoming_nan_reaches_the_gradients_it_should(device, name, special, layout) -> None:
     x, bias = randn(2, 5, 4, 6, seed=1), randn(5, seed=2)
     ours = [laid_out(x, layout).to(device).requires_grad_(), bias.to(device).requires_grad_()]
     theirs = [x.requires_grad_(), bias.requires_grad_()]
-    y, expected = OPS[name].run(*ours), TRUTHS[name](*theirs)
+    y, expected = OPS[name].run(*ours, impl="native"), OPS[name].truth(*theirs)
     g = randn(*y.shape, seed=3)
     g[1, 2, 1, 1] = special
     actual = torch.autograd.grad(y, ours, g.to(device))
@@ -105,7 +85,7 @@ def test_a_gaussian_of_any_variance_is_exact_in_float32(device) -> None:
     ours = [t.to(device).requires_grad_() for t in inputs]
     exact = [t.double().requires_grad_() for t in inputs]
     op = OPS["gaussian_kl_reparam"]
-    outputs, expected = op.run(*ours), op.truth(*exact)
+    outputs, expected = op.run(*ours, impl="native"), op.truth(*exact)
     actual = (*outputs, *torch.autograd.grad(outputs, ours, [t.to(device) for t in g]))
     expected = (*expected, *torch.autograd.grad(expected, exact, [t.double() for t in g]))
     for a, e in zip(actual, expected, strict=True):

@@ -4,11 +4,15 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from cases import OPS, Op, incoming, on_each_device, outputs_and_gradients
 from torch import Tensor
+
+from tests.ops.cases import OPS as TABLE
+from tests.ops.cases import Op, on_each_device, outputs_and_gradients
+from tests.ops.inputs import incoming
 
 SHAPES = {False: [(2, 3, 7, 5), (1, 130, 3, 3), (3, 16, 8, 6)], True: [(7, 16), (3, 130)]}
 LARGE = {False: (3, 48, 43, 39), True: (300, 500)}  # several tasks for each of two threads
+OPS = {name: op for name, op in TABLE.items() if op.kernel not in ("", "winograd")}
 
 
 @pytest.fixture
@@ -90,9 +94,9 @@ def one_thread_after() -> Iterator[None]:
 
 @pytest.mark.native
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
-@pytest.mark.parametrize("name", [name for name in OPS if name != "up2_conv3x3"])
+@pytest.mark.parametrize("name", OPS)
 def test_one_and_two_threads_give_the_same_bytes(dtype, name, one_thread_after) -> None:
-    """Not so for up2_conv3x3, whose convolutions are oneDNN's, and for the gradient of alpha."""
+    """Not so for the gradient of alpha, a sum of torch's."""
     op = OPS[name]
     for layout in op.layouts()[:2]:
         inputs = op.make(LARGE[op.widens], dtype, layout, "cpu")
@@ -102,19 +106,6 @@ def test_one_and_two_threads_give_the_same_bytes(dtype, name, one_thread_after) 
             assert torch.get_num_threads() == threads
             found.append(run(op, inputs)[: 3 if name == "up2_blend" else None])
         assert found[0] == found[1] == found[2], layout
-
-
-@pytest.mark.native
-def test_one_and_two_threads_interleave_the_same_bytes(one_thread_after) -> None:
-    parts = [OPS["bias_act"].make((3, 48, 43, 39), torch.float32, "channels_last", "cpu")[0]]
-    parts = [parts[0] + k for k in range(4)]
-    found = []
-    for threads in (1, 2):
-        torch.set_num_threads(threads)
-        out = torch.ops.pgvae.interleave2(*parts)
-        found.append(bytes_of((out, *torch.ops.pgvae.deinterleave2(out))))
-    assert found[0] == found[1]
-    assert found[0][1:] == bytes_of(tuple(parts))
 
 
 @on_each_device

@@ -1,6 +1,6 @@
-"""The ops as `torch.library` knows them, one file each: gradient, fake kernel, plain kernel.
+"""The ops as `torch.library` knows them, one file each: schema, fake kernel, gradients.
 
-Their fast kernels are in csrc/, and `pgvae.ops.native` loads them.
+Their kernels are in csrc/, and `pgvae.ops.native` loads them.
 """
 
 from pgvae.ops.registered.bias_act import bias_act

@@ -3,31 +3,22 @@
 from typing import Any
 
 from torch import Tensor
-from torch.nn import functional as F
 
 from pgvae.ops import reference
 from pgvae.ops.registered.registry import (
     bias_like,
     empty_as,
+    fake_gradients,
     finish,
-    per_channel,
     register,
     sloped,
     wide,
 )
 
 
-def _forward(x: Tensor, bias: Tensor, slope: float) -> Tensor:
-    return finish(F.leaky_relu(x.to(wide(x)) + per_channel(bias), slope), x)
-
-
 def _backward(g: Tensor, y: Tensor, slope: float) -> tuple[Tensor, Tensor]:
     gx = sloped(g.to(wide(g)), y, slope)
     return finish(gx, y), gx.sum(dim=(0, 2, 3))
-
-
-def _fake_backward(g: Tensor, y: Tensor, slope: float) -> tuple[Tensor, Tensor]:
-    return empty_as(y, *y.shape), y.new_empty(y.shape[1], dtype=wide(y))
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -37,15 +28,14 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 _backward_op = register(
     "bias_act_backward(Tensor g, Tensor y, float slope) -> (Tensor, Tensor)",
+    fake_gradients,
     _backward,
-    _fake_backward,
 )
 _op = register(
     "bias_act(Tensor x, Tensor bias, float slope) -> Tensor",
-    _forward,
     lambda x, bias, slope: empty_as(x, *x.shape),
-    _save,
-    lambda ctx, g: (*_backward_op(g, *ctx.saved_tensors, ctx.slope), None),
+    save=_save,
+    backward=lambda ctx, g: (*_backward_op(g, *ctx.saved_tensors, ctx.slope), None),
 )
 
 

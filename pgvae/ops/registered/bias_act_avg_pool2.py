@@ -10,24 +10,12 @@ from pgvae.ops import reference
 from pgvae.ops.registered.registry import (
     bias_like,
     empty_as,
-    finish,
     memory_format,
-    per_channel,
     register,
     wide,
 )
 
 _BITS = (1, 2, 4, 8)  # of pixels (0, 0), (0, 1), (1, 0), (1, 1)
-
-
-def _forward(x: Tensor, bias: Tensor, slope: float) -> tuple[Tensor, Tensor]:
-    n, c, h, w = x.shape
-    u = x.to(wide(x)) + per_channel(bias)
-    positive = (u > 0)[:, :, : h // 2 * 2, : w // 2 * 2].reshape(n, c, h // 2, 2, w // 2, 2)
-    bits = torch.tensor(_BITS, dtype=torch.uint8, device=x.device).view(2, 1, 2)
-    signs = (positive * bits).sum(dim=(3, 5), dtype=torch.uint8)
-    y = F.avg_pool2d(F.leaky_relu(u, slope), 2)
-    return finish(y, x), signs.contiguous(memory_format=memory_format(x))
 
 
 def _backward(
@@ -66,15 +54,14 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> N
 _backward_op = register(
     "bias_act_avg_pool2_backward(Tensor g, Tensor signs, SymInt height, SymInt width, float slope)"
     " -> (Tensor, Tensor)",
-    _backward,
     _fake_backward,
+    _backward,
 )
 _op = register(
     "bias_act_avg_pool2(Tensor x, Tensor bias, float slope) -> (Tensor, Tensor)",
-    _forward,
     _fake,
-    _save,
-    lambda ctx, g, _: (*_backward_op(g, *ctx.saved_tensors, *ctx.settings), None),
+    save=_save,
+    backward=lambda ctx, g, _: (*_backward_op(g, *ctx.saved_tensors, *ctx.settings), None),
 )
 
 

@@ -8,31 +8,19 @@ mean over channels:
 
 from typing import Any
 
-import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from pgvae.config import Order
 from pgvae.ops import reference
 from pgvae.ops.registered.registry import (
     bias_like,
     empty_as,
+    fake_gradients,
     finish,
-    per_channel,
     register,
     sloped,
     wide,
 )
-
-
-def _forward(
-    x: Tensor, bias: Tensor, norm_first: bool, slope: float, eps: float
-) -> tuple[Tensor, Tensor]:
-    a = x.to(wide(x)) + per_channel(bias)
-    a = a if norm_first else F.leaky_relu(a, slope)
-    rstd = torch.rsqrt(a.square().mean(dim=1, keepdim=True) + eps)
-    y = F.leaky_relu(a * rstd, slope) if norm_first else a * rstd
-    return finish(y, x), rstd.contiguous()
 
 
 def _backward(
@@ -62,12 +50,6 @@ def _fake(
     return empty_as(x, *x.shape), x.new_empty((n, 1, h, w), dtype=wide(x))
 
 
-def _fake_backward(
-    g: Tensor, y: Tensor, rstd: Tensor, norm_first: bool, slope: float
-) -> tuple[Tensor, Tensor]:
-    return empty_as(y, *y.shape), y.new_empty(y.shape[1], dtype=wide(y))
-
-
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     ctx.settings = inputs[2:4]
     ctx.save_for_backward(*output)
@@ -88,16 +70,15 @@ def _gradients(ctx: Any, g: Tensor | None, g_rstd: Tensor | None) -> tuple[Tenso
 _backward_op = register(
     "bias_act_pixel_norm_backward(Tensor g, Tensor y, Tensor rstd, bool norm_first, float slope)"
     " -> (Tensor, Tensor)",
+    fake_gradients,
     _backward,
-    _fake_backward,
 )
 _op = register(
     "bias_act_pixel_norm(Tensor x, Tensor bias, bool norm_first, float slope, float eps)"
     " -> (Tensor, Tensor)",
-    _forward,
     _fake,
-    _save,
-    _gradients,
+    save=_save,
+    backward=_gradients,
 )
 
 

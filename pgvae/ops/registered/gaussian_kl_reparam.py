@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pgvae.ops import reference
 from pgvae.ops.registered.registry import in_wide, register
 
 
@@ -45,15 +44,14 @@ def _gradients(ctx: Any, gz: Tensor, gkl: Tensor) -> tuple[Tensor, Tensor, Tenso
 _backward_op = register(
     "gaussian_kl_reparam_backward(Tensor gz, Tensor gkl, Tensor mu, Tensor logvar, Tensor noise)"
     " -> (Tensor, Tensor)",
-    _backward,
     _fake_backward,
+    _backward,
 )
 _op = register(
     "gaussian_kl_reparam(Tensor mu, Tensor logvar, Tensor noise) -> (Tensor, Tensor)",
-    reference.gaussian_kl_reparam,
     _fake,
-    _save,
-    _gradients,
+    save=_save,
+    backward=_gradients,
 )
 
 

@@ -37,15 +37,15 @@ def _save_nothing(ctx: Any, inputs: Any, output: Any) -> None:
 
 _split_op = register(
     "deinterleave2(Tensor x) -> (Tensor, Tensor, Tensor, Tensor)",
-    _deinterleave,
     _fake_deinterleave,
+    _deinterleave,
     _save_nothing,
     lambda ctx, *gradients: interleave2(*gradients),
 )
 interleave2 = register(
     "interleave2(Tensor p0, Tensor p1, Tensor p2, Tensor p3) -> Tensor",
-    _interleave,
     _fake_interleave,
+    _interleave,
     _save_nothing,
     lambda ctx, g: _split_op(g),
 )

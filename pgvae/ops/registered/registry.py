@@ -1,8 +1,8 @@
 """How an op is registered with `torch.library`, so that autograd and torch.compile know it.
 
-An op has a schema, a plain PyTorch kernel for every device and dtype, and a fake kernel that
-says what shapes and strides come out. The libraries of csrc/ add kernels of their own for CPU
-and CUDA, which then come first.
+An op has a schema and a fake kernel that says what shapes and strides come out; its kernels for
+CPU and CUDA are in the libraries of csrc/. A kernel in plain PyTorch is there where it is needed:
+for the gradient of a gradient, and for the parts of a convolution without a library.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,25 +16,24 @@ _LIBRARY = torch.library.Library("pgvae", "DEF")  # keeps the registrations aliv
 
 def register(
     schema: str,
-    kernel: Callable[..., Any],
     fake: Callable[..., Any],
+    plain: Callable[..., Any] | None = None,
     save: Callable[..., None] | None = None,
     backward: Callable[..., Any] | None = None,
 ) -> Any:
     """Register `pgvae::<schema>` and return it.
 
     save(ctx, inputs, output) and backward(ctx, *gradients) are those of
-    `torch.autograd.Function`. Without them the op is differentiated by way of `kernel`:
+    `torch.autograd.Function`. Without them the op is differentiated by way of `plain`:
     that is slower, but serves for the gradient of a gradient.
     """
     name = schema.partition("(")[0]
     _LIBRARY.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
-    _LIBRARY.impl(name, kernel, "CompositeExplicitAutograd")
+    if plain is not None:
+        _LIBRARY.impl(name, plain, "CompositeExplicitAutograd")
     torch.library.register_fake(f"pgvae::{name}", fake, lib=_LIBRARY)
     op = getattr(torch.ops.pgvae, name).default
-    differentiable = _differentiable(
-        op, save or _save_inputs, backward or _backward_through(kernel)
-    )
+    differentiable = _differentiable(op, save or _save_inputs, backward or _backward_through(plain))
     _LIBRARY.impl(name, differentiable, "Autograd")
     return op
 
@@ -124,11 +123,6 @@ def sloped(values: Tensor, y: Tensor, slope: float) -> Tensor:
     return torch.where(y > 0, values, slope * values)
 
 
-def per_channel(values: Tensor) -> Tensor:
-    """[C] as [1, C, 1, 1]."""
-    return values.view(1, -1, 1, 1)
-
-
 def memory_format(x: Tensor) -> torch.memory_format:
     """The format of the kernels' outputs: channels_last where `x`, or its dense copy, is."""
     if x.is_contiguous(memory_format=torch.channels_last):
@@ -141,6 +135,11 @@ def memory_format(x: Tensor) -> torch.memory_format:
 def finish(values: Tensor, like: Tensor) -> Tensor:
     """A plain kernel's result in the dtype and format that `like` prescribes."""
     return values.to(like.dtype).contiguous(memory_format=memory_format(like))
+
+
+def fake_gradients(g: Tensor, y: Tensor, *settings: Any) -> tuple[Tensor, Tensor]:
+    """Of an activation and its bias, as `y` is laid out: for fake kernels."""
+    return empty_as(y, *y.shape), y.new_empty(y.shape[1], dtype=wide(y))
 
 
 def empty_as(x: Tensor, *shape: int, dtype: torch.dtype | None = None) -> Tensor:

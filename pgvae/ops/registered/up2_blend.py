@@ -9,11 +9,6 @@ from torch.nn import functional as F
 from pgvae.ops.registered.registry import empty_as, finish, register, wide
 
 
-def _forward(old: Tensor, new: Tensor, alpha: Tensor) -> Tensor:
-    upsampled = F.interpolate(old.to(wide(old)), scale_factor=2)
-    return finish(torch.lerp(upsampled, new.to(wide(new)), alpha), new)
-
-
 def _backward(g: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
     g_wide = g.to(wide(g))
     g_old = (1 - alpha) * 4 * F.avg_pool2d(g_wide, 2)
@@ -42,14 +37,13 @@ def _gradients(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
 
 
 _backward_op = register(
-    "up2_blend_backward(Tensor g, Tensor alpha) -> (Tensor, Tensor)", _backward, _fake_backward
+    "up2_blend_backward(Tensor g, Tensor alpha) -> (Tensor, Tensor)", _fake_backward, _backward
 )
 _op = register(
     "up2_blend(Tensor old, Tensor new, Tensor alpha) -> Tensor",
-    _forward,
     lambda old, new, alpha: empty_as(new, *new.shape),
-    _save,
-    _gradients,
+    save=_save,
+    backward=_gradients,
 )
 
 
