@@ -164,3 +164,10 @@ def test_using_native_raises_where_there_is_no_kernel() -> None:
     with ops.using("native"), pytest.raises(RuntimeError, match="float16"):
         ops.bias_act(half, half[0, :, 0, 0])
     assert ops.bias_act(half, half[0, :, 0, 0]).dtype == torch.float16  # auto takes the reference
+
+
+@pytest.mark.parametrize("impl", ["auto", "reference"])
+@pytest.mark.parametrize("count", [0, 1])
+def test_the_kl_of_fewer_than_two_samples_is_refused(count, impl) -> None:
+    with pytest.raises(ValueError, match=r"two|2"):
+        ops.moment_kl(torch.randn(count, 8), impl=impl)
