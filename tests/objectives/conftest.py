@@ -44,7 +44,12 @@ class Game:
         for record in (self.decoded, self.encoded, self.alphas, self.replayed):
             record.clear()
         rng = torch.Generator().manual_seed(seed)
-        context = Context(alpha=alpha, rng=rng, replay=recorded_replay, progress=progress)
+        context = Context(
+            alpha=torch.tensor(alpha, dtype=torch.float64),
+            noise=lambda shape: torch.randn(shape, generator=rng),
+            replay=recorded_replay,
+            progress=torch.tensor(progress),
+        )
         self.reported = context.reported
         return objective.losses(phase, self.nets, self.batch, context)
 

@@ -5,8 +5,8 @@ and `World.latents_of` give the latents that the objective decoded, found by con
 a reference need not know in which order, or in how many calls, the code draws and decodes.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
@@ -85,15 +85,15 @@ class World:
         self.drawn.clear()
         self.decoded.clear()
         rng = torch.Generator().manual_seed(seed)
-        context = Context(alpha=self.alpha, rng=rng, replay=replay, progress=progress)
-        draw, self.listening = torch.randn, True
 
-        def recorded(*args, **kwargs) -> Tensor:
-            self.drawn.append(draw(*args, **kwargs))
+        def noise(shape: Sequence[int]) -> Tensor:
+            self.drawn.append(torch.randn(shape, generator=rng))
             return self.drawn[-1]
 
-        with patch.object(torch, "randn", recorded):
-            losses = objective.losses(phase, self.nets, self.batch, context)
+        alpha, progress = torch.tensor(self.alpha), torch.tensor(progress)
+        context = Context(alpha=alpha, noise=noise, replay=replay, progress=progress)
+        self.listening = True
+        losses = objective.losses(phase, self.nets, self.batch, context)
         self.listening, self.reported = False, context.reported
         return losses
 
