@@ -25,16 +25,33 @@ def seeded(build, *arguments, seed: int = 0):
         return build(*arguments)
 
 
+@pytest.mark.parametrize("gain", [1.0, math.sqrt(2)])
 @pytest.mark.parametrize(("inputs", "outputs", "kernel"), [(40, 30, 3), (25, 60, 4), (300, 20, 1)])
-def test_equalized_weights_have_hes_deviation_at_run_time(inputs, outputs, kernel) -> None:
-    layer = seeded(EqualizedWeight, inputs, outputs, kernel)
+@pytest.mark.parametrize("norm", ["spectral", "equalized", "pixel", "none", "batch"])
+def test_each_norm_has_its_weight_of_hes_deviation_times_its_gain(
+    norm, inputs, outputs, kernel, gain
+) -> None:
+    layer = seeded(weight_of, norm, inputs, outputs, kernel, gain)
     weight = layer()
     assert weight.shape == (outputs, inputs, kernel, kernel)
-    scale = math.sqrt(2 / (inputs * kernel * kernel))
-    torch.testing.assert_close(weight, layer.weight * scale, rtol=1e-6, atol=0)
-    assert weight.std().item() == pytest.approx(scale, rel=0.05)
-    assert layer.weight.std().item() == pytest.approx(1.0, rel=0.05)
-    assert abs(layer.weight.mean().item()) < 0.05
+    scale = gain / math.sqrt(inputs * kernel * kernel)
+    if norm == "spectral":
+        assert type(layer) is SpectralWeight
+    elif norm in ("equalized", "pixel"):
+        assert type(layer) is EqualizedWeight
+        torch.testing.assert_close(weight, layer.weight * scale, rtol=1e-6, atol=0)
+        assert layer.weight.std().item() == pytest.approx(1.0, rel=0.05)
+        assert abs(layer.weight.mean().item()) < 0.05
+    else:
+        assert type(layer) is PlainWeight
+        assert weight is layer.weight
+        assert weight.std().item() == pytest.approx(scale, rel=0.05)
+
+
+def test_hes_gain_of_a_leaky_relu_is_the_default() -> None:
+    for norm in ("equalized", "none"):
+        usual, asked = (seeded(weight_of, norm, 4, 5, 3, *gain)() for gain in ((), (math.sqrt(2),)))
+        assert torch.equal(usual, asked)
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
@@ -105,37 +122,6 @@ def test_the_gradient_of_a_spectral_weight_passes_through_sigma_but_not_its_vect
     expected = rows / sigma - (rows * matrix).sum() / sigma**2 * torch.outer(layer.u, layer.v)
     actual = actual.permute(0, 2, 3, 1).flatten(1)
     torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("gain", [1.0, 3.0])
-def test_plain_weights_start_with_hes_deviation_times_their_gain(gain) -> None:
-    layer = seeded(PlainWeight, 40, 30, 3, gain)
-    assert layer() is layer.weight
-    assert layer.weight.std().item() == pytest.approx(gain / math.sqrt(40 * 9), rel=0.05)
-
-
-@pytest.mark.parametrize(
-    ("norm", "kind"),
-    [
-        ("spectral", SpectralWeight),
-        ("equalized", EqualizedWeight),
-        ("pixel", EqualizedWeight),
-        ("none", PlainWeight),
-        ("batch", PlainWeight),
-    ],
-)
-def test_each_norm_has_its_weight(norm, kind) -> None:
-    layer = seeded(weight_of, norm, 40, 30, 3)
-    assert type(layer) is kind
-    assert layer().shape == (30, 40, 3, 3)
-    if norm != "spectral":
-        assert layer().std().item() == pytest.approx(math.sqrt(2 / (40 * 9)), rel=0.05)
-
-
-@pytest.mark.parametrize("norm", ["equalized", "pixel", "none", "batch"])
-def test_a_gain_is_a_factor_of_what_the_weight_gives(norm) -> None:
-    usual, asked = (seeded(weight_of, norm, 4, 5, 3, gain)() for gain in (math.sqrt(2), 1.0))
-    torch.testing.assert_close(asked * math.sqrt(2), usual)
 
 
 def first_layer(norm: str, head: str = "gaussian", d: int = 6, outputs: int = 5) -> LatentTo4x4:
