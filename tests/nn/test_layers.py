@@ -13,6 +13,7 @@ from pgvae.nn.layers import (
     LatentTo4x4,
     PlainWeight,
     SpectralWeight,
+    blend,
     matrix_of,
     weight_of,
 )
@@ -152,3 +153,13 @@ def test_latents_of_a_gaussian_prior_give_outputs_of_variance_two(norm) -> None:
     latents = F.normalize(randn(50, 64, seed=1)) * 8
     outputs = first_layer(norm, d=64, outputs=200)(latents)
     assert outputs.var().item() == pytest.approx(2.0, rel=0.05)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0, torch.tensor(0.3)])
+def test_a_blend_and_its_gradients_are_those_of_a_weighted_sum(alpha) -> None:
+    old, new = (randn(2, 3, 4, 4, seed=seed).requires_grad_() for seed in (0, 1))
+    incoming = randn(2, 3, 4, 4, seed=2)
+    blended = blend(old, new, alpha)
+    torch.testing.assert_close(blended, (1 - alpha) * old + alpha * new)
+    actual = torch.autograd.grad(blended, (old, new), incoming)
+    torch.testing.assert_close(actual, ((1 - alpha) * incoming, alpha * incoming))
