@@ -16,7 +16,13 @@ __all__ = ["Encoder", "Generator", "build_nets", "parameter_count"]
 def build_nets(
     config: ModelConfig, resolution: int, *, fading: bool = False, seed: int = 0
 ) -> Nets:
-    """Encoder, generator and its average at `resolution`, on the CPU, weights from `seed`."""
+    """Encoder, generator and its average at `resolution`, on the CPU, weights from `seed`.
+
+    >>> nets = build_nets(ModelConfig(resolution=16, latent_dim=6, fmap_max=8), resolution=8)
+    >>> images = nets.generator(torch.zeros(2, 6))
+    >>> images.shape, nets.encoder(images).mean.shape
+    (torch.Size([2, 3, 8, 8]), torch.Size([2, 6]))
+    """
     with seeded(seed):
         encoder = Encoder(config, resolution, fading)
         generator = Generator(config, resolution, fading)
@@ -24,5 +30,9 @@ def build_nets(
 
 
 def parameter_count(net: torch.nn.Module) -> int:
-    """Trained parameters of a network as it stands (its current stage)."""
+    """Trained parameters of a network as it stands (its current stage).
+
+    >>> parameter_count(torch.nn.Linear(3, 2))
+    8
+    """
     return sum(p.numel() for p in net.parameters())

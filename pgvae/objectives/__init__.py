@@ -36,14 +36,22 @@ __all__ = [
 
 
 def objective_from(settings: Mapping[str, Any]) -> Objective:
-    """The objective that `{"name": ..., its weights}` describes; InputError if unknown."""
+    """The objective that `{"name": ..., its weights}` describes; InputError if unknown.
+
+    >>> objective_from({"name": "vae", "beta_kl": 0.5})
+    Vae(rec='mse', beta_kl=0.5)
+    """
     require("name" in settings, "the objective's settings have no name")
     rest = {key: value for key, value in settings.items() if key != "name"}
     return from_dict(objective_class(settings["name"]), rest, f"{settings['name']} objective")
 
 
 def objective_class(name: str) -> type[Objective]:
-    """The objective called `name`; InputError, with the nearest and all names, if unknown."""
+    """The objective called `name`; InputError, with the nearest and all names, if unknown.
+
+    >>> [phase.name for phase in objective_class("pioneer").phases]
+    ['encoder', 'generator']
+    """
     if name not in OBJECTIVES:
         hint = nearest(name, list(OBJECTIVES))
         known = "" if hint.startswith("known") else f" (known: {', '.join(OBJECTIVES)})"
@@ -52,12 +60,20 @@ def objective_class(name: str) -> type[Objective]:
 
 
 def schedule_called(name: str) -> SchedulePreset:
-    """PGGAN's schedule, or that of the objective called `name`; InputError if unknown."""
+    """PGGAN's schedule, or that of the objective called `name`; InputError if unknown.
+
+    >>> schedule_called("introvae").kimg_per_stage
+    5800
+    """
     known = {"pggan": PGGAN, **{kind.name: kind.schedule for kind in OBJECTIVES.values()}}
     require(name in known, f"--schedule {name}: unknown; {nearest(name, [*known])}")
     return known[name]
 
 
 def settings_of(objective: Objective) -> dict[str, Any]:
-    """The inverse of `objective_from`."""
+    """The inverse of `objective_from`.
+
+    >>> settings_of(objective_from({"name": "vae"}))
+    {'name': 'vae', 'rec': 'mse', 'beta_kl': 1.0}
+    """
     return {"name": objective.name, **asdict(objective)}

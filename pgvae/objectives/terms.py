@@ -31,7 +31,11 @@ def on_prior(head: Head, noise: Tensor) -> Tensor:
 
 
 def gaussian_kl(mu: Tensor, logvar: Tensor) -> Tensor:
-    """KL of N(mu, e^logvar) to N(0, I): [N, d], [N, d] -> [N], nats, >= 0."""
+    """KL of N(mu, e^logvar) to N(0, I): [N, d], [N, d] -> [N], nats, >= 0.
+
+    >>> gaussian_kl(torch.ones(1, 4), torch.zeros(1, 4))
+    tensor([2.])
+    """
     return ops.gaussian_kl_reparam(mu, logvar, torch.zeros_like(mu))[1]
 
 
@@ -40,17 +44,28 @@ def moment_kl(z: Tensor) -> Tensor:
 
     AGE, PIONEER (eq. 1), with the biased variance v. For unit vectors it equals
     1/2 - d/2 - 1/2 sum_d log v_d, least where every v_d is 1/d. ValueError for N < 2.
+
+    >>> moment_kl(torch.tensor([[2.0], [0.0]]))  # of mean 1 and variance 1
+    tensor(0.5000)
     """
     return ops.moment_kl(z)
 
 
 def mean_abs_error(x: Tensor, y: Tensor) -> Tensor:
-    """Mean over batch and pixels of |x - y|, scalar (PIONEER, eq. 2)."""
+    """Mean over batch and pixels of |x - y|, scalar (PIONEER, eq. 2).
+
+    >>> mean_abs_error(torch.tensor([1.0, 2.0]), torch.tensor([0.0, 4.0]))
+    tensor(1.5000)
+    """
     return (x - y).abs().mean()
 
 
 def cosine_distance(a: Tensor, b: Tensor) -> Tensor:
-    """Mean over the batch of 1 - <a, b> for unit vectors [N, d], scalar (PIONEER, eq. 3)."""
+    """Mean over the batch of 1 - <a, b> for unit vectors [N, d], scalar (PIONEER, eq. 3).
+
+    >>> cosine_distance(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.6, 0.8]]))
+    tensor(0.4000)
+    """
     return (1 - (a * b).sum(dim=1)).mean()
 
 
@@ -59,6 +74,9 @@ def pixel_sum(kind: Reconstruction, x: Tensor, x_r: Tensor) -> Tensor:
 
     mse: (x - x_r)^2. l1: |x - x_r|. bce: binary cross entropy of both taken to [0, 1], in nats;
     x_r must then lie within [-1, 1], as a tanh output does.
+
+    >>> pixel_sum("mse", torch.ones(2, 3, 2, 2), torch.zeros(2, 3, 2, 2))
+    tensor([12., 12.])
     """
     x, x_r = _wide(x), _wide(x_r)
     if kind == "mse":
@@ -77,6 +95,9 @@ def unit_pixel_sum(kind: Reconstruction, x: Tensor, x_r: Tensor) -> Tensor:
 
     The scale on which IntroVAE's and Soft-IntroVAE's weights are stated: a quarter of the squared
     error, half of the absolute one.
+
+    >>> unit_pixel_sum("mse", torch.ones(2, 3, 2, 2), torch.zeros(2, 3, 2, 2))
+    tensor([3., 3.])
     """
     return {"mse": 0.25, "l1": 0.5, "bce": 1.0}[kind] * pixel_sum(kind, x, x_r)
 
@@ -85,6 +106,9 @@ def known_bce(logits: Tensor, targets: Tensor) -> Tensor:
     """Binary cross entropy over the targets that are known (not NaN): [N, K] twice -> scalar.
 
     Their mean, in nats; 0 where none is known.
+
+    >>> known_bce(torch.zeros(1, 2), torch.tensor([[1.0, math.nan]]))
+    tensor(0.6931)
     """
     known = targets.isfinite()
     errors = F.binary_cross_entropy_with_logits(
@@ -94,7 +118,11 @@ def known_bce(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def known_accuracy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Share of the known targets (not NaN) that the logit's sign agrees with: [N, K] -> scalar."""
+    """Share of the known targets (not NaN) that the logit's sign agrees with: [N, K] -> scalar.
+
+    >>> known_accuracy(torch.tensor([[3.0, -2.0, 1.0]]), torch.tensor([[1.0, 1.0, math.nan]]))
+    tensor(0.5000)
+    """
     known = targets.isfinite()
     right = ((logits > 0) == (targets > 0.5)) & known
     return right.sum() / known.sum().clamp(min=1)
@@ -125,6 +153,10 @@ def as_distance(
     Variances below 1e-4 count as 1e-4: a kernel grows without bound as they vanish, and an encoder
     that drives the distance up would follow. Computed in float32 or better; needs memory for
     N M d numbers. ValueError for fewer than two images on a side.
+
+    >>> far, near = (torch.full((2, 1), mu) for mu in (100.0, 0.0))
+    >>> as_distance(near, torch.zeros(2, 1), far, torch.zeros(2, 1))
+    tensor(1.4142)
     """
     if min(len(mu_r), len(mu_g)) < 2:
         raise ValueError(

@@ -13,6 +13,7 @@ from pgvae.nn.layers import (
     LatentTo4x4,
     PlainWeight,
     SpectralWeight,
+    blend,
     matrix_of,
     weight_of,
 )
@@ -25,16 +26,33 @@ def seeded(build, *arguments, seed: int = 0):
         return build(*arguments)
 
 
+@pytest.mark.parametrize("gain", [1.0, math.sqrt(2)])
 @pytest.mark.parametrize(("inputs", "outputs", "kernel"), [(40, 30, 3), (25, 60, 4), (300, 20, 1)])
-def test_equalized_weights_have_hes_deviation_at_run_time(inputs, outputs, kernel) -> None:
-    layer = seeded(EqualizedWeight, inputs, outputs, kernel)
+@pytest.mark.parametrize("norm", ["spectral", "equalized", "pixel", "none", "batch"])
+def test_each_norm_has_its_weight_of_hes_deviation_times_its_gain(
+    norm, inputs, outputs, kernel, gain
+) -> None:
+    layer = seeded(weight_of, norm, inputs, outputs, kernel, gain)
     weight = layer()
     assert weight.shape == (outputs, inputs, kernel, kernel)
-    scale = math.sqrt(2 / (inputs * kernel * kernel))
-    torch.testing.assert_close(weight, layer.weight * scale, rtol=1e-6, atol=0)
-    assert weight.std().item() == pytest.approx(scale, rel=0.05)
-    assert layer.weight.std().item() == pytest.approx(1.0, rel=0.05)
-    assert abs(layer.weight.mean().item()) < 0.05
+    scale = gain / math.sqrt(inputs * kernel * kernel)
+    if norm == "spectral":
+        assert type(layer) is SpectralWeight
+    elif norm in ("equalized", "pixel"):
+        assert type(layer) is EqualizedWeight
+        torch.testing.assert_close(weight, layer.weight * scale, rtol=1e-6, atol=0)
+        assert layer.weight.std().item() == pytest.approx(1.0, rel=0.05)
+        assert abs(layer.weight.mean().item()) < 0.05
+    else:
+        assert type(layer) is PlainWeight
+        assert weight is layer.weight
+        assert weight.std().item() == pytest.approx(scale, rel=0.05)
+
+
+def test_hes_gain_of_a_leaky_relu_is_the_default() -> None:
+    for norm in ("equalized", "none"):
+        usual, asked = (seeded(weight_of, norm, 4, 5, 3, *gain)() for gain in ((), (math.sqrt(2),)))
+        assert torch.equal(usual, asked)
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
@@ -107,37 +125,6 @@ def test_the_gradient_of_a_spectral_weight_passes_through_sigma_but_not_its_vect
     torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("gain", [1.0, 3.0])
-def test_plain_weights_start_with_hes_deviation_times_their_gain(gain) -> None:
-    layer = seeded(PlainWeight, 40, 30, 3, gain)
-    assert layer() is layer.weight
-    assert layer.weight.std().item() == pytest.approx(gain / math.sqrt(40 * 9), rel=0.05)
-
-
-@pytest.mark.parametrize(
-    ("norm", "kind"),
-    [
-        ("spectral", SpectralWeight),
-        ("equalized", EqualizedWeight),
-        ("pixel", EqualizedWeight),
-        ("none", PlainWeight),
-        ("batch", PlainWeight),
-    ],
-)
-def test_each_norm_has_its_weight(norm, kind) -> None:
-    layer = seeded(weight_of, norm, 40, 30, 3)
-    assert type(layer) is kind
-    assert layer().shape == (30, 40, 3, 3)
-    if norm != "spectral":
-        assert layer().std().item() == pytest.approx(math.sqrt(2 / (40 * 9)), rel=0.05)
-
-
-@pytest.mark.parametrize("norm", ["equalized", "pixel", "none", "batch"])
-def test_a_gain_is_a_factor_of_what_the_weight_gives(norm) -> None:
-    usual, asked = (seeded(weight_of, norm, 4, 5, 3, gain)() for gain in (math.sqrt(2), 1.0))
-    torch.testing.assert_close(asked * math.sqrt(2), usual)
-
-
 def first_layer(norm: str, head: str = "gaussian", d: int = 6, outputs: int = 5) -> LatentTo4x4:
     config = ModelConfig(arch="residual", latent_dim=d, head=head, generator_norm=norm)
     layer = seeded(LatentTo4x4, config, outputs)
@@ -166,3 +153,13 @@ def test_latents_of_a_gaussian_prior_give_outputs_of_variance_two(norm) -> None:
     latents = F.normalize(randn(50, 64, seed=1)) * 8
     outputs = first_layer(norm, d=64, outputs=200)(latents)
     assert outputs.var().item() == pytest.approx(2.0, rel=0.05)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0, torch.tensor(0.3)])
+def test_a_blend_and_its_gradients_are_those_of_a_weighted_sum(alpha) -> None:
+    old, new = (randn(2, 3, 4, 4, seed=seed).requires_grad_() for seed in (0, 1))
+    incoming = randn(2, 3, 4, 4, seed=2)
+    blended = blend(old, new, alpha)
+    torch.testing.assert_close(blended, (1 - alpha) * old + alpha * new)
+    actual = torch.autograd.grad(blended, (old, new), incoming)
+    torch.testing.assert_close(actual, ((1 - alpha) * incoming, alpha * incoming))

@@ -3,7 +3,6 @@
 import pytest
 import torch
 from small import ARCHS, TINY, randn, state_of, tiny_nets, unit
-from torch.nn import functional as F
 
 from pgvae.config import ModelConfig
 from pgvae.nn import build_nets
@@ -48,16 +47,6 @@ def test_the_average_begins_as_a_copy_of_the_generator(arch) -> None:
         assert ema[name].data_ptr() != value.data_ptr()
 
 
-@pytest.mark.parametrize("arch", ARCHS)
-def test_a_loaded_encoder_gives_the_same_codes(arch) -> None:
-    config = ModelConfig(**TINY, arch=arch)
-    one, other = (build_nets(config, 8, seed=seed).encoder for seed in (0, 1))
-    images = randn(4, 3, 8, 8)
-    assert not torch.allclose(one(images).mean, other(images).mean)
-    other.load_state_dict(one.state_dict())
-    assert torch.equal(one(images).mean, other(images).mean)
-
-
 # --- heads and outputs
 
 
@@ -66,13 +55,6 @@ def test_a_tanh_output_is_the_tanh_of_the_linear_one(arch) -> None:
     linear, tanh = (tiny_nets(output=o, arch=arch).generator for o in ("linear", "tanh"))
     z = unit(4)
     torch.testing.assert_close(tanh(z), torch.tanh(linear(z)))
-
-
-@pytest.mark.parametrize("arch", ARCHS)
-def test_codes_on_the_sphere_have_length_one(arch) -> None:
-    mean, logvar = tiny_nets(arch=arch).encoder(randn(16, 3, 8, 8) * 3)
-    assert logvar is None
-    torch.testing.assert_close(mean.norm(dim=1), torch.ones(16), rtol=0, atol=1e-6)
 
 
 # --- bf16 autocast
@@ -95,18 +77,16 @@ def test_codes_are_float32_under_bf16_autocast(head, arch) -> None:
 
 
 @pytest.mark.parametrize("alpha", [0.5, 1.0])
-@pytest.mark.parametrize("order", ["norm_act", "act_norm"])
-def test_the_generator_trains_under_bf16_autocast_in_either_order(order, alpha) -> None:
-    check_bf16_generator(alpha, order=order)
-
-
-@pytest.mark.parametrize("alpha", [0.5, 1.0])
-@pytest.mark.parametrize("norm", ["pixel", "spectral", "batch"])
-def test_a_residual_generator_trains_under_bf16_autocast(norm, alpha) -> None:
-    check_bf16_generator(alpha, arch="residual", generator_norm=norm)
-
-
-def check_bf16_generator(alpha: float, **settings) -> None:
+@pytest.mark.parametrize(
+    ("arch", "norm", "order"),
+    [
+        ("pggan", "pixel", "norm_act"),
+        ("pggan", "pixel", "act_norm"),
+        *(("residual", norm, "norm_act") for norm in ("pixel", "spectral", "batch")),
+    ],
+)
+def test_the_generator_trains_under_bf16_autocast(arch, norm, order, alpha) -> None:
+    settings = {"arch": arch, "generator_norm": norm, "order": order}
     generator = tiny_nets(fading=alpha < 1, **settings).generator
     z = unit(4)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -143,14 +123,9 @@ def test_logits_are_linear_in_the_latent_without_a_bias(arch) -> None:
     encoder = tiny_nets(arch=arch, classes=3).encoder
     assert dict(encoder.classifier.named_parameters()).keys() == {"weight"}
     weight = encoder.classifier.weight.detach()  # [K, d]
-    one, other = randn(5, 6), randn(5, 6, seed=1)
-    logits = encoder.classify(2 * one - 3 * other)
-    assert logits.shape == (5, 3)
-    expected = 2 * encoder.classify(one) - 3 * encoder.classify(other)
-    torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
-    by_hand = torch.einsum("nd,kd->nk", one, weight)
-    torch.testing.assert_close(encoder.classify(one), by_hand, rtol=1e-5, atol=1e-6)
-    assert not encoder.classify(torch.zeros(1, 6)).any()
+    latents = randn(5, 6)
+    expected = torch.einsum("nd,kd->nk", latents, weight)
+    torch.testing.assert_close(encoder.classify(latents), expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -171,12 +146,3 @@ def test_codes_do_not_depend_on_the_classifier(arch) -> None:
     assert set(labelled.state_dict()) - set(plain.state_dict()) == {"classifier.weight"}
     images = randn(4, 3, 8, 8)
     assert torch.equal(plain(images).mean, labelled(images).mean)
-
-
-@pytest.mark.parametrize("arch", ARCHS)
-def test_the_classifier_learns_through_the_latents_and_so_does_the_encoder(arch) -> None:
-    encoder = tiny_nets(arch=arch, classes=3).encoder
-    logits = encoder.classify(encoder(randn(4, 3, 8, 8)).mean)
-    F.cross_entropy(logits, torch.tensor([0, 1, 2, 0])).backward()
-    assert all(p.grad.isfinite().all() for p in encoder.parameters())
-    assert all(p.grad.any() for p in encoder.parameters() if p.ndim > 1)

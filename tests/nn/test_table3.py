@@ -102,36 +102,28 @@ def test_the_generator_is_table_3_row_by_row() -> None:
     assert generator.rgb["1024"](x).shape == (2, 3, 1024, 1024)
 
 
-@pytest.mark.parametrize("norm", ENCODER_NORMS["residual"])
-def test_the_encoder_has_the_weights_of_table_3(norm) -> None:
-    weights = 5 * 5 * 3 * 16 + numbers_in_rows(16, TABLE3_INFERENCE_MODEL) + 8192 * 1024
-    encoder = table3(Encoder, encoder_norm=norm)
-    assert sum(math.prod(shape) for shape in kernels_of(encoder)) == weights
-
-
-@pytest.mark.parametrize("norm", GENERATOR_NORMS["residual"])
-def test_the_generator_has_the_weights_of_table_3(norm) -> None:
-    weights = 512 * 8192 + numbers_in_rows(512, TABLE3_GENERATOR) + 5 * 5 * 16 * 3
-    generator = table3(Generator, generator_norm=norm)
-    assert sum(math.prod(shape) for shape in kernels_of(generator)) == weights
-
-
-@pytest.mark.parametrize("norm", ["spectral", "batch"])
-def test_the_encoder_has_one_bias_for_each_activation_and_output(norm) -> None:
+@pytest.mark.parametrize(
+    ("which", "norm"),
+    [
+        *((Encoder, norm) for norm in ENCODER_NORMS["residual"]),
+        *((Generator, norm) for norm in GENERATOR_NORMS["residual"]),
+    ],
+)
+def test_the_weights_are_those_of_table_3_and_one_bias_for_each_activation_and_output(
+    which, norm
+) -> None:
     """Batch norm has a factor beside each bias of an activation."""
-    encoder = table3(Encoder, encoder_norm=norm)
-    activated = 16 + activated_in_rows(TABLE3_INFERENCE_MODEL)
-    numbers = sum(p.numel() for p in encoder.parameters() if p.ndim == 1)
-    assert numbers == activated * (2 if norm == "batch" else 1) + 1024
-
-
-@pytest.mark.parametrize("norm", ["pixel", "batch"])
-def test_the_generator_has_one_bias_for_each_activation_and_output(norm) -> None:
-    """Batch norm has a factor beside each bias of an activation."""
-    generator = table3(Generator, generator_norm=norm)
-    activated = 512 + activated_in_rows(TABLE3_GENERATOR)
-    numbers = sum(p.numel() for p in generator.parameters() if p.ndim == 1)
-    assert numbers == activated * (2 if norm == "batch" else 1) + 3
+    if which is Encoder:
+        net = table3(Encoder, encoder_norm=norm)
+        weights = 5 * 5 * 3 * 16 + numbers_in_rows(16, TABLE3_INFERENCE_MODEL) + 8192 * 1024
+        activated, outputs = 16 + activated_in_rows(TABLE3_INFERENCE_MODEL), 1024
+    else:
+        net = table3(Generator, generator_norm=norm)
+        weights = 512 * 8192 + numbers_in_rows(512, TABLE3_GENERATOR) + 5 * 5 * 16 * 3
+        activated, outputs = 512 + activated_in_rows(TABLE3_GENERATOR), 3
+    assert sum(math.prod(shape) for shape in kernels_of(net)) == weights
+    biases = sum(p.numel() for p in net.parameters() if p.ndim == 1)
+    assert biases == activated * (2 if norm == "batch" else 1) + outputs
 
 
 def test_128_px_has_the_channels_of_introvac() -> None:

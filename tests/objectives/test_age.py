@@ -1,227 +1,97 @@
-"""AGE's game: every term of both phases recomputed (eq. 1-6 of PIONEER's paper)."""
+"""The game of AGE, PIONEER and Balanced PIONEER (eq. 1-6 of PIONEER's paper), in float64."""
 
-import math
+import dataclasses
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from world import D, World
 
-from pgvae.errors import InputError
-from pgvae.objectives import OBJECTIVES, objective_from, settings_of
+from pgvae.objectives.age import Age
+from pgvae.objectives.balanced_pioneer import BalancedPioneer
+from pgvae.objectives.pioneer import Pioneer
 
-D = 6
-
-
-def moment_kl(codes: Tensor) -> float:
-    """Eq. 1, in float64: -d/2 + sum (s^2 + m^2) / 2 - log s."""
-    z = codes.detach().double().numpy()
-    m, s = z.mean(0), z.std(0)
-    return float(-z.shape[1] / 2 + np.sum((s**2 + m**2) / 2 - np.log(s)))
+KINDS = {"age": Age, "pioneer": Pioneer, "balanced_pioneer": BalancedPioneer}
+every_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 
 
-def mean_abs(a: Tensor, b: Tensor) -> float:
-    return float(np.abs(a.detach().double().numpy() - b.detach().double().numpy()).mean())
+def reconstruction(w: World, o: Age) -> Tensor:
+    """lambda_x d mean|x - G(E(x))|."""
+    x = w.batch.images
+    return o.lambda_x * D * (x - w.decode(w.encode(x).mean)).abs().sum() / x.numel()
 
 
-@pytest.fixture(params=["age", "pioneer"])
-def objective(request):
-    return OBJECTIVES[request.param]()
+def encoder_loss(w: World, o: Age, fakes: Tensor | None = None) -> Tensor:
+    """KL(E(x)) - KL(E(sg x_f)), at least -10 d margin in Balanced PIONEER, and the error."""
+    fakes = w.decode(w.prior()).detach() if fakes is None else fakes
+    difference = w.kl(w.batch.images) - w.kl(fakes)
+    if isinstance(o, BalancedPioneer):
+        difference = torch.maximum(torch.tensor(-10 * D * o.margin), difference)
+    return difference + reconstruction(w, o)
 
 
-@pytest.mark.parametrize("alpha", [0.4, 1.0])
-def test_the_encoders_loss_is_equation_4(objective, game, alpha) -> None:
-    """KL(E(x)) - KL(E(x_f)) + 10 d mean|x - G(E(x))|."""
-    g = game(objective, fading=True)
-    losses = g.losses(objective, "encoder", alpha=alpha)
-    assert set(g.alphas) == {alpha}
-    nets, x = g.nets, g.batch.images
-    prior = [z.clone() for z in g.decoded]
-    real = nets.encoder(x, alpha).mean
-    x_r = nets.generator(real, alpha)
-    (z,) = (z for z in prior if not torch.allclose(z, real, atol=1e-5))
-    assert z.shape == (8, D)
-    torch.testing.assert_close(z.norm(dim=1), torch.ones(8))
-    fake = nets.encoder(nets.generator(z, alpha), alpha).mean
-    assert losses["kl_real"].item() == pytest.approx(moment_kl(real), rel=1e-4)
-    assert losses["kl_fake"].item() == pytest.approx(-moment_kl(fake), rel=1e-4)
-    assert losses["rec_x"].item() == pytest.approx(10 * D * mean_abs(x, x_r), rel=1e-4)
-    assert set(losses) == {"kl_real", "kl_fake", "rec_x"}
+def generator_loss(w: World, o: Age) -> Tensor:
+    """KL(E(x_f)) + lambda_z mean(1 - <z, E(x_f)>)."""
+    z = w.prior()
+    x_f = w.decode(z)
+    return w.kl(x_f) + o.lambda_z * (1 - (z * w.encode(x_f).mean).sum(dim=1)).mean()
 
 
-@pytest.mark.parametrize("alpha", [0.4, 1.0])
-def test_the_generators_loss_is_equation_6(objective, game, alpha) -> None:
-    """KL(E(x_f)) + 1000 mean(1 - <z, E(x_f)>)."""
-    g = game(objective, fading=True)
-    losses = g.losses(objective, "generator", alpha=alpha)
-    assert set(g.alphas) == {alpha}
-    (z,) = (z.clone() for z in g.decoded)
-    fake = g.nets.encoder(g.nets.generator(z, alpha), alpha).mean
-    cosine = (z.double() * fake.double()).sum(1)
-    expected = 1000 * (1 - cosine).mean().item()
-    assert losses["kl_fake"].item() == pytest.approx(moment_kl(fake), rel=1e-4)
-    assert losses["rec_z"].item() == pytest.approx(expected, rel=1e-4)
-    assert set(losses) == {"kl_fake", "rec_z"}
+@every_kind
+@pytest.mark.parametrize("resolution", [4, 8])
+@pytest.mark.parametrize(
+    ("phase", "equation"), [("encoder", encoder_loss), ("generator", generator_loss)]
+)
+def test_losses_are_equations_4_and_6(world, kind, phase, equation, resolution) -> None:
+    o = kind(lambda_x=2.0, lambda_z=3.0)
+    world(o, resolution=resolution).check(o, phase, equation)
 
 
-def test_the_weights_scale_their_terms_and_no_others(game) -> None:
-    for name in ("age", "pioneer"):
-        base, other = OBJECTIVES[name](), OBJECTIVES[name](lambda_x=2.5, lambda_z=30.0)
-        g = game(base)
-        for phase, term, ratio in (("encoder", "rec_x", 0.25), ("generator", "rec_z", 0.03)):
-            before, after = g.losses(base, phase), g.losses(other, phase)
-            for key in before:
-                factor = ratio if key == term else 1.0
-                assert after[key].item() == pytest.approx(factor * before[key].item(), rel=1e-5)
+@pytest.mark.parametrize("share", [0.0, 0.5, 2.0])
+def test_beyond_the_margin_neither_divergence_has_a_gradient(world, share) -> None:
+    """The floor is `share` of the difference that there is."""
+    o = BalancedPioneer(lambda_x=2.0)
+    w = world(o, count=8)
+    w.losses(o, "encoder")
+    difference = (w.kl(w.batch.images) - w.kl(w.decode(w.prior()))).item()
+    assert difference < 0
+    o = dataclasses.replace(o, margin=-share * difference / (10 * D))
+    w.check(o, "encoder", encoder_loss)
+    assert w.reported["saturated"].item() == (share < 1)
+    if share < 1:
+        w.check(o, "encoder", lambda w, o: share * difference + reconstruction(w, o))
 
 
-def test_lambda_x_is_in_units_of_d(game) -> None:
-    objective = OBJECTIVES["age"]()
-    for d in (3, 12):
-        g = game(objective, latent_dim=d)
-        losses = g.losses(objective, "encoder")
-        x = g.batch.images
-        x_r = g.nets.generator(g.nets.encoder(x).mean)
-        assert losses["rec_x"].item() == pytest.approx(10 * d * mean_abs(x, x_r), rel=1e-4)
+@every_kind
+def test_fakes_of_the_encoder_are_replayed_images_without_a_gradient(world, kind) -> None:
+    o = kind()
+    w = world(o)
+    earlier = torch.rand(5, 3, 8, 8, generator=torch.Generator().manual_seed(7)) * 2 - 1
+    w.check(o, "encoder", lambda w, o: encoder_loss(w, o, earlier), replay=lambda fakes: earlier)
+    (fakes,) = w.replayed
+    assert not fakes.requires_grad
+    torch.testing.assert_close(fakes, w.decode(w.prior()).detach())
 
 
-def test_there_are_two_generator_updates_for_one_of_the_encoder(objective) -> None:
-    phases = [(p.name, p.trains, p.repeats) for p in objective.phases]
-    assert phases == [("encoder", ("encoder",), 1), ("generator", ("generator",), 2)]
+@pytest.mark.parametrize("resolution", [4, 64, 256])
+def test_lambda_x_of_pioneer_is_15_once_grown_and_its_own_until_then(resolution) -> None:
+    for kind in (Age, Pioneer):
+        for faded, grown in ((False, False), (True, False), (True, True)):
+            expected = {"lambda_x": 15.0} if grown and kind is Pioneer else {}
+            assert kind().stage_settings(resolution, faded=faded, grown=grown) == expected
 
 
-@pytest.mark.parametrize("phase", ["encoder", "generator"])
-def test_a_phase_reaches_every_parameter_that_it_trains_and_no_other(
-    objective, game, phase
-) -> None:
-    g = game(objective, fading=True)
-    g.train_only(phase)
-    sum(g.losses(objective, phase, alpha=0.5).values()).backward()
-    other = {"encoder": "generator", "generator": "encoder"}[phase]
-    for name, parameter in getattr(g.nets, phase).named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.abs().sum() > 0, name
-    assert all(p.grad is None for p in getattr(g.nets, other).parameters())
+STAGES = [
+    *((resolution, faded, 0.05) for resolution in (4, 8, 16, 32) for faded in (False, True)),
+    (64, False, 0.0),
+    (64, True, 0.02),
+    *((128, faded, 0.02) for faded in (False, True)),
+    *((resolution, faded, 0.04) for resolution in (256, 512, 1024) for faded in (False, True)),
+]
 
 
-def test_nothing_flows_into_the_generator_through_the_fakes_of_the_encoder_phase(
-    objective, game
-) -> None:
-    g = game(objective)
-    losses = g.losses(objective, "encoder")
-    weights = list(g.nets.generator.parameters())
-    for term in ("kl_real", "kl_fake"):
-        grads = torch.autograd.grad(losses[term], weights, allow_unused=True, retain_graph=True)
-        assert all(grad is None or not grad.any() for grad in grads), term
-    assert not g.replayed[0].requires_grad
-
-
-def test_the_image_reconstruction_reaches_the_encoder_through_the_generator(
-    objective, game
-) -> None:
-    g = game(objective)
-    g.train_only("encoder")
-    losses = g.losses(objective, "encoder")
-    x = g.batch.images
-    weights = list(g.nets.encoder.parameters())
-    actual = torch.autograd.grad(losses["rec_x"], weights)
-    x_r = g.nets.generator(g.nets.encoder(x).mean)
-    expected = torch.autograd.grad(10 * D * (x - x_r).abs().sum() / x.numel(), weights)
-    for a, b in zip(actual, expected, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
-
-
-def test_the_latent_reconstruction_reaches_the_generator_through_the_encoder(
-    objective, game
-) -> None:
-    g = game(objective)
-    g.train_only("generator")
-    losses = g.losses(objective, "generator")
-    (z,) = g.decoded
-    weights = list(g.nets.generator.parameters())
-    actual = torch.autograd.grad(losses["rec_z"], weights)
-    fake = g.nets.encoder(g.nets.generator(z)).mean
-    expected = torch.autograd.grad(1000 * (1 - (z * fake).sum(1)).mean(), weights)
-    for a, b in zip(actual, expected, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3)
-
-
-def test_encoder_steps_lower_the_kl_of_reals_and_raise_that_of_fakes(objective, game) -> None:
-    kl = {}
-    for term in (None, "kl_real", "kl_fake"):
-        g = game(objective, count=64)
-        if term:
-            g.step("encoder", g.losses(objective, "encoder")[term], size=0.01)
-        losses = g.losses(objective, "encoder")
-        kl[term] = losses["kl_real"].item(), -losses["kl_fake"].item()
-    assert kl["kl_real"][0] < kl[None][0]
-    assert kl["kl_fake"][1] > kl[None][1]
-
-
-def test_generator_steps_lower_the_kl_of_fakes_and_the_latent_error(objective, game) -> None:
-    for term in ("kl_fake", "rec_z"):
-        g = game(objective, count=64)
-        before = g.losses(objective, "generator")[term]
-        g.step("generator", before, size=0.01)
-        assert g.losses(objective, "generator")[term].item() < before.item()
-
-
-def test_the_replayed_fakes_are_those_that_the_encoder_sees(objective, game) -> None:
-    g = game(objective)
-    earlier = torch.rand(8, 3, 8, 8, generator=torch.Generator().manual_seed(7)) * 2 - 1
-    losses = g.losses(objective, "encoder", replay=lambda fakes: earlier)
-    assert len(g.replayed) == 1
-    assert g.replayed[0].shape == earlier.shape
-    expected = -moment_kl(g.nets.encoder(earlier).mean)
-    assert losses["kl_fake"].item() == pytest.approx(expected, rel=1e-4)
-
-
-def test_the_generator_trains_on_its_own_fakes_alone(objective, game) -> None:
-    g = game(objective)
-    plain = g.losses(objective, "generator")
-    swapped = g.losses(objective, "generator", replay=torch.zeros_like)
-    assert {k: v.item() for k, v in plain.items()} == {k: v.item() for k, v in swapped.items()}
-
-
-@pytest.mark.parametrize("phase", ["encoder", "generator"])
-def test_losses_are_decided_by_the_contexts_generator(objective, game, phase) -> None:
-    g = game(objective)
-    before = torch.random.get_rng_state()
-    first, again, other = (
-        g.losses(objective, phase, seed=seed)["kl_fake"].item() for seed in (1, 1, 2)
-    )
-    assert torch.equal(torch.random.get_rng_state(), before)
-    assert first == again
-    assert first != other
-
-
-def test_losses_are_finite_scalars_of_full_precision(objective, game) -> None:
-    g = game(objective, count=2)
-    for phase in ("encoder", "generator"):
-        for loss in g.losses(objective, phase).values():
-            assert loss.shape == ()
-            assert loss.dtype == torch.float32
-            assert math.isfinite(loss.item())
-
-
-def test_age_neither_grows_nor_replays_nor_normalises_spectrally() -> None:
-    age = OBJECTIVES["age"]()
-    assert not age.grows
-    assert not age.pool
-    assert age.stage_settings(64, faded=True, grown=True) == {}
-    assert age.model_settings()["encoder_norm"] != "spectral"
-    assert age.model_settings()["head"] == "sphere"
-
-
-@pytest.mark.parametrize("name", ["age", "pioneer"])
-@pytest.mark.parametrize("weight", ["lambda_x", "lambda_z"])
-@pytest.mark.parametrize("value", [math.nan, math.inf, -1.0])
-def test_weights_must_be_finite_and_not_negative(name, weight, value) -> None:
-    with pytest.raises(InputError, match=weight):
-        objective_from({"name": name, weight: value})
-
-
-def test_age_travels_through_its_settings() -> None:
-    age = OBJECTIVES["age"](lambda_x=3.0)
-    assert settings_of(age) == {"name": "age", "lambda_x": 3.0, "lambda_z": 1000.0}
-    assert objective_from(settings_of(age)) == age
+@pytest.mark.parametrize(("resolution", "faded", "margin"), STAGES)
+@pytest.mark.parametrize("grown", [False, True])
+def test_the_margin_follows_the_stage(resolution, faded, margin, grown) -> None:
+    settings = BalancedPioneer().stage_settings(resolution, faded=faded, grown=grown)
+    assert settings == {"margin": margin}

@@ -75,6 +75,8 @@ def test_it_is_the_sum_over_pairs(form, unbiased, n, m, d) -> None:
     expected = brute_force(real, fake, form, unbiased)
     actual = distance(real, fake, form, unbiased=unbiased)
     assert actual == pytest.approx(expected, rel=1e-5, abs=1e-6)
+    if form == "marginal" and unbiased:
+        assert terms.as_distance(*real, *fake).item() == actual  # the defaults
 
 
 @pytest.mark.parametrize("unbiased", [True, False])
@@ -102,21 +104,6 @@ def test_its_kernel_is_the_overlap_of_two_posteriors(form, d, unbiased) -> None:
     assert actual == pytest.approx(expected, rel=1e-5, abs=1e-6)
 
 
-def test_the_marginal_form_is_the_mean_over_dimensions() -> None:
-    real, fake = gaussians(4, 5, seed=1), gaussians(3, 5, seed=2, shift=0.5)
-    alone = [
-        distance(*[tuple(p[:, k : k + 1] for p in side) for side in (real, fake)], "marginal")
-        for k in range(5)
-    ]
-    assert distance(real, fake, "marginal") == pytest.approx(np.mean(alone), abs=1e-6)
-
-
-def test_marginal_and_unbiased_are_the_defaults() -> None:
-    real, fake = gaussians(4, 3, seed=1), gaussians(4, 3, seed=2, shift=0.5)
-    expected = brute_force(real, fake, "marginal", unbiased=True)
-    assert terms.as_distance(*real, *fake).item() == pytest.approx(expected, abs=1e-6)
-
-
 @pytest.mark.parametrize("form", UNBIASED_FORMS)
 def test_halves_of_one_set_are_on_average_not_apart(form) -> None:
     """The expectation over all splits of a pool: each pair is as often in one half as in two."""
@@ -127,17 +114,6 @@ def test_halves_of_one_set_are_on_average_not_apart(form) -> None:
     ]
     assert max(map(abs, splits)) > 1e-3
     assert np.mean(splits) == pytest.approx(0.0, abs=1e-6)
-
-
-@pytest.mark.parametrize("form", UNBIASED_FORMS)
-@pytest.mark.parametrize("size", [2, 3, 4])
-def test_the_batch_size_does_not_change_its_expectation(form, size) -> None:
-    """The mean over all subsets of two pools is the value of the whole pools."""
-    real, fake = gaussians(5, 3, seed=6), gaussians(5, 3, seed=7, shift=0.6)
-    subsets = list(itertools.combinations(range(5), size))
-    values = [distance(take(real, a), take(fake, b), form) for a in subsets for b in subsets]
-    assert np.std(values) > 1e-3
-    assert np.mean(values) == pytest.approx(distance(real, fake, form), abs=1e-6)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -154,24 +130,6 @@ def test_it_grows_as_the_sets_part(form) -> None:
     values = [distance((mu, logvar), (mu + t, logvar), form) for t in (0.0, 0.5, 1.0, 2.0, 4.0)]
     assert values == sorted(values)
     assert values[-1] - values[0] > 0.1
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_it_tells_wide_posteriors_from_narrow_ones_about_the_same_means(form) -> None:
-    mu, logvar = gaussians(16, 8, seed=11)
-    same = distance((mu, logvar), (mu, logvar), form, unbiased=False)
-    assert distance((mu, logvar), (mu, logvar - 3), form, unbiased=False) > same + 1e-3
-
-
-@pytest.mark.parametrize("unbiased", [True, False])
-@pytest.mark.parametrize("form", FORMS)
-def test_it_has_no_order_and_no_sides(form, unbiased) -> None:
-    real, fake = gaussians(4, 3, seed=12), gaussians(5, 3, seed=13, shift=0.3)
-    value = distance(real, fake, form, unbiased=unbiased)
-    turned = distance(
-        take(fake, [3, 0, 4, 1, 2]), take(real, [2, 1, 3, 0]), form, unbiased=unbiased
-    )
-    assert turned == pytest.approx(value, abs=1e-6)
 
 
 @pytest.mark.parametrize("form", UNBIASED_FORMS)

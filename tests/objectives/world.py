@@ -1,22 +1,28 @@
-"""Small smooth networks in float64, and a record of the noise that an objective draws.
+"""A world to try objectives in: networks, a batch, and a record of what passes between them.
 
-A loss can then be recomputed from its equation to nine digits, with its gradient: `World.prior`
-and `World.latents_of` give the latents that the objective decoded, found by content, so that
-a reference need not know in which order, or in how many calls, the code draws and decodes.
+`smooth_world` has small smooth networks in float64: a loss can be recomputed there from its
+equation to nine digits, with its gradient. `World.prior` and `World.latents_of` give the latents
+that the objective decoded, found by content, so that a reference need not know in which order, or
+in how many calls, the code draws and decodes. `small_world` has a run's networks, in float32.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pgvae.config import ModelConfig
+from pgvae.nn import build_nets
 from pgvae.objectives import Context, Objective
 from pgvae.types import Batch, Nets, Posterior
 
-FINAL, D = 8, 3
+FINAL, D = 8, 3  # of a smooth world: the run's last resolution, the dimensions of a latent
+NAN = float("nan")
+LABELS = torch.tensor(
+    [[0.0, 1.0], [1.0, 1.0], [NAN, 0.0], [1.0, NAN], [NAN, NAN]], dtype=torch.float64
+)
 
 
 def weights(rng: torch.Generator, inputs: int, outputs: int, gain: float = 1.0) -> nn.Parameter:
@@ -36,7 +42,7 @@ class SmoothEncoder(nn.Module):
         if config.classes:
             self.classifier = weights(rng, config.latent_dim, config.classes)
 
-    def forward(self, images: Tensor, alpha: float = 1.0) -> Posterior:
+    def forward(self, images: Tensor, alpha: Tensor) -> Posterior:
         codes = torch.tanh(alpha * images.flatten(1) @ self.first) @ self.second
         if self.config.head == "sphere":
             return Posterior(F.normalize(codes, dim=1))
@@ -56,7 +62,7 @@ class SmoothGenerator(nn.Module):
         self.first = weights(rng, config.latent_dim, 16)
         self.second = weights(rng, 16, config.channels * resolution**2)
 
-    def forward(self, latents: Tensor, alpha: float = 1.0) -> Tensor:
+    def forward(self, latents: Tensor, alpha: Tensor) -> Tensor:
         pixels = torch.tanh(torch.tanh(alpha * latents @ self.first) @ self.second)
         return pixels.view(len(latents), self.config.channels, self.resolution, self.resolution)
 
@@ -67,11 +73,24 @@ class World:
 
     nets: Nets
     batch: Batch
-    alpha: float = 0.7
+    alpha: float
     listening: bool = False
     drawn: list[Tensor] = field(default_factory=list)
     decoded: list[Tensor] = field(default_factory=list)
+    replayed: list[Tensor] = field(default_factory=list)
+    alphas: dict[str, set[float]] = field(default_factory=dict)
     reported: dict[str, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        def hear(net: nn.Module, args: tuple[Tensor, Tensor]) -> None:
+            if self.listening:
+                self.alphas.setdefault(name_of[net], set()).add(float(args[1]))
+                if net is self.nets.generator:
+                    self.decoded.append(args[0])
+
+        name_of = {net: name for name, net in self.nets.trained().items()}
+        for net in name_of:
+            net.register_forward_pre_hook(hear)
 
     def losses(
         self,
@@ -80,20 +99,24 @@ class World:
         *,
         progress: float = 0.0,
         seed: int = 0,
-        replay=lambda fakes: fakes,
+        replay: Callable[[Tensor], Tensor] = lambda fakes: fakes,
     ) -> dict[str, Tensor]:
-        self.drawn.clear()
-        self.decoded.clear()
+        for record in (self.drawn, self.decoded, self.replayed, self.alphas):
+            record.clear()
         rng = torch.Generator().manual_seed(seed)
-        context = Context(alpha=self.alpha, rng=rng, replay=replay, progress=progress)
-        draw, self.listening = torch.randn, True
 
-        def recorded(*args, **kwargs) -> Tensor:
-            self.drawn.append(draw(*args, **kwargs))
+        def noise(shape: Sequence[int]) -> Tensor:
+            self.drawn.append(torch.randn(shape, generator=rng))
             return self.drawn[-1]
 
-        with patch.object(torch, "randn", recorded):
-            losses = objective.losses(phase, self.nets, self.batch, context)
+        def recorded_replay(fakes: Tensor) -> Tensor:
+            self.replayed.append(fakes)
+            return replay(fakes)
+
+        alpha = torch.tensor(self.alpha, dtype=torch.float64)
+        context = Context(alpha, noise, recorded_replay, torch.tensor(progress))
+        self.listening = True
+        losses = objective.losses(phase, self.nets, self.batch, context)
         self.listening, self.reported = False, context.reported
         return losses
 
@@ -101,11 +124,36 @@ class World:
         """What the phase minimises."""
         return torch.stack(list(self.losses(objective, phase, **options).values())).sum()
 
+    def check(
+        self,
+        objective: Objective,
+        phase: str,
+        equation: Callable[["World", Objective], Tensor],
+        rtol: float = 1e-9,
+        **options,
+    ) -> None:
+        """The phase minimises the equation: loss, and gradient in every weight of both networks."""
+        actual, expected = self.total(objective, phase, **options), equation(self, objective)
+        torch.testing.assert_close(actual, expected, rtol=rtol, atol=rtol, check_dtype=False)
+        parameters = [p for net in self.nets.trained().values() for p in net.parameters()]
+        one, other = (
+            torch.autograd.grad(loss, parameters, materialize_grads=True)
+            for loss in (actual, expected)
+        )
+        assert any(grad.any() for grad in other)
+        for a, b in zip(one, other, strict=True):
+            torch.testing.assert_close(a, b, rtol=10 * rtol, atol=rtol)
+
     def encode(self, images: Tensor) -> Posterior:
         return self.nets.encoder(images, self.alpha)
 
     def decode(self, latents: Tensor) -> Tensor:
         return self.nets.generator(latents, self.alpha)
+
+    def kl(self, images: Tensor) -> Tensor:
+        """The KL of the images' codes: by moments on the sphere, else the posteriors' mean."""
+        posterior = self.encode(images)
+        return moment_kl(posterior.mean) if posterior.logvar is None else kl_of(posterior).mean()
 
     def prior(self) -> Tensor:
         """The latents [N, d] that were drawn from the prior and decoded."""
@@ -148,6 +196,13 @@ def kl_of(posterior: Posterior) -> Tensor:
     return -0.5 * (1 + logvar - mu**2 - logvar.exp()).sum(dim=1)
 
 
+def moment_kl(z: Tensor) -> Tensor:
+    """Eq. 1 of PIONEER: -d/2 + sum_d [(s_d^2 + m_d^2)/2 - log s_d]."""
+    m = z.sum(0) / len(z)
+    variance = ((z - m) ** 2).sum(0) / len(z)
+    return -z.shape[1] / 2 + ((variance + m**2) / 2 - 0.5 * variance.log()).sum()
+
+
 def unit_errors(rec: str, x: Tensor, x_r: Tensor) -> Tensor:
     """Errors [N] of images taken to [0, 1], summed over the pixels of the final resolution."""
     p, q = (x + 1) / 2, (x_r + 1) / 2
@@ -160,55 +215,42 @@ def unit_errors(rec: str, x: Tensor, x_r: Tensor) -> Tensor:
 
 
 def bce(logits: Tensor, targets: Tensor) -> Tensor:
-    """Mean cross entropy of the targets that are not NaN, one logit after the other."""
+    """Mean cross entropy of the targets that are not NaN, one logit after the other; 0 of none."""
     known = [
         -(y * F.logsigmoid(s) + (1 - y) * F.logsigmoid(-s))
         for s, y in zip(logits.flatten(), targets.flatten(), strict=True)
         if y == y
     ]
-    return sum(known) / len(known)
+    return sum(known) / max(len(known), 1)
 
 
-def assert_same_with_gradients(
-    actual: Tensor, expected: Tensor, *nets: nn.Module, rtol: float = 1e-9
-) -> None:
-    """Both scalars agree, and their gradients in every parameter of the networks."""
-    torch.testing.assert_close(actual, expected, rtol=rtol, atol=rtol, check_dtype=False)
-    parameters = [parameter for net in nets for parameter in net.parameters()]
-    one, other = (
-        torch.autograd.grad(loss, parameters, materialize_grads=True) for loss in (actual, expected)
-    )
-    assert any(grad.any() for grad in other)
-    for a, b in zip(one, other, strict=True):
-        torch.testing.assert_close(a, b, rtol=10 * rtol, atol=rtol)
-
-
-def has_gradient(loss: Tensor, net: nn.Module) -> bool:
-    """Whether any parameter of the network changes the loss."""
-    if not loss.requires_grad:
-        return False
-    grads = torch.autograd.grad(
-        loss, list(net.parameters()), retain_graph=True, materialize_grads=True
-    )
-    return any(bool(grad.any()) for grad in grads)
-
-
-def make_world(
-    objective: Objective, *, count: int, resolution: int, labels: Tensor | None, seed: int
+def smooth_world(
+    objective: Objective,
+    count: int = 5,
+    resolution: int = FINAL,
+    labels: Tensor | None = None,
+    seed: int = 3,
 ) -> World:
-    """A world at `resolution` of a run whose final one is FINAL px."""
+    """A world in float64, at `resolution` of a run whose final one is FINAL px."""
     rng = torch.Generator().manual_seed(seed)
+    labels = LABELS if labels is None and objective.needs_labels else labels
     wanted = objective.model_settings(0 if labels is None else labels.shape[1])
     shape = {key: wanted[key] for key in ("head", "classes") if key in wanted}
     config = ModelConfig(resolution=FINAL, latent_dim=D, **shape)
     encoder = SmoothEncoder(config, resolution, rng)
     generator = SmoothGenerator(config, resolution, rng)
     images = torch.rand(count, 3, resolution, resolution, generator=rng, dtype=torch.float64)
-    world = World(Nets(encoder, generator, generator), Batch(images * 2 - 1, labels))
+    return World(Nets(encoder, generator, generator), Batch(images * 2 - 1, labels), alpha=0.7)
 
-    def listen(_, args) -> None:
-        if world.listening:
-            world.decoded.append(args[0])
 
-    generator.register_forward_pre_hook(listen)
-    return world
+def small_world(
+    objective: Objective, count: int = 8, resolution: int = 8, alpha: float = 1.0
+) -> World:
+    """A world of a run's networks, in float32 and in mid-fade below alpha 1."""
+    rng = torch.Generator().manual_seed(2)
+    images = torch.rand(count, 3, resolution, resolution, generator=rng) * 2 - 1
+    labels = torch.randint(0, 2, (count, 2), generator=rng).float()
+    shape = {"resolution": 16, "latent_dim": 6, "fmap_base": 32, "fmap_max": 12}
+    config = ModelConfig(**shape, **objective.model_settings(labels.shape[1]))
+    nets = build_nets(config, resolution, fading=alpha < 1, seed=1)
+    return World(nets, Batch(images, labels), alpha)
