@@ -137,6 +137,13 @@ def bytes_of(tensors: dict[str, torch.Tensor]) -> dict[str, bytes]:
     return {name: tensor.detach().numpy().tobytes() for name, tensor in tensors.items()}
 
 
+def weights_of(state: TrainState) -> dict[str, dict[str, bytes]]:
+    """The bytes of the parameters of each network."""
+    return {
+        part: bytes_of(dict(net.named_parameters())) for part, net in state.nets.parts().items()
+    }
+
+
 def all_bytes(state: TrainState) -> dict[str, bytes]:
     """Every tensor of a state: weights, averages, vectors, moments, pool."""
     found = {}
@@ -166,16 +173,16 @@ def random_batch(state: TrainState, seed: int = 0, count: int = 4) -> Batch:
 
 
 def altered(inner: Objective, change: Callable) -> Objective:
-    """`inner`, whose losses pass through `change(number of the call, phase, nets, losses)`.
+    """`inner`, whose losses pass through `change(call, phase, nets, losses, context)`.
 
-    The number is of calls to it and to all that `dataclasses.replace` made of it.
+    call: the number of calls before, to it and to all that `dataclasses.replace` made of it.
     """
     calls = itertools.count()
 
     class Altered(type(inner)):
         def losses(self, phase, nets, batch, context):
             losses = super().losses(phase, nets, batch, context)
-            return change(next(calls), phase, nets, losses)
+            return change(next(calls), phase, nets, losses, context)
 
     return Altered(**dataclasses.asdict(inner))
 
