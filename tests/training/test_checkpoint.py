@@ -164,30 +164,25 @@ def test_checkpoints_are_ordered_by_images_and_not_by_clock(tmp_path):
     assert numbers_in(tmp_path) == [1_000_000_000, 999_999_999, 40, 5]
 
 
-def test_a_run_goes_on_from_the_one_before_to_the_same_bytes(store, tmp_path):
-    config = tiny_config(store, snapshot_kimg=0.020)
-    for name in ("whole", "damaged"):
-        run_to(config, store, tmp_path / name, 0.100)
-    damage(tmp_path / "damaged" / "checkpoint-000000100")
-    for name in ("whole", "damaged"):
-        run_to(config, store, tmp_path / name, 0.120)
-    assert state_bytes(tmp_path / "damaged", 120) == state_bytes(tmp_path / "whole", 120)
-    log = (tmp_path / "damaged" / "log.txt").read_text()
+def test_a_run_goes_on_from_the_one_before_to_the_same_bytes_and_needs_one(store, tmp_path):
+    config, whole, damaged = tiny_config(store, snapshot_kimg=0.020), tmp_path / "a", tmp_path / "b"
+    for run_dir in (whole, damaged):
+        run_to(config, store, run_dir, 0.100)
+    damage(damaged / "checkpoint-000000100")
+    for run_dir in (whole, damaged):
+        run_to(config, store, run_dir, 0.120)
+    assert state_bytes(damaged, 120) == state_bytes(whole, 120)
+    log = (damaged / "log.txt").read_text()
     assert "checkpoint-000000100 is damaged" in log
     assert "at 0.08 of " in log
-    assert "checkpoint-000000080" not in log
-
-
-def test_a_run_whose_checkpoints_are_all_damaged_is_refused(store, tmp_path):
-    config = tiny_config(store, snapshot_kimg=0.020)
-    run_to(config, store, tmp_path, 0.060)
-    before = sorted(path.name for path in tmp_path.iterdir())
-    for path in tmp_path.glob("checkpoint-*"):
+    assert "is damaged" not in (whole / "log.txt").read_text()
+    for path in checkpoints_in(damaged):
         damage(path)
+    before = sorted(path.name for path in damaged.iterdir())
     with pytest.raises(CorruptFileError, match=r"all 2 checkpoints .* are damaged") as caught:
-        run_to(config, store, tmp_path, 0.100)
+        run_to(config, store, damaged, 0.140)
     assert caught.value.exit_code == 3
-    assert sorted(path.name for path in tmp_path.iterdir()) == before
+    assert sorted(path.name for path in damaged.iterdir()) == before
 
 
 def test_only_the_newest_two_are_kept_and_a_damaged_one_is_replaced(tmp_path):

@@ -64,7 +64,7 @@ def test_activations_take_memory_that_grows_with_the_resolution(head, changes):
     model = ModelConfig(resolution=64, latent_dim=8, head=head, **widths, **changes)
     sizes = [saved_bytes(model, resolution) for resolution in (4, 8, 16, 32, 64)]
     for figures in zip(*sizes, strict=True):
-        assert 0 < figures[0]
+        assert figures[0] > 0
         assert list(figures) == sorted(set(figures))
 
 
