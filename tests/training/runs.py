@@ -155,11 +155,10 @@ def random_batch(state: TrainState, count: int = 4) -> Batch:
     resolution = state.config.schedule.at(state.images_seen).resolution
     rng = torch.Generator().manual_seed(state.images_seen)
     shape = (count, state.config.model.channels, resolution, resolution)
-    images = (torch.rand(shape, generator=rng) * 2 - 1).contiguous(
-        memory_format=torch.channels_last
-    )
+    images = torch.rand(shape, generator=rng) * 2 - 1
     columns = len(state.config.labels.attributes)
     said = torch.tensor([0.0, 1.0, torch.nan])[torch.randint(3, (count, columns), generator=rng)]
+    images = images.contiguous(memory_format=torch.channels_last)
     return Batch(images, said if columns else None)
 
 
@@ -214,9 +213,9 @@ def state_after(images: int, objective: str = "pioneer", **changes: Any) -> Trai
     return state
 
 
-def run_quietly(config: RunConfig, data: Path, run_dir: Path, total_kimg: float) -> None:
-    """`run_to` for a process of its own, which says nothing and saves after every step."""
+def run_quietly(config: RunConfig, data: Path, run_dir: Path) -> None:
+    """`run_to` its end in a process of its own, which says nothing and saves after every step."""
     engine.CHECKPOINT_SECONDS = 0.0
     torch.set_num_threads(1)
     with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
-        run_to(config, Store(data), run_dir, total_kimg)
+        run_to(config, Store(data), run_dir, 0.160)

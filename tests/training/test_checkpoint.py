@@ -292,7 +292,7 @@ def test_kills_in_the_middle_of_saving_lose_nothing(kills, snapshot_kimg, whole,
     done, run_dir = 0, tmp_path / "run-0"
     while done < kills:
         before = newest_of(run_dir)
-        process = context.Process(target=run_quietly, args=(config, store.path, run_dir, 0.160))
+        process = context.Process(target=run_quietly, args=(config, store.path, run_dir))
         process.start()
         done += kill_while_saving(process, run_dir, rng)
         state = load_newest(run_dir, config, CPU, pytest.fail)
