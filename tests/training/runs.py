@@ -10,14 +10,17 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import numpy as np
+import pytest
 import torch
 from safetensors.torch import load_file
 
 from pgvae.config import Arch, LabelConfig, ModelConfig, RunConfig, usual_settings
 from pgvae.data import Store
 from pgvae.data.labels import decide
+from pgvae.errors import Preempted
 from pgvae.objectives import OBJECTIVES, Objective, settings_of
 from pgvae.schedule import Schedule, Stage
 from pgvae.training import engine
@@ -177,18 +180,21 @@ def altered(inner: Objective, change: Callable) -> Objective:
     return Altered(**dataclasses.asdict(inner))
 
 
-class StopAfter:
-    """`train_step`, with a signal to this process after some steps."""
+def stop_after(
+    steps: int, config: RunConfig, store: Store, run_dir: Path, number: int = signal.SIGTERM
+) -> Preempted:
+    """`run_to` the end, with a signal to this process after some steps."""
+    step, calls = engine.train_step, itertools.count(1)
 
-    def __init__(self, steps: int, number: signal.Signals = signal.SIGTERM) -> None:
-        self.steps, self.number, self.step = steps, number, engine.train_step
-
-    def __call__(self, *arguments):
-        scalars = self.step(*arguments)
-        self.steps -= 1
-        if self.steps == 0:
-            os.kill(os.getpid(), self.number)
+    def stopping(*arguments):
+        scalars = step(*arguments)
+        if next(calls) == steps:
+            os.kill(os.getpid(), number)
         return scalars
+
+    with mock.patch.object(engine, "train_step", stopping), pytest.raises(Preempted) as caught:
+        run_to(config, store, run_dir, config.schedule.total_kimg)
+    return caught.value
 
 
 def take_steps(state: TrainState, objective: Any, count: int) -> dict[str, torch.Tensor]:

@@ -6,14 +6,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-from runs import NO_STORE, StopAfter, run_to, state_bytes, tiny_config
+from runs import NO_STORE, run_to, state_bytes, stop_after, tiny_config
 
 from pgvae.config import RunConfig
 from pgvae.data import Store
-from pgvae.errors import Preempted
 from pgvae.evaluation import evaluate
 from pgvae.inference import load
-from pgvae.training import engine
 
 BEST, ABOUT = "best.safetensors", "best.json"
 EVERY = 8  # images between measurements: 48 at 4 px, 56 at 8 px (32 fading), 56 at 16 px
@@ -124,42 +122,6 @@ def test_other_metrics_and_objectives_are_undisturbed_too(objective, names, face
     assert state_bytes(tmp_path / "measured", 56) == state_bytes(tmp_path / "plain", 56)
 
 
-@pytest.mark.parametrize(("names", "first"), [(("swd", "psnr"), 112), (("psnr", "swd"), EVERY)])
-def test_what_small_images_do_not_have_is_left_out_there(names, first, store, tmp_path):
-    """SWD starts at 16 px; as the first metric it decides only from there on."""
-    config = config_of(store, names)
-    run_to(config, store, tmp_path, 0.048)
-    assert (tmp_path / BEST).exists() == (first == EVERY)
-    run_to(config, store, tmp_path, 0.112)
-    found = metrics_in(tmp_path)
-    small = {images for images, values in found.items() if "metric/swd" not in values}
-    assert small == set(range(EVERY, 105, EVERY))
-    assert all("metric/psnr" in values for values in found.values())
-    assert set(found[112]) == named(*names)
-    assert about(tmp_path)["metric"] == names[0]
-    assert about(tmp_path)["resolution"] == 16
-
-
-@pytest.mark.parametrize(
-    ("names", "decides"),
-    [
-        (("rmse", "psnr"), "rmse"),
-        (("latents", "psnr"), "psnr"),  # no latent is better than another
-        (("latents", "msssim"), None),
-    ],
-)
-def test_the_first_metric_with_a_better_and_a_worse_decides(names, decides, store, tmp_path):
-    run_to(config_of(store, names), store, tmp_path, 0.016)
-    found = metrics_in(tmp_path)
-    assert list(found) == [8, 16]
-    told = {f"metric/{name.replace('latents', 'latent_mean_norm')}" for name in names}
-    assert all(told - {"metric/msssim"} <= set(values) for values in found.values())
-    assert (tmp_path / BEST).exists() == (decides is not None)
-    assert ("the best so far" in (tmp_path / "log.txt").read_text()) == (decides is not None)
-    if decides:
-        assert about(tmp_path)["metric"] == decides
-
-
 # Stopped runs
 
 
@@ -171,13 +133,8 @@ def files_of(run_dir: Path) -> tuple[bytes, bytes]:
 @pytest.mark.parametrize(
     "steps", [2, 17, 26, *(pytest.param(n, marks=pytest.mark.slow) for n in (3, 37))]
 )
-def test_a_stopped_run_ends_with_the_same_best_as_one_in_one_go(
-    steps, measured, store, tmp_path, monkeypatch
-):
-    with monkeypatch.context() as patch:
-        patch.setattr(engine, "train_step", StopAfter(steps))
-        with pytest.raises(Preempted):
-            run_to(config_of(store), store, tmp_path, 0.160)
+def test_a_stopped_run_ends_with_the_same_best_as_one_in_one_go(steps, measured, store, tmp_path):
+    stop_after(steps, config_of(store), store, tmp_path)
     run_to(config_of(store), store, tmp_path, 0.160)
     assert files_of(tmp_path) == files_of(measured)
     assert metrics_in(tmp_path) == metrics_in(measured)

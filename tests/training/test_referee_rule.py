@@ -83,6 +83,31 @@ def test_the_best_is_of_the_highest_stage_and_there_of_the_best_figure(
     assert len(log.figures) == len(moments)
 
 
+@pytest.mark.parametrize(
+    ("names", "decides"),
+    [
+        (("rmse", "psnr"), ("rmse", "rmse")),
+        (("latents", "psnr"), ("psnr", "psnr")),  # no latent is better than another
+        (("latents", "msssim"), (None, None)),
+        (("swd", "psnr"), (None, "swd")),  # SWD starts at 16 px
+        (("psnr", "swd"), ("psnr", "psnr")),
+    ],
+)
+def test_the_first_metric_with_a_better_and_a_worse_decides(names, decides, store, tmp_path):
+    """What small images do not have is left out there."""
+    referee, log = referee_of(names, store, tmp_path), Notes()
+    for resolution, deciding in zip((8, 16), decides, strict=True):
+        referee.judge(snapshot_of(resolution), log)
+        _, values = log.figures[-1]
+        named = {f"metric/{name.replace('latents', 'latent_mean_norm')}" for name in names}
+        assert named & values.keys() == named - ({"metric/swd"} if resolution == 8 else set())
+        assert log.lines[-1].endswith(BEST) == (deciding is not None)
+        assert (tmp_path / BEST).exists() == (deciding is not None)
+        if deciding:
+            about = json.loads((tmp_path / ABOUT).read_text())
+            assert (about["metric"], about["resolution"]) == (deciding, resolution)
+
+
 UNBEATEN = {"metric": "psnr", "value": 1e9, "resolution": 16, "alpha": 1.0}
 
 

@@ -3,12 +3,10 @@
 import dataclasses
 
 import pytest
-from runs import LABELLED, PRETRAINED, StopAfter, run_to, state_bytes, tiny_config
+from runs import LABELLED, PRETRAINED, run_to, state_bytes, stop_after, tiny_config
 
 from pgvae.data import Store
-from pgvae.errors import Preempted
 from pgvae.objectives import OBJECTIVES
-from pgvae.training import engine
 
 FADE_8, GROW_8, GROW_16 = 64, 48, 104
 
@@ -49,7 +47,7 @@ BATCH_NORM = {"encoder_norm": "batch", "generator_norm": "batch"}
     ids=str,
 )
 def test_every_other_objective_goes_on_from_pretraining_and_from_a_fade(
-    objective, norms, balance, data_root, faces, tmp_path, monkeypatch
+    objective, norms, balance, data_root, faces, tmp_path
 ):
     """A shorter schedule would not do as a stop: annealing goes by the share of the run."""
     store = Store(faces if objective in LABELLED else data_root / "tiny")
@@ -64,10 +62,7 @@ def test_every_other_objective_goes_on_from_pretraining_and_from_a_fade(
     run_to(config, store, whole, 0.08)
     # After 8 and after 64 images: within pre-training, and half-way of the fade of 8 px.
     for count in (2, 14):
-        with monkeypatch.context() as patch:
-            patch.setattr(engine, "train_step", StopAfter(count))
-            with pytest.raises(Preempted):
-                run_to(config, store, parts, 0.08)
+        stop_after(count, config, store, parts)
     run_to(config, store, parts, 0.08)
     assert differing(state_bytes(parts, 80), state_bytes(whole, 80)) == []
     store.close()
