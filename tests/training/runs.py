@@ -10,14 +10,17 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import numpy as np
+import pytest
 import torch
 from safetensors.torch import load_file
 
 from pgvae.config import Arch, LabelConfig, ModelConfig, RunConfig, usual_settings
 from pgvae.data import Store
 from pgvae.data.labels import decide
+from pgvae.errors import Preempted
 from pgvae.objectives import OBJECTIVES, Objective, settings_of
 from pgvae.schedule import Schedule, Stage
 from pgvae.training import engine
@@ -29,13 +32,10 @@ from pgvae.types import Batch
 
 CPU = torch.device("cpu")
 NO_STORE = SimpleNamespace(name="tiny", digest="0" * 64)  # where no image is read
-RESOLUTIONS = (4, 8, 16)
 ATTRIBUTES = ("glasses", "hat")
 UPDATED = ("encoder", "generator")  # the networks that have an optimiser
 PRETRAINED = [name for name, kind in OBJECTIVES.items() if kind.pretraining]
 LABELLED = [name for name, kind in OBJECTIVES.items() if kind.needs_labels]
-
-
 _VALUES = np.array([[0, 0.1, 1], [1, 0.4, 1], [0, 0.6, 1], [1, 0.9, 1]], np.float32)
 
 
@@ -76,15 +76,12 @@ def tiny_config(
     arch = arch or chosen.preset(16).arch
     own = chosen.model_settings(len(labels.attributes))
     model = {"arch": arch, **usual_settings(arch, 16), **own}
+    stages = tuple(_stage(chosen, resolution) for resolution in (4, 8, 16))
     config = RunConfig(
         dataset=store.name,
         dataset_digest=store.digest,
         model=ModelConfig(resolution=16, latent_dim=8, fmap_max=8, **model),
-        schedule=Schedule(
-            stages=tuple(tiny_stage(chosen, resolution) for resolution in RESOLUTIONS),
-            total_kimg=0.160,
-            pretrain_kimg=pretrain_kimg,
-        ),
+        schedule=Schedule(stages=stages, total_kimg=0.160, pretrain_kimg=pretrain_kimg),
         objective=settings_of(chosen),
         labels=labels,
         betas=chosen.betas,
@@ -94,10 +91,9 @@ def tiny_config(
     return dataclasses.replace(config, **changes)
 
 
-def tiny_stage(objective: Objective, resolution: int) -> Stage:
+def _stage(objective: Objective, resolution: int) -> Stage:
     """48 images at 4 px; above, 32 in its fade and 24 after; with the objective's settings."""
-    first, last = resolution == RESOLUTIONS[0], resolution == RESOLUTIONS[-1]
-    own = objective.stage_settings
+    first, own = resolution == 4, objective.stage_settings
     return Stage(
         resolution=resolution,
         batch_size=4,
@@ -105,7 +101,7 @@ def tiny_stage(objective: Objective, resolution: int) -> Stage:
         fade_kimg=0.0 if first else 0.032,
         stable_kimg=0.048 if first else 0.024,
         fading={} if first else dict(own(resolution, faded=False, grown=False)),
-        settings=dict(own(resolution, faded=True, grown=last)),
+        settings=dict(own(resolution, faded=True, grown=resolution == 16)),
     )
 
 
@@ -137,61 +133,68 @@ def bytes_of(tensors: dict[str, torch.Tensor]) -> dict[str, bytes]:
     return {name: tensor.detach().numpy().tobytes() for name, tensor in tensors.items()}
 
 
+def weights_of(state: TrainState) -> dict[str, dict[str, bytes]]:
+    """The bytes of the parameters of each network."""
+    return {
+        part: bytes_of(dict(net.named_parameters())) for part, net in state.nets.parts().items()
+    }
+
+
 def all_bytes(state: TrainState) -> dict[str, bytes]:
     """Every tensor of a state: weights, averages, vectors, moments, pool."""
     found = {}
     for part, net in state.nets.parts().items():
-        found |= {f"{part}/{k}": v for k, v in net.state_dict().items()}
-    for part, net in state.nets.trained().items():
-        for name, parameter in net.named_parameters():
-            for moment, value in state.optimizers[part].state[parameter].items():
-                found[f"adam/{part}/{name}/{moment}"] = value
+        found |= {f"{part}/{name}": value for name, value in net.state_dict().items()}
+        adam = state.optimizers[part].state if part in UPDATED else {}
+        for name, parameter in net.named_parameters() if adam else ():
+            found |= {f"adam/{part}/{name}/{key}": v for key, v in adam[parameter].items()}
     if state.pool.images is not None:
         found["pool"] = state.pool.images
     return bytes_of({name: tensor.contiguous() for name, tensor in found.items()})
 
 
-def random_batch(state: TrainState, seed: int = 0, count: int = 4) -> Batch:
+def random_batch(state: TrainState, count: int = 4) -> Batch:
     """Random images for the present stage of a state, with labels yes, no or unknown."""
-    stage = state.config.schedule.at(state.images_seen)
-    rng = torch.Generator().manual_seed(seed + state.images_seen)
-    shape = (count, state.config.model.channels, stage.resolution, stage.resolution)
+    resolution = state.config.schedule.at(state.images_seen).resolution
+    rng = torch.Generator().manual_seed(state.images_seen)
+    shape = (count, state.config.model.channels, resolution, resolution)
     images = torch.rand(shape, generator=rng) * 2 - 1
-    attributes = state.config.labels.attributes
-    said = torch.tensor([0.0, 1.0, torch.nan])
-    drawn = torch.randint(3, (count, len(attributes)), generator=rng)
-    return Batch(
-        images.contiguous(memory_format=torch.channels_last), said[drawn] if attributes else None
-    )
+    columns = len(state.config.labels.attributes)
+    said = torch.tensor([0.0, 1.0, torch.nan])[torch.randint(3, (count, columns), generator=rng)]
+    images = images.contiguous(memory_format=torch.channels_last)
+    return Batch(images, said if columns else None)
 
 
 def altered(inner: Objective, change: Callable) -> Objective:
-    """`inner`, whose losses pass through `change(number of the call, phase, nets, losses)`.
+    """`inner`, whose losses pass through `change(call, phase, nets, losses, context)`.
 
-    The number is of calls to it and to all that `dataclasses.replace` made of it.
+    call: the number of calls before, to it and to all that `dataclasses.replace` made of it.
     """
     calls = itertools.count()
 
     class Altered(type(inner)):
         def losses(self, phase, nets, batch, context):
             losses = super().losses(phase, nets, batch, context)
-            return change(next(calls), phase, nets, losses)
+            return change(next(calls), phase, nets, losses, context)
 
     return Altered(**dataclasses.asdict(inner))
 
 
-class StopAfter:
-    """`train_step`, with a signal to this process after some steps."""
+def stop_after(
+    steps: int, config: RunConfig, store: Store, run_dir: Path, number: int = signal.SIGTERM
+) -> Preempted:
+    """`run_to` the end, with a signal to this process after some steps."""
+    step, calls = engine.train_step, itertools.count(1)
 
-    def __init__(self, steps: int, number: signal.Signals = signal.SIGTERM) -> None:
-        self.steps, self.number, self.step = steps, number, engine.train_step
-
-    def __call__(self, *arguments):
-        scalars = self.step(*arguments)
-        self.steps -= 1
-        if self.steps == 0:
-            os.kill(os.getpid(), self.number)
+    def stopping(*arguments):
+        scalars = step(*arguments)
+        if next(calls) == steps:
+            os.kill(os.getpid(), number)
         return scalars
+
+    with mock.patch.object(engine, "train_step", stopping), pytest.raises(Preempted) as caught:
+        run_to(config, store, run_dir, config.schedule.total_kimg)
+    return caught.value
 
 
 def take_steps(state: TrainState, objective: Any, count: int) -> dict[str, torch.Tensor]:
@@ -216,9 +219,9 @@ def state_after(images: int, objective: str = "pioneer", **changes: Any) -> Trai
     return state
 
 
-def run_quietly(config: RunConfig, data: Path, run_dir: Path, total_kimg: float) -> None:
-    """`run_to` for a process of its own, which says nothing and saves after every step."""
+def run_quietly(config: RunConfig, data: Path, run_dir: Path) -> None:
+    """`run_to` its end in a process of its own, which says nothing and saves after every step."""
     engine.CHECKPOINT_SECONDS = 0.0
     torch.set_num_threads(1)
     with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
-        run_to(config, Store(data), run_dir, total_kimg)
+        run_to(config, Store(data), run_dir, 0.160)

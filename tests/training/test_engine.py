@@ -3,18 +3,21 @@
 import dataclasses
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
-from runs import CPU, StopAfter, run_to, state_after, state_bytes, tiny_config, with_stages
+from runs import CPU, run_to, state_after, state_bytes, stop_after, tiny_config, with_stages
+from safetensors.torch import load_file
 
 from pgvae.data import Store
-from pgvae.errors import Preempted, ResourceError
+from pgvae.errors import ResourceError
 from pgvae.inference import load
 from pgvae.schedule import Stage
 from pgvae.snapshot import Snapshot, load_snapshot
@@ -23,54 +26,35 @@ from pgvae.training.engine import stop_signals, train
 from pgvae.training.rundir import RunDirectory
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory, data_root) -> Path:
-    """A finished run, made as the command makes it."""
-    store = Store(data_root / "tiny")
-    run = RunDirectory.create(tmp_path_factory.mktemp("runs"), tiny_config(store))
-    try:
-        train(tiny_config(store), store, run, CPU)
-    finally:
-        run.close()
-        store.close()
-    return run.path
-
-
 def status_of(run_dir: Path) -> dict:
     return json.loads((run_dir / "status.json").read_text())
 
 
-def test_every_file_of_a_run_directory_is_there(whole):
+def records_of(run_dir: Path) -> list[dict]:
+    return [json.loads(line) for line in (run_dir / "stats.jsonl").read_text().splitlines()]
+
+
+def images_of(run_dir: Path, what: str) -> list[int]:
+    """Images seen of the snapshots or checkpoints."""
+    return sorted(int(p.stem.split("-")[1]) for p in run_dir.glob(f"{what}-*"))
+
+
+def test_every_file_of_a_finished_run_is_there(whole):
     names = {path.name for path in whole.iterdir()}
     ends = (48, 104, 160)  # the end of each stage
     shown = {f"{what}-{n:09d}.png" for what in ("fakes", "reconstructions") for n in ends}
     snapshots = {f"snapshot-{n:09d}.safetensors" for n in ends}
     checkpoints = {f"checkpoint-{n:09d}" for n in ends[1:]}  # the newest two
-    files = {
-        "config.json",
-        "request.json",
-        "log.txt",
-        "stats.jsonl",
-        "status.json",
-        "reals.png",
-        ".lock",
-    }
+    files = {"config.json", "request.json", "log.txt", "stats.jsonl", "status.json", "reals.png"}
     events = {name for name in names if name.startswith("events.out.tfevents.")}
     assert len(events) == 1
-    assert names == files | shown | snapshots | checkpoints | events
-
-
-def test_a_finished_run_says_so(whole):
-    assert status_of(whole) == {
-        "status": "done",
-        "exit_code": 0,
-        "images_seen": 160,
-        "message": "",
-    }
+    assert names == files | {".lock"} | shown | snapshots | checkpoints | events
+    done = {"status": "done", "exit_code": 0, "images_seen": 160, "message": ""}
+    assert status_of(whole) == done
 
 
 def test_the_figures_of_a_run_are_ordered_by_images(whole):
-    records = [json.loads(line) for line in (whole / "stats.jsonl").read_text().splitlines()]
+    records = records_of(whole)
     images = [record["images"] for record in records]
     assert images == sorted(images)
     assert images[-1] == 160
@@ -78,16 +62,10 @@ def test_the_figures_of_a_run_are_ordered_by_images(whole):
     assert all(r["skipped_steps"] == 0 for r in records if "encoder/kl_real" in r)
 
 
-def test_each_snapshot_is_of_its_stage(whole):
+def test_each_snapshot_is_of_its_stage_and_has_the_weights_of_its_moment(whole):
     models = [load(path) for path in sorted(whole.glob("snapshot-*"))]
-    assert [model.resolution for model in models] == [4, 8, 16]
-    assert [model.images_seen for model in models] == [48, 104, 160]
-    assert [model.alpha for model in models] == [1.0, 1.0, 1.0]
-
-
-def test_the_last_snapshot_holds_the_weights_of_the_last_checkpoint(whole):
-    from safetensors.torch import load_file
-
+    found = [(model.resolution, model.images_seen, model.alpha) for model in models]
+    assert found == [(4, 48, 1.0), (8, 104, 1.0), (16, 160, 1.0)]
     state = load_file(whole / "checkpoint-000000160" / "state.safetensors")
     snapshot = load_file(whole / "snapshot-000000160.safetensors")
     assert snapshot.pop("mean_image").shape == (3, 16, 16)
@@ -99,8 +77,7 @@ def test_a_run_with_a_classifier_tells_its_accuracy_on_unseen_images(objective, 
     store = Store(faces)
     run_to(tiny_config(store, objective), store, tmp_path, 0.056)  # 2 steps into the fade of 8 px
     store.close()
-    records = [json.loads(line) for line in (tmp_path / "stats.jsonl").read_text().splitlines()]
-    shown = [r for r in records if "val/psnr" in r]
+    shown = [r for r in records_of(tmp_path) if "val/psnr" in r]
     assert [r["images"] for r in shown] == [48, 56]
     log = (tmp_path / "log.txt").read_text()
     for name in ("glasses", "hat"):
@@ -112,82 +89,68 @@ def test_a_run_with_a_classifier_tells_its_accuracy_on_unseen_images(objective, 
     assert model.classify(model.sample(3)).shape == (3, 2)
 
 
-def test_pretraining_and_the_game_are_both_in_the_figures(store, tmp_path):
-    run_to(tiny_config(store, "introvae", pretrain_kimg=0.012), store, tmp_path, 0.024)
-    records = [json.loads(line) for line in (tmp_path / "stats.jsonl").read_text().splitlines()]
-    of_phase = {
-        phase: [r["images"] for r in records if f"{phase}/rec" in r]
-        for phase in ("pretrain", "encoder", "generator")
-    }
-    game = [16, 20, 24]
-    assert of_phase == {"pretrain": [4, 8, 12], "encoder": game, "generator": game}
+def test_snapshots_come_at_their_interval_and_a_finished_run_has_nothing_more_to_do(
+    store, tmp_path
+):
+    def files() -> dict[str, bytes]:
+        return {p.name: p.read_bytes() for p in tmp_path.glob("s*s*")}  # stats, status, snapshots
+
+    config = tiny_config(store, snapshot_kimg=0.020)
+    run_to(config, store, tmp_path, 0.048)
+    assert images_of(tmp_path, "snapshot") == [20, 40, 48]
+    before = state_bytes(tmp_path, 48), files()
+    run_to(config, store, tmp_path, 0.048)
+    assert (state_bytes(tmp_path, 48), files()) == before
 
 
-def test_a_finished_run_that_goes_on_has_nothing_to_do(store, tmp_path):
-    run_to(tiny_config(store), store, tmp_path, 0.060)
-    before = state_bytes(tmp_path, 60), (tmp_path / "stats.jsonl").read_bytes()
-    run_to(tiny_config(store), store, tmp_path, 0.060)
-    assert (state_bytes(tmp_path, 60), (tmp_path / "stats.jsonl").read_bytes()) == before
-    assert status_of(tmp_path)["status"] == "done"
-
-
-def test_snapshots_come_at_their_interval(store, tmp_path):
-    run_to(tiny_config(store, snapshot_kimg=0.020), store, tmp_path, 0.048)
-    images = sorted(int(p.stem.split("-")[1]) for p in tmp_path.glob("snapshot-*"))
-    assert images == [20, 40, 48]
-
-
-def test_a_checkpoint_comes_after_some_minutes_too(store, tmp_path, monkeypatch):
+def test_early_snapshots_and_a_checkpoint_after_some_minutes(store, tmp_path, monkeypatch):
     monkeypatch.setattr(engine, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(engine, "_EARLY_IMAGES", (6, 20_000))
     run_to(tiny_config(store), store, tmp_path, 0.024)
-    assert {p.name for p in tmp_path.glob("checkpoint-*")} == {
-        "checkpoint-000000020",
-        "checkpoint-000000024",
-    }
-    assert [p.name for p in tmp_path.glob("snapshot-*")] == ["snapshot-000000024.safetensors"]
+    assert images_of(tmp_path, "checkpoint") == [20, 24]
+    assert images_of(tmp_path, "snapshot") == [8, 24]
 
 
-def test_a_new_run_can_start_from_the_weights_of_a_snapshot(whole, store, tmp_path):
-    initial = load_snapshot(whole / "snapshot-000000104.safetensors")
-    config = tiny_config(store)
+def test_a_run_that_ends_before_it_has_grown_is_warned_of_twice(store, tmp_path):
+    run_to(tiny_config(store), store, tmp_path, 0.008)
+    warning = "warning: 0.008 kimg end at 4 px: 8 and 16 px are never reached; use a smaller"
+    assert (tmp_path / "log.txt").read_text().count(warning) == 2
+
+
+@pytest.mark.parametrize("fading", [False, True])
+def test_a_new_run_can_start_from_the_weights_of_a_snapshot(fading, store, tmp_path):
+    """Of one in mid-fade too."""
+    config, state = tiny_config(store), state_after(64 if fading else 104)
+    assert state.nets.generator.fading == fading
+    alpha, mean = 0.5 if fading else 1.0, torch.zeros(3, 8, 8)
+    initial = Snapshot(state.nets, config.model, alpha, 64, {"name": "pioneer"}, (), "tiny", mean)
+    old = {name: value.clone() for name, value in state.nets.encoder.state_dict().items()}
     stages = (Stage(8, 4, 1e-9, stable_kimg=1), Stage(16, 4, 1e-9))
-    later = dataclasses.replace(config.schedule, stages=stages, total_kimg=0.004)
-    run = RunDirectory.create(tmp_path, dataclasses.replace(config, schedule=later))
-    train(dataclasses.replace(config, schedule=later), store, run, CPU, initial=initial)
+    schedule = dataclasses.replace(config.schedule, stages=stages, total_kimg=0.004)
+    config = dataclasses.replace(config, schedule=schedule)
+    run = RunDirectory.create(tmp_path, config)
+    train(config, store, run, CPU, initial=initial)
     run.close()
     again = load_snapshot(run.path / "snapshot-000000004.safetensors")
-    old, new = initial.nets.encoder.state_dict(), again.nets.encoder.state_dict()
-    weights = [name for name in old if name.endswith("weight")]
+    assert load(run.path / "snapshot-000000004.safetensors").resolution == 8
+    new = again.nets.encoder.state_dict()
+    weights = [name for name in new if name.endswith("weight")]
     assert weights
     for name in weights:
         torch.testing.assert_close(new[name], old[name], rtol=0, atol=1e-6)
 
 
-def test_a_snapshot_in_mid_fade_starts_a_run_too(store, tmp_path):
-    state = state_after(64)
-    assert state.nets.generator.fading
-    config = tiny_config(store)
-    mean = torch.zeros(3, 8, 8)
-    initial = Snapshot(state.nets, config.model, 0.5, 64, {"name": "pioneer"}, (), "tiny", mean)
-    later = dataclasses.replace(config.schedule, stages=(Stage(8, 4, 1e-3),), total_kimg=0.004)
-    run = RunDirectory.create(tmp_path, dataclasses.replace(config, schedule=later))
-    train(dataclasses.replace(config, schedule=later), store, run, CPU, initial=initial)
-    run.close()
-    assert load(run.path / "snapshot-000000004.safetensors").resolution == 8
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_within_a_step_and_the_run_goes_on_to_the_same_bytes(
-    number, whole, store, tmp_path, monkeypatch
+    number, whole, store, tmp_path
 ):
-    with monkeypatch.context() as patch:
-        patch.setattr(engine, "train_step", StopAfter(17, number))
-        with pytest.raises(Preempted, match=r"stopped at 68 images and saved.*--resume") as caught:
-            run_to(tiny_config(store), store, tmp_path, 0.160)
-    assert caught.value.exit_code == 75
+    error = stop_after(17, tiny_config(store), store, tmp_path, number)
+    assert re.search(r"stopped at 68 images and saved.*--resume", str(error))
+    assert error.exit_code == 75
     status = status_of(tmp_path)
     assert (status["status"], status["exit_code"], status["images_seen"]) == ("preempted", 75, 68)
-    assert (tmp_path / "checkpoint-000000068").is_dir()
+    assert 68 in images_of(tmp_path, "checkpoint")
+    assert 68 in images_of(tmp_path, "snapshot")
     run_to(tiny_config(store), store, tmp_path, 0.160)
     assert state_bytes(tmp_path, 160) == state_bytes(whole, 160)
     assert status_of(tmp_path)["status"] == "done"
@@ -248,22 +211,22 @@ def test_a_second_signal_stops_a_process_that_is_still_saving(data_root, tmp_pat
     assert list((tmp_path / "run").glob("checkpoint-*")) == []
 
 
-def test_numbers_that_stay_not_finite_end_the_run_with_a_status(store, tmp_path):
+@pytest.mark.parametrize(
+    ("fault", "raised", "code", "words"),
+    [
+        (None, ResourceError, 4, "in a row were not finite"),  # of a learning rate
+        (ZeroDivisionError("a fault"), ZeroDivisionError, 1, "a fault"),
+        (MemoryError(), ResourceError, 4, "out of memory at 4 px with batch 4.* such as 2"),
+        (RuntimeError("CUDA out of memory."), ResourceError, 4, "out of memory at 4 px"),
+    ],
+    ids=repr,
+)
+def test_a_fault_is_in_the_status(fault, raised, code, words, store, tmp_path, monkeypatch):
     config = tiny_config(store, "vae")
-    with pytest.raises(ResourceError, match="in a row were not finite"):
-        run_to(with_stages(config, lr=1e30), store, tmp_path, 0.160)
+    if fault:
+        monkeypatch.setattr(engine, "train_step", Mock(side_effect=fault))
+    with pytest.raises(raised, match=words):
+        run_to(with_stages(config, lr=1e-3 if fault else 1e30), store, tmp_path, 0.160)
     status = status_of(tmp_path)
-    assert (status["status"], status["exit_code"]) == ("failed", 4)
-    assert "not finite" in status["message"]
-
-
-def test_a_fault_that_no_one_expected_is_in_the_status_too(store, tmp_path, monkeypatch):
-    def fault(*_):
-        raise ZeroDivisionError("a fault")
-
-    monkeypatch.setattr(engine, "train_step", fault)
-    with pytest.raises(ZeroDivisionError):
-        run_to(tiny_config(store), store, tmp_path, 0.160)
-    status = status_of(tmp_path)
-    assert (status["status"], status["exit_code"]) == ("failed", 1)
-    assert status["message"] == "a fault"
+    assert (status["status"], status["exit_code"]) == ("failed", code)
+    assert re.search(words, status["message"])

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from runs import CPU, NO_STORE, tiny_config
 
-from pgvae.config import ModelConfig, RunConfig
-from pgvae.objectives import OBJECTIVES, settings_of
+from pgvae.config import ModelConfig
+from pgvae.objectives import OBJECTIVES
 from pgvae.request import Request
 from pgvae.schedule import from_preset
 from pgvae.training.state import TrainState
@@ -66,16 +67,12 @@ def test_all_nine_stages_with_a_resume_in_mid_fade(shared_data, tmp_path, comman
 @pytest.mark.slow
 def test_a_full_width_step_at_1024_px_is_finite():
     objective = OBJECTIVES["pioneer"]()
-    config = RunConfig(
-        dataset="random",
-        dataset_digest="",
-        model=ModelConfig(resolution=1024, **objective.model_settings()),
-        schedule=from_preset(objective.schedule, (1024,), Request(batch=2)),
-        objective=settings_of(objective),
-    )
+    model = ModelConfig(resolution=1024, **objective.model_settings())
+    schedule = from_preset(objective.schedule, (1024,), Request(batch=2))
+    config = tiny_config(NO_STORE, model=model, schedule=schedule)
     torch.set_num_threads(os.cpu_count() or 1)
     try:
-        state = TrainState.create(config, torch.device("cpu"), 1024)
+        state = TrainState.create(config, CPU, 1024)
         images = torch.rand(2, 3, 1024, 1024, generator=torch.Generator().manual_seed(0)) * 2 - 1
         scalars = train_step(state, objective, config.schedule.at(0), Batch(images), "fp32")
     finally:

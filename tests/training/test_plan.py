@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from runs import FakeStore
+from runs import LABELLED, FakeStore
 
 from pgvae.config import RunConfig
 from pgvae.errors import InputError
@@ -37,32 +37,22 @@ def stage_values(config: RunConfig, name: str) -> list[tuple[int, float, Any]]:
     return found
 
 
+EACH = ("lambda_x=7", "lambda_x@16=9", "lambda_z@16=3")
 EVERY = pytest.mark.parametrize("objective", OBJECTIVES)
-
-
-# Every objective
 
 
 @EVERY
 def test_a_config_is_that_of_its_objective_and_travels_through_json(objective):
-    config = configured(objective)
+    config = configured(objective, store=FakeStore(channels=1))
     kind = OBJECTIVES[objective]
     assert type(objective_from(config.objective)) is kind
     assert config.betas == kind.betas
     assert config.model.head == kind().model_settings(2)["head"]
+    assert config.model.channels == 1
     assert config.schedule.resolutions == ((4, 8, 16) if kind.grows else (16,))
     assert RunConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
-
-
-@EVERY
-def test_a_user_may_choose_growth_or_none(objective):
-    assert configured(objective, grow=True).schedule.resolutions == (4, 8, 16)
-    assert configured(objective, grow=False).schedule.resolutions == (16,)
-
-
-@EVERY
-def test_channels_are_those_of_the_data(objective):
-    assert configured(objective, store=FakeStore(channels=1)).model.channels == 1
+    for grow, resolutions in ((True, (4, 8, 16)), (False, (16,))):
+        assert configured(objective, grow=grow).schedule.resolutions == resolutions
 
 
 # Presets
@@ -79,42 +69,50 @@ def test_introvaes_settings_are_the_papers(resolution, margin, alpha, beta, late
     assert found == {"margin": margin, "alpha": alpha, "beta": beta}
     assert (config.model.latent_dim, config.model.arch) == (latent_dim, "residual")
     assert config.betas == (0.9, 0.999)
+    if resolution == 256:  # its table 3
+        widths = [config.model.fmaps(r) for r in (256, 128, 64, 32, 16, 8)]
+        assert widths == [32, 64, 128, 256, 512, 512]
 
 
-def test_introvaes_networks_at_256_px_are_those_of_its_table_3():
-    model = configured("introvae", store=FakeStore(256)).model
-    assert [model.fmaps(r) for r in (256, 128, 64, 32, 16, 8)] == [32, 64, 128, 256, 512, 512]
-
-
-@pytest.mark.parametrize("objective", ["vac", "introvac"])
-def test_introvacs_settings_are_the_papers(objective):
+@pytest.mark.parametrize(
+    ("objective", "weights", "classes"),
+    [("vac", {}, 2), ("introvac", {"b_ec": 0.01, "b_g": 5}, 3)],
+)
+def test_introvacs_settings_are_the_papers(objective, weights, classes):
     config = configured(objective, store=FakeStore(128))
-    weights = {"b_ae": 100, "b_cl": 10, "b_reg": 3}
-    weights |= {"b_ec": 0.01, "b_g": 5} if objective == "introvac" else {}
-    assert config.objective == {"name": objective, **weights}
-    assert config.model.latent_dim == 256
-    assert config.model.classes == (3 if objective == "introvac" else 2)
+    shared = {"name": objective, "b_ae": 100, "b_cl": 10, "b_reg": 3}
+    assert config.objective == {**shared, **weights}
+    assert (config.model.latent_dim, config.model.classes) == (256, classes)
 
 
 def test_a_users_options_go_before_the_presets():
-    config = configured(
-        *("introvae",),
-        settings=("margin=7", "hinge=batch"),
-        arch="pggan",
-        latent_dim=24,
-        generator_norm="pixel",
-        lr=0.5,
-        batch=3,
-    )
+    settings, networks = ("margin=7", "hinge=batch"), {"arch": "pggan", "generator_norm": "pixel"}
+    config = configured("introvae", settings=settings, latent_dim=24, lr=0.5, batch=3, **networks)
     assert (config.objective["margin"], config.objective["hinge"]) == (7.0, "batch")
     assert (config.model.arch, config.model.latent_dim) == ("pggan", 24)
     assert (config.model.generator_norm, config.model.encoder_norm) == ("pixel", "equalized")
     assert (config.schedule.at(0).lr, config.schedule.at(0).batch_size) == (0.5, 3)
 
 
-def test_bce_goes_with_a_tanh():
+@pytest.mark.parametrize(
+    ("options", "snapshot_kimg", "metric_kimg"),
+    [
+        ({}, 500, 500),
+        ({"total_kimg": 100.0}, 25, 25),
+        ({"snapshot_kimg": 0.1}, 0.1, 0.1),
+        ({"snapshot_kimg": 0.1, "metric_kimg": 3.0}, 0.1, 3),
+    ],
+)
+def test_snapshots_and_measurements_come_as_often_as(options, snapshot_kimg, metric_kimg):
+    config = configured("pioneer", **options)
+    assert (config.snapshot_kimg, config.metric_kimg) == (snapshot_kimg, metric_kimg)
+
+
+def test_bce_goes_with_a_tanh_everywhere():
     assert configured("soft_introvae", settings=("rec=bce",)).model.output == "tanh"
     assert configured("soft_introvae").model.output == "linear"
+    with pytest.raises(InputError, match="--set rec@16: networks are built for one value of it"):
+        configured("soft_introvae", settings=("rec@16=bce",))
 
 
 # Settings of a stage
@@ -130,58 +128,38 @@ def test_balanced_pioneers_margins_are_those_of_celeba_hq():
     ]
 
 
-def test_pioneers_lambda_x_is_15_after_the_last_fade():
-    found = stage_values(configured("pioneer"), "lambda_x")
-    assert found == [(4, 1, None), (8, 0, None), (8, 1, None), (16, 0, None), (16, 1, 15.0)]
-
-
-STAGES = [(4, 1, None), (8, 0, None), (8, 1, None), (16, 0, None), (16, 1, None)]
-
-
-def test_without_growth_nothing_is_grown():
-    assert stage_values(configured("pioneer", grow=False), "lambda_x") == [(16, 1.0, None)]
-    assert stage_values(configured("vae"), "beta_kl") == [(r, a, None) for r, a, _ in STAGES]
-
-
-def test_a_setting_for_everywhere_takes_the_place_of_the_stages_own():
-    config = configured("balanced_pioneer", settings=("margin=0.3",))
-    assert config.objective["margin"] == 0.3
-    assert stage_values(config, "margin") == [(r, a, None) for r, a, _ in STAGES]
-
-
-def test_a_setting_of_one_stage_holds_in_its_fade_and_after():
-    found = stage_values(configured("balanced_pioneer", settings=("margin@8=0.3",)), "margin")
-    assert found == [(4, 1, 0.05), (8, 0, 0.3), (8, 1, 0.3), (16, 0, 0.05), (16, 1, 0.05)]
-
-
-def test_a_setting_of_one_stage_goes_before_that_for_everywhere():
-    config = configured("pioneer", settings=("lambda_x=7", "lambda_x@16=9", "lambda_z@16=3"))
-    assert config.objective["lambda_x"] == 7.0
-    assert [v for *_, v in stage_values(config, "lambda_x")] == [None, None, None, 9.0, 9.0]
-    assert [v for *_, v in stage_values(config, "lambda_z")] == [None, None, None, 3.0, 3.0]
-
-
-@pytest.mark.parametrize("resolution", ["7", "32", "2", "0"])
-def test_a_setting_of_a_stage_that_never_comes_is_refused(resolution):
-    with pytest.raises(InputError, match=f"@{resolution}: the run's resolutions are 4, 8, 16"):
-        configured("balanced_pioneer", settings=(f"margin@{resolution}=0.1",))
+@pytest.mark.parametrize(
+    ("objective", "options", "name", "values"),
+    [
+        ("pioneer", {}, "lambda_x", [None, None, None, None, 15.0]),  # after the last fade
+        ("pioneer", {"grow": False}, "lambda_x", [None]),
+        ("vae", {}, "beta_kl", [None] * 5),
+        # One for everywhere takes the place of the stages' own; that of a stage goes before both.
+        ("balanced_pioneer", {"settings": ("margin=0.3",)}, "margin", [None] * 5),
+        ("balanced_pioneer", {"settings": ("margin@8=3",)}, "margin", [0.05, 3, 3, 0.05, 0.05]),
+        ("pioneer", {"settings": EACH}, "lambda_x", [None, None, None, 9.0, 9.0]),
+        ("pioneer", {"settings": EACH}, "lambda_z", [None, None, None, 3.0, 3.0]),
+    ],
+)
+def test_settings_of_a_stage_hold_in_its_fade_and_after(objective, options, name, values):
+    config = configured(objective, **options)
+    assert [value for *_, value in stage_values(config, name)] == values
+    for text in options.get("settings", ()):
+        setting, _, value = text.partition("=")
+        assert config.objective.get(setting, float(value)) == float(value)
 
 
 # --set
 
+AT = "after @ goes a resolution"
 
-def test_settings_are_typed_by_the_objective():
-    texts = ("beta_kl=1", "rec=l1", "gamma_r@64=0", "beta_kl@8=2", "beta_neg@8=1e3")
+
+def test_settings_are_typed_by_the_objective_and_the_last_of_two_holds():
+    texts = ("beta_kl=3", "beta_kl=1", "rec=l1", "gamma_r@64=0", "beta_kl@8=2", "beta_neg@8=1e3")
     assert parse_settings(OBJECTIVES["soft_introvae"], texts) == (
         {"beta_kl": 1.0, "rec": "l1"},
         {64: {"gamma_r": 0.0}, 8: {"beta_kl": 2.0, "beta_neg": 1e3}},
     )
-    assert parse_settings(OBJECTIVES["pioneer"], ()) == ({}, {})
-
-
-def test_the_last_of_two_settings_of_one_name_holds():
-    everywhere, _ = parse_settings(OBJECTIVES["pioneer"], ("lambda_x=1", "lambda_x=2"))
-    assert everywhere == {"lambda_x": 2.0}
 
 
 @pytest.mark.parametrize(
@@ -195,16 +173,10 @@ def test_the_last_of_two_settings_of_one_name_holds():
         ("=1", "unknown balanced_pioneer setting ''"),
         ("margin=x", "'x' is not a number"),
         ("margin=", "'' is not a number"),
-        ("margin=-1", "margin is -1"),
-        ("margin=nan", "margin is nan"),
-        ("margin=inf", "margin is inf"),
+        *((f"margin={v}", f"margin is {v}") for v in (-1, "nan", "inf")),
         ("margin@8=-1", "margin is -1"),
-        ("margin@=1", "after @ goes a resolution"),
-        ("margin@eight=1", "after @ goes a resolution"),
-        ("margin@-8=1", "after @ goes a resolution"),
-        ("margin@8.0=1", "after @ goes a resolution"),
-        ("margin@8@8=1", "after @ goes a resolution"),
-        ("margin@²=1", "after @ goes a resolution"),
+        *((f"margin@{at}=1", AT) for at in ("", "eight", "-8", "8.0", "8@8", "²")),
+        *((f"margin@{r}=1", f"@{r}: the run's resolutions are 4, 8, 16") for r in (0, 2, 7, 32)),
     ],
 )
 def test_a_setting_that_cannot_be_is_refused(text, words):
@@ -217,25 +189,21 @@ def test_a_setting_that_cannot_be_is_refused(text, words):
 
 
 @EVERY
-def test_the_first_of_200_epochs_pretrains_what_can_be(objective):
-    schedule = configured(objective, total_kimg=100.0, schedule="introvae").schedule
-    assert schedule.pretrain_kimg == (0.5 if OBJECTIVES[objective].pretraining else 0.0)
-
-
-@EVERY
-def test_pretraining_is_refused_where_there_is_none(objective):
+def test_what_can_be_is_pretrained_as_asked_for_or_for_the_first_of_200_epochs(objective):
+    usual = configured(objective, total_kimg=100.0, schedule="introvae").schedule
+    assert configured(objective, pretrain_kimg=0.0).schedule.pretrain_kimg == 0.0
     if OBJECTIVES[objective].pretraining:
+        assert usual.pretrain_kimg == 0.5
         assert configured(objective, pretrain_kimg=2.0).schedule.pretrain_kimg == 2.0
     else:
+        assert usual.pretrain_kimg == 0.0
         with pytest.raises(InputError, match=f"--pretrain-kimg 2.0: {objective} is not pre-train"):
             configured(objective, pretrain_kimg=2.0)
-    assert configured(objective, pretrain_kimg=0.0).schedule.pretrain_kimg == 0.0
 
 
 def test_milestones_halve_the_rate():
-    schedule = configured("pioneer", lr_milestones=(1.0, 2.0), lr=0.1).schedule
+    schedule = configured("vac", lr_milestones=(1.0, 2.0), lr=0.1).schedule
     assert [schedule.at(images).lr for images in (0, 1000, 2000)] == [0.1, 0.05, 0.025]
-    assert configured("vac", lr_milestones=(1.0,)).schedule.milestones_kimg == (1.0,)
 
 
 @EVERY
@@ -246,17 +214,16 @@ def test_one_image_is_refused_where_statistics_are_over_the_batch(objective):
     else:
         assert configured(objective, batch=1).schedule.at(0).batch_size == 1
     assert configured(objective, batch=2).schedule.at(0).batch_size == 2
-
-
-def test_a_batch_of_a_schedule_that_is_too_small_is_refused_too():
-    """No preset has such a stage: all objectives train on all schedules, at every resolution."""
-    for objective in OBJECTIVES:
-        for schedule in ("pioneer", "balanced_pioneer", "pggan", "introvae", "introvac"):
-            found = configured(objective, store=FakeStore(1024), schedule=schedule, grow=True)
-            assert min(stage.batch_size for stage in found.schedule.stages) >= 2
+    # No schedule has such a stage, at any resolution.
+    for schedule in ("pioneer", "balanced_pioneer", "pggan", "introvae", "introvac"):
+        found = configured(objective, store=FakeStore(1024), schedule=schedule, grow=True)
+        assert min(stage.batch_size for stage in found.schedule.stages) >= 2
 
 
 # Labels
+
+NOT_BOTH = "label '{}' does not say both yes and no"
+BARE = {"store": FakeStore(labelled=False), "attributes": None}
 
 
 def test_a_classifier_learns_the_labels_chosen_in_their_order():
@@ -264,52 +231,36 @@ def test_a_classifier_learns_the_labels_chosen_in_their_order():
     assert config.labels.attributes == ("hat", "glasses")
     assert config.model.classes == 2
     assert configured("introvac", attributes=("hat",)).model.classes == 2
-
-
-def test_all_labels_are_learnt_by_default():
     store = FakeStore()
     store.attributes = ("glasses", "hat")
-    assert configured("vac", store=store, attributes=None).labels.attributes == (
-        "glasses",
-        "hat",
-    )
-
-
-@pytest.mark.parametrize("objective", ["vac", "introvac"])
-def test_a_classifier_needs_labels(objective):
-    with pytest.raises(InputError, match=f"objective {objective} needs labels and faces has none"):
-        configured(objective, store=FakeStore(labelled=False), attributes=None)
+    everything = configured("vac", store=store, attributes=None).labels.attributes
+    assert everything == ("glasses", "hat")
 
 
 @pytest.mark.parametrize(
-    ("labels", "name"),
+    ("objective", "options", "words"),
     [
-        ({"attributes": ("glasses", "always")}, "always"),
-        ({"attributes": None}, "always"),
-        ({"attributes": ("hat",), "label_thresholds": (0.05, 0.5)}, "hat"),
-        ({"attributes": ("hat",), "label_thresholds": (0.2, 0.8)}, "hat"),  # yes in val alone
+        ("vac", {"attributes": ("glasses", "always")}, NOT_BOTH.format("always")),
+        ("vac", {"attributes": None}, NOT_BOTH.format("always")),
+        ("vac", {"attributes": ("hat",), "label_thresholds": (0.05, 0.5)}, NOT_BOTH.format("hat")),
+        # hat says yes in an image of validation alone
+        ("vac", {"attributes": ("hat",), "label_thresholds": (0.2, 0.8)}, NOT_BOTH.format("hat")),
+        ("pioneer", {"balance": ("always",)}, NOT_BOTH.format("always")),
+        ("vac", {"attributes": ("glasses",), "balance": ("hat",)}, "no attribute 'hat': .*glasses"),
+        ("vae", {"attributes": ("hat",)}, "--attributes: vae does not learn labels"),
+        *((name, BARE, f"objective {name} needs labels and faces has none") for name in LABELLED),
+        ("vae", {**BARE, "balance": ("hat",)}, "--balance hat needs labels and faces has none"),
     ],
 )
-def test_a_label_that_does_not_say_both_in_training_images_is_refused(labels, name):
-    with pytest.raises(InputError, match=f"label '{name}' does not say both yes and no"):
-        configured("vac", **labels)
+def test_labels_that_cannot_be_learnt_are_refused(objective, options, words):
+    with pytest.raises(InputError, match=words):
+        configured(objective, **options)
 
 
-def test_an_objective_without_a_classifier_does_not_mind_such_a_label():
-    config = configured("pioneer")
+def test_an_objective_without_a_classifier_minds_a_label_only_where_it_balances_by_it():
+    config = configured("pioneer", balance=("glasses",))
     assert config.labels.attributes == ("glasses", "hat", "always")
-    assert config.model.classes == 0
-
-
-def test_but_it_cannot_balance_by_it():
-    assert configured("pioneer", balance=("glasses",)).labels.balance == ("glasses",)
-    with pytest.raises(InputError, match="label 'always' does not say both"):
-        configured("pioneer", balance=("always",))
-
-
-def test_what_is_balanced_must_be_chosen():
-    with pytest.raises(InputError, match=r"balance: no attribute 'hat': .*glasses"):
-        configured("vac", attributes=("glasses",), balance=("hat",))
+    assert (config.labels.balance, config.model.classes) == (("glasses",), 0)
 
 
 # Networks, and weights that a run starts from
@@ -339,57 +290,55 @@ def test_norms_widths_and_rate_go_with_the_architecture(objective, arch, norms, 
     assert (config.model.encoder_norm, config.model.generator_norm) == norms
     assert config.model.fmap_base == fmap_base
     assert config.schedule.stages[-1].lr == lr
+    asked = configured(objective, arch=arch, lr=0.01)
+    assert {stage.lr for stage in asked.schedule.stages} == {0.01}
 
 
-def test_a_rate_that_is_asked_for_goes_before_that_of_the_architecture():
-    config = configured("introvae", arch="pggan", lr=0.01)
-    assert {stage.lr for stage in config.schedule.stages} == {0.01}
+@pytest.mark.parametrize(
+    ("objective", "first", "attributes", "options", "words"),
+    [
+        ("vac", {}, ("hat", "glasses"), {}, "--attributes .hat, glasses there, glasses, hat here"),
+        ("introvae", {"resolution": 8}, (), {"grow": True}, "--resolution .8 there, 16 here"),
+        ("pioneer", {"latent_dim": 24}, (), {"latent_dim": 32}, "latent-dim .24 there, 32 here"),
+        ("pioneer", {}, (), {"resolution": 8}, "at 16 px, above the final resolution 8.*shrink"),
+        (
+            "pioneer",
+            {"resolution": 8},
+            (),
+            {"start_resolution": 4},
+            "a snapshot at 8 px but the run would start at 4 px: use --start-resolution 8",
+        ),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused(objective, first, attributes, options, words):
+    start = snapshot_of(configured(objective, **first), attributes)
+    with pytest.raises(InputError, match=words):
+        configured(objective, initial=start, **options)
 
 
-def test_a_classifier_of_other_attributes_is_not_taken_over():
-    first = configured("vac")
-    fitting = snapshot_of(first, ("glasses", "hat"))
-    assert configured("vac", initial=fitting).model == first.model
-    with pytest.raises(InputError, match=r"--attributes .hat, glasses there, glasses, hat here"):
-        configured("vac", initial=snapshot_of(first, ("hat", "glasses")))
-
-
-def test_residual_networks_of_another_final_resolution_are_not_taken_over():
-    small = configured("introvae", resolution=8)
-    with pytest.raises(InputError, match=r"--resolution .8 there, 16 here"):
-        configured("introvae", initial=snapshot_of(small, ()), grow=True)
-
-
-def test_pioneer_goes_on_as_grown_from_a_snapshot_of_the_final_resolution():
-    first = configured("pioneer")
-    config = configured("pioneer", initial=snapshot_of(first, ()), grow=False)
+@pytest.mark.parametrize(
+    ("objective", "first", "attributes"),
+    [("vac", {}, ("glasses", "hat")), ("pioneer", {"latent_dim": 24, "fmap_base": 64}, ())],
+)
+def test_a_run_takes_over_networks_and_stage_of_its_snapshot(objective, first, attributes):
+    config = configured(objective, **first)
+    again = configured(objective, initial=snapshot_of(config, attributes))
+    assert (again.model, again.init_from) == (config.model, "0" * 64)
+    start = snapshot_of(configured("pioneer", resolution=8), ())
+    assert configured("pioneer", initial=start).schedule.resolutions == (8, 16)
+    start = snapshot_of(configured("pioneer"), ())  # and it goes on as grown
+    config = configured("pioneer", initial=start, grow=False)
     assert config.schedule.at(0).settings == {"lambda_x": 15.0}
-    assert configured("pioneer", grow=False).schedule.at(0).settings == {}
 
 
-def test_attributes_are_refused_where_nothing_learns_them():
-    with pytest.raises(InputError, match="vae does not learn labels"):
-        configured("vae", attributes=("hat",))
-    balanced = configured("vae", balance=("hat",))
-    assert balanced.labels.balance == ("hat",)
-
-
-def test_networks_are_those_of_the_snapshot_unless_asked_for():
-    first = configured("pioneer", latent_dim=24, fmap_max=16, fmap_base=64)
-    start = snapshot_of(first, ())
-    assert configured("pioneer", initial=start).model == first.model
-    with pytest.raises(InputError, match=r"latent-dim .24 there, 32 here"):
-        configured("pioneer", initial=start, latent_dim=32)
-
-
-def test_a_run_starts_at_the_stage_of_its_snapshot():
-    small = configured("pioneer", resolution=8)
-    config = configured("pioneer", initial=snapshot_of(small, ()))
-    assert config.schedule.resolutions == (8, 16)
-    assert config.init_from == "0" * 64
-
-
-def test_networks_do_not_shrink():
-    start = snapshot_of(configured("pioneer"), ())
-    with pytest.raises(InputError, match=r"at 16 px, above the final resolution 8.*shrink"):
-        configured("pioneer", initial=start, resolution=8)
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"grow": False, "start_resolution": 8}, "--no-grow trains at 16 px alone"),
+        ({"start_resolution": 32}, "--start-resolution 32 is above the final resolution 16"),
+        ({"resolution": 32}, "--resolution 32 is above the data's 16: use 16"),
+    ],
+)
+def test_resolutions_that_cannot_be_are_refused(options, words):
+    with pytest.raises(InputError, match=words):
+        configured("pioneer", **options)

@@ -2,18 +2,16 @@
 
 import pytest
 import torch
-from runs import CPU, NO_STORE, state_after, take_steps, tiny_config
+from runs import CPU, state_after, take_steps
 
-from pgvae.objectives import OBJECTIVES
 from pgvae.objectives.pioneer import Pioneer
 from pgvae.training.pool import ImagePool, pool_capacity
-from pgvae.training.state import TrainState
 
 
-def numbered(first: int, count: int, side: int = 4) -> torch.Tensor:
+def numbered(first: int, count: int) -> torch.Tensor:
     """Images that are one number everywhere: first, first + 1, ..."""
     numbers = torch.arange(first, first + count, dtype=torch.float32)
-    return numbers.view(-1, 1, 1, 1).expand(count, 3, side, side).contiguous()
+    return numbers.view(-1, 1, 1, 1).expand(count, 3, 4, 4).contiguous()
 
 
 def numbers_of(images: torch.Tensor) -> list[int]:
@@ -30,8 +28,7 @@ def replay(pool: ImagePool, fakes: torch.Tensor, seed: int = 0) -> torch.Tensor:
 def full_pool() -> ImagePool:
     """A pool of images 0..199."""
     pool = ImagePool()
-    for first in range(0, 200, 40):
-        replay(pool, numbered(first, 40))
+    replay(pool, numbered(0, 200))
     return pool
 
 
@@ -42,38 +39,26 @@ def test_the_capacity_is_200_and_100_from_256_px(resolution, capacity):
     assert pool_capacity(resolution) == capacity
 
 
-def test_it_fills_before_it_swaps():
+@pytest.mark.parametrize("batch", [40, 60, 250])
+def test_it_fills_before_it_swaps_and_keeps_no_graph(batch):
     pool = ImagePool()
-    for first in range(0, 200, 40):
-        fakes = numbered(first, 40)
+    for first in range(0, 200, batch):
+        fakes = numbered(first, batch).requires_grad_()
         assert torch.equal(replay(pool, fakes), fakes)
-        assert pool.count == first + 40
+        assert pool.count == min(200, first + batch)
     assert numbers_of(pool.images) == list(range(200))
+    assert not pool.images.requires_grad
 
 
-def test_a_batch_that_overfills_it_comes_back_as_it_is():
+@pytest.mark.parametrize("count", [40, 230])
+def test_a_swapped_fake_takes_the_place_of_the_earlier_one_and_others_keep_theirs(count):
     pool = full_pool()
-    pool.clear()
-    fakes = numbered(0, 250)
-    assert torch.equal(replay(pool, fakes), fakes)
-    assert pool.count == 200
-    assert numbers_of(pool.images) == list(range(200))
-
-
-def test_a_swapped_fake_takes_the_place_of_the_earlier_one():
-    pool = full_pool()
-    shown = numbers_of(replay(pool, numbered(200, 40)))
-    assert sorted(shown + numbers_of(pool.images)) == list(range(240))
-    assert any(number < 200 for number in shown)
-    assert any(number >= 200 for number in shown)
-
-
-def test_a_fake_that_is_not_swapped_keeps_its_place_in_the_batch():
-    pool = full_pool()
-    shown = numbers_of(replay(pool, numbered(200, 40)))
+    shown = numbers_of(replay(pool, numbered(200, count)))
+    assert sorted(shown + numbers_of(pool.images)) == list(range(200 + count))
     own = [(place, number) for place, number in enumerate(shown) if number >= 200]
-    assert own
+    assert 0 < len(own) < count
     assert all(number == 200 + place for place, number in own)
+    assert shown[200:] == list(range(400, 200 + count))  # more than it holds
 
 
 def test_about_half_are_swapped():
@@ -86,25 +71,10 @@ def test_about_half_are_swapped():
     assert abs(swapped / 4000 - 0.5) < 4 * 0.5 / 4000**0.5
 
 
-def test_more_fakes_than_it_holds_are_swapped_as_far_as_it_goes():
-    pool = full_pool()
-    shown = numbers_of(replay(pool, numbered(200, 230)))
-    assert sorted(shown + numbers_of(pool.images)) == list(range(430))
-    assert shown[200:] == list(range(400, 430))
-
-
 def test_the_same_random_numbers_give_the_same_swaps():
-    first = replay(full_pool(), numbered(200, 40), 5)
-    again = replay(full_pool(), numbered(200, 40), 5)
-    other = replay(full_pool(), numbered(200, 40), 6)
+    first, again, other = (replay(full_pool(), numbered(200, 40), seed) for seed in (5, 5, 6))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
-
-
-def test_the_pool_keeps_no_graph():
-    pool = ImagePool()
-    replay(pool, numbered(0, 4).requires_grad_())
-    assert not pool.images.requires_grad
 
 
 def test_a_run_uses_the_pool_only_at_alpha_1():
@@ -121,7 +91,5 @@ def test_a_run_uses_the_pool_only_at_alpha_1():
 
 @pytest.mark.parametrize("objective", ["age", "vae"])
 def test_an_objective_without_a_pool_leaves_it_empty(objective):
-    state = TrainState.create(tiny_config(NO_STORE, objective), CPU, 4)
-    take_steps(state, OBJECTIVES[objective](), 2)
-    assert state.pool.count == 0
-    assert state.pool.images is None
+    state = state_after(8, objective)
+    assert (state.pool.count, state.pool.images) == (0, None)

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from runs import CPU, NO_STORE, tiny_config
+from runs import CPU, NO_STORE, bytes_of, tiny_config
 from safetensors.torch import load_file
 
 from pgvae.data import Store
@@ -29,14 +29,11 @@ class Notes:
     """A log that only remembers."""
 
     def __init__(self) -> None:
-        self.figures: list[tuple[int, dict[str, float]]] = []
-        self.lines: list[str] = []
+        self.figures, self.lines = [], []
+        self.say = self.lines.append
 
-    def stats(self, images_seen: int, values: dict[str, float]) -> None:
-        self.figures.append((images_seen, values))
-
-    def say(self, text: str) -> None:
-        self.lines.append(text)
+    def stats(self, *figures: object) -> None:
+        self.figures.append(figures)
 
 
 def snapshot_of(resolution: int, alpha: float = 1.0, images: int = 1) -> Snapshot:
@@ -73,7 +70,6 @@ def test_the_best_is_of_the_highest_stage_and_there_of_the_best_figure(
     referee, log = referee_of((name,), store, tmp_path), Notes()
     kept = None
     for images, (resolution, alpha, value, wins) in enumerate(moments, 1):
-        # A metric's figure may be named after its features too.
         figures = {f"{name}_lite0": Figure(name, float(value), better=better)}
         found = Evaluation({name: figures}, 4, "val", 0)
         monkeypatch.setattr(referee_module, "evaluate", lambda *_, found=found, **__: found)
@@ -87,39 +83,58 @@ def test_the_best_is_of_the_highest_stage_and_there_of_the_best_figure(
     assert len(log.figures) == len(moments)
 
 
+@pytest.mark.parametrize(
+    ("names", "decides"),
+    [
+        (("rmse", "psnr"), ("rmse", "rmse")),
+        (("latents", "psnr"), ("psnr", "psnr")),  # no latent is better than another
+        (("latents", "msssim"), (None, None)),
+        (("swd", "psnr"), (None, "swd")),  # SWD starts at 16 px
+        (("psnr", "swd"), ("psnr", "psnr")),
+    ],
+)
+def test_the_first_metric_with_a_better_and_a_worse_decides(names, decides, store, tmp_path):
+    """What small images do not have is left out there."""
+    referee, log = referee_of(names, store, tmp_path), Notes()
+    for resolution, deciding in zip((8, 16), decides, strict=True):
+        referee.judge(snapshot_of(resolution), log)
+        _, values = log.figures[-1]
+        named = {f"metric/{name.replace('latents', 'latent_mean_norm')}" for name in names}
+        assert named & values.keys() == named - ({"metric/swd"} if resolution == 8 else set())
+        assert log.lines[-1].endswith(BEST) == (deciding is not None)
+        assert (tmp_path / BEST).exists() == (deciding is not None)
+        if deciding:
+            about = json.loads((tmp_path / ABOUT).read_text())
+            assert (about["metric"], about["resolution"]) == (deciding, resolution)
+
+
 UNBEATEN = {"metric": "psnr", "value": 1e9, "resolution": 16, "alpha": 1.0}
 
 
-def without(name: str) -> str:
-    return json.dumps({key: value for key, value in UNBEATEN.items() if key != name})
+def other(**changes: object) -> str:
+    return json.dumps({**UNBEATEN, **changes})
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        *("", "{", "[]", "null", "{}", '"psnr"', "\xff", json.dumps(UNBEATEN)[:-1]),
-        *map(without, ("metric", "value", "resolution", "alpha")),
-        *(json.dumps({**UNBEATEN, "value": value}) for value in (None, "much", [1e9], {})),
-        json.dumps({**UNBEATEN, "resolution": None}),
-        json.dumps({**UNBEATEN, "alpha": [1.0]}),
-        json.dumps({**UNBEATEN, "metric": ["psnr"]}),
+        *("", "{", "[]", "null", "{}", '"psnr"', "\xff", other()[:-1]),
+        *(other().replace(name, "name") for name in UNBEATEN),
+        *(other(value=value) for value in (None, "much", [1e9], {})),
+        *(other(resolution=None), other(alpha=[1.0]), other(metric=["psnr"])),
+        None,  # the note is well but its snapshot is gone
     ],
 )
 def test_a_damaged_note_of_the_best_counts_as_none(text, store, tmp_path):
     referee, log = referee_of(("psnr",), store, tmp_path), Notes()
     referee.judge(snapshot_of(8, images=1), log)
-    for written, kept in ((json.dumps(UNBEATEN), 1), (text, 2)):
+    for written, kept in ((other(), 1), (other() if text is None else text, 2)):
         (tmp_path / ABOUT).write_bytes(written.encode("latin-1"))
+        if text is None and kept == 2:
+            (tmp_path / BEST).unlink()
         referee.judge(snapshot_of(8, images=2), log)
         assert load(tmp_path / BEST).images_seen == kept
     assert json.loads((tmp_path / ABOUT).read_text())["images_seen"] == 2
-
-
-def test_a_note_of_the_best_without_its_snapshot_counts_as_none(store, tmp_path):
-    (tmp_path / ABOUT).write_text(json.dumps(UNBEATEN))
-    referee_of(("psnr",), store, tmp_path).judge(snapshot_of(8, images=2), Notes())
-    assert json.loads((tmp_path / ABOUT).read_text())["images_seen"] == 2
-    assert load(tmp_path / BEST).images_seen == 2
 
 
 def test_a_set_without_unseen_images_is_measured_on_training_images_and_says_so(store, tmp_path):
@@ -135,17 +150,16 @@ def test_a_set_without_unseen_images_is_measured_on_training_images_and_says_so(
 
 def test_weights_are_as_before_a_judgement(store, tmp_path):
     snapshot = snapshot_of(8)
-    parts = ("encoder", "generator", "ema")
-    before = {
-        part: {n: t.clone() for n, t in getattr(snapshot.nets, part).state_dict().items()}
-        for part in parts
-    }
+
+    def weights() -> dict[str, bytes]:
+        parts = snapshot.nets.parts().items()
+        return bytes_of({f"{p}/{n}": t for p, net in parts for n, t in net.state_dict().items()})
+
+    before = weights()
     referee_of(("psnr", "rmse"), store, tmp_path).judge(snapshot, Notes())
-    saved = load_file(tmp_path / BEST)
-    for part in parts:
-        for name, tensor in getattr(snapshot.nets, part).state_dict().items():
-            assert torch.equal(tensor, before[part][name])
-            assert torch.equal(saved[f"{part}/{name}"], tensor)
+    assert weights() == before
+    saved = bytes_of(load_file(tmp_path / BEST))
+    assert {name: saved[name] for name in before} == before
 
 
 def test_what_is_no_metric_is_refused_and_nothing_is_logged_or_kept(store, tmp_path):

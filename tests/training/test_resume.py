@@ -1,31 +1,23 @@
 """A run that was stopped goes on as if it never was."""
 
 import dataclasses
-from pathlib import Path
 
 import pytest
-from runs import LABELLED, PRETRAINED, StopAfter, run_to, state_bytes, tiny_config
+from runs import LABELLED, PRETRAINED, run_to, state_bytes, stop_after, tiny_config
 
 from pgvae.data import Store
-from pgvae.errors import Preempted
 from pgvae.objectives import OBJECTIVES
-from pgvae.training import engine
 
 FADE_8, GROW_8, GROW_16 = 64, 48, 104
-OTHERS = [name for name in OBJECTIVES if name not in ("pioneer", "vae")]
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory, data_root):
+def whole_bytes(whole, tmp_path_factory, data_root) -> dict[str, dict[str, str]]:
     """Forty steps in one go: pioneer and vae."""
-    runs = {}
-    for objective in ("pioneer", "vae"):
-        store = Store(data_root / "tiny")
-        run_dir = tmp_path_factory.mktemp(objective)
-        run_to(tiny_config(store, objective), store, run_dir, 0.160)
-        store.close()
-        runs[objective] = state_bytes(run_dir, 160)
-    return runs
+    store, vae = Store(data_root / "tiny"), tmp_path_factory.mktemp("vae")
+    run_to(tiny_config(store, "vae"), store, vae, 0.160)
+    store.close()
+    return {"pioneer": state_bytes(whole, 160), "vae": state_bytes(vae, 160)}
 
 
 def differing(one: dict[str, str], other: dict[str, str]) -> list[str]:
@@ -36,67 +28,51 @@ def differing(one: dict[str, str], other: dict[str, str]) -> list[str]:
 
 @pytest.mark.parametrize("objective", ["pioneer", "vae"])
 @pytest.mark.parametrize("cut", [FADE_8, GROW_8 - 4, GROW_8, GROW_8 + 4, GROW_16, 80, 140])
-def test_forty_steps_equal_two_parts_in_every_byte(objective, cut, whole, store, tmp_path):
+def test_forty_steps_equal_two_parts_in_every_byte(objective, cut, whole_bytes, store, tmp_path):
     config = tiny_config(store, objective)
     run_to(config, store, tmp_path, cut / 1000)
     run_to(config, store, tmp_path, 0.160)
-    assert differing(state_bytes(tmp_path, 160), whole[objective]) == []
+    assert differing(state_bytes(tmp_path, 160), whole_bytes[objective]) == []
 
 
-def stop_and_go_on(config, store: Store, folder: Path, monkeypatch, *steps: int) -> list[str]:
-    """Run in one go, and in parts that a signal ends after `steps`; -> tensors that differ.
-
-    A shorter schedule would not do as a stop: annealing goes by the share of the run.
-    """
-    total = config.schedule.total_kimg
-    run_to(config, store, folder / "whole", total)
-    for count in steps:
-        with monkeypatch.context() as patch:
-            patch.setattr(engine, "train_step", StopAfter(count))
-            with pytest.raises(Preempted):
-                run_to(config, store, folder / "parts", total)
-    run_to(config, store, folder / "parts", total)
-    images = round(1000 * total)
-    whole, parts = (state_bytes(folder / name, images) for name in ("whole", "parts"))
-    return differing(parts, whole)
+BATCH_NORM = {"encoder_norm": "batch", "generator_norm": "batch"}
 
 
-@pytest.mark.parametrize("objective", OTHERS)
+@pytest.mark.parametrize(
+    ("objective", "norms", "balance"),
+    [
+        *((name, {}, ()) for name in OBJECTIVES if name not in ("pioneer", "vae")),
+        ("vac", BATCH_NORM, ("hat",)),
+    ],
+    ids=str,
+)
 def test_every_other_objective_goes_on_from_pretraining_and_from_a_fade(
-    objective, data_root, faces, tmp_path, monkeypatch
+    objective, norms, balance, data_root, faces, tmp_path
 ):
+    """A shorter schedule would not do as a stop: annealing goes by the share of the run."""
     store = Store(faces if objective in LABELLED else data_root / "tiny")
     config = tiny_config(store, objective, pretrain_kimg=0.012 if objective in PRETRAINED else 0.0)
-    shorter = dataclasses.replace(config.schedule, total_kimg=0.08)
-    config = dataclasses.replace(config, schedule=shorter)
-    # After 8 and after 64 images: within pre-training, and half-way of the fade of 8 px.
-    assert stop_and_go_on(config, store, tmp_path, monkeypatch, 2, 14) == []
-    store.close()
-
-
-def test_a_run_with_batch_norm_and_balanced_labels_goes_on(faces, tmp_path, monkeypatch):
-    store = Store(faces)
-    config = tiny_config(store, "vac")
-    norms = {"encoder_norm": "batch", "generator_norm": "batch"}
     config = dataclasses.replace(
         config,
         model=dataclasses.replace(config.model, **norms),
-        labels=dataclasses.replace(config.labels, balance=("hat",)),
+        labels=dataclasses.replace(config.labels, balance=balance),
         schedule=dataclasses.replace(config.schedule, total_kimg=0.08),
     )
-    assert stop_and_go_on(config, store, tmp_path, monkeypatch, 14) == []
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    run_to(config, store, whole, 0.08)
+    # After 8 and after 64 images: within pre-training, and half-way of the fade of 8 px.
+    for count in (2, 14):
+        stop_after(count, config, store, parts)
+    run_to(config, store, parts, 0.08)
+    assert differing(state_bytes(parts, 80), state_bytes(whole, 80)) == []
     store.close()
 
 
-def test_the_bytes_hold_all_that_a_run_is(whole):
-    names = whole["pioneer"]
+def test_the_bytes_hold_all_that_a_run_is_and_go_by_the_seed(whole_bytes, store, tmp_path):
+    names = whole_bytes["pioneer"]
     assert any(name.endswith(".u") for name in names)
     assert any(name.startswith("adam/encoder/exp_avg_sq/") for name in names)
     assert any(name.startswith("ema/") for name in names)
     assert "pool" in names
-
-
-def test_another_seed_gives_other_bytes(whole, store, tmp_path):
-    config = tiny_config(store, "pioneer", seed=1)
-    run_to(config, store, tmp_path, 0.160)
-    assert state_bytes(tmp_path, 160) != whole["pioneer"]
+    run_to(tiny_config(store, "pioneer", seed=1), store, tmp_path, 0.160)
+    assert state_bytes(tmp_path, 160) != names

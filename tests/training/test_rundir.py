@@ -17,7 +17,7 @@ from pgvae.config import RunConfig
 from pgvae.errors import InputError
 from pgvae.objectives import OBJECTIVES
 from pgvae.request import Request
-from pgvae.training.rundir import RunDirectory
+from pgvae.training.rundir import RunDirectory, read_status
 
 
 @pytest.fixture
@@ -37,17 +37,23 @@ def test_runs_are_numbered_and_named_after_what_they_train(tmp_path, config):
     assert names == ["00000-tiny-pioneer-16px", "00001-tiny-vae-16px", "00002-tiny-pioneer-16px"]
 
 
-def test_the_next_number_is_one_above_the_highest(tmp_path, config):
-    for name in ("00007-old", "notes", "123-short", "00003-older"):
+def test_the_next_number_is_one_above_the_highest_and_passes_a_reserved_one_over(tmp_path, config):
+    for name in ("00007-old", "notes", "123-short", "00003-older", ".00008"):
         (tmp_path / name).mkdir()
-    assert make(tmp_path, config).name.startswith("00008-")
+    assert make(tmp_path, config).name.startswith("00009-")
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_a_new_run_holds_its_config(tmp_path, objective):
-    config = tiny_config(NO_STORE, objective)
-    text = (make(tmp_path, config) / "config.json").read_text()
-    assert RunConfig.from_dict(json.loads(text)) == config
+def test_a_new_run_holds_its_config_and_request_and_then_how_it_stands(tmp_path, objective):
+    config, asked = tiny_config(NO_STORE, objective), Request(dataset="tiny", lr=1e-3)
+    run = RunDirectory.create(tmp_path, config, asked)
+    assert read_status(run.path) == {"images_seen": 0}
+    run.write_status("preempted", 75, 64, "stopped")
+    run.close()
+    assert RunConfig.from_dict(json.loads((run.path / "config.json").read_text())) == config
+    assert Request.read(run.path / "request.json") == asked
+    status = {"status": "preempted", "exit_code": 75, "images_seen": 64, "message": "stopped"}
+    assert json.loads((run.path / "status.json").read_text()) == status == read_status(run.path)
 
 
 def test_a_file_in_place_of_the_output_directory_is_refused(tmp_path, config):
@@ -56,16 +62,22 @@ def test_a_file_in_place_of_the_output_directory_is_refused(tmp_path, config):
         with pytest.raises(InputError, match=r"cannot write to output directory .*--outdir"):
             RunDirectory.create(outdir, config)
     assert (tmp_path / "file").read_text() == "mine"
-
-
-def test_a_run_directory_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(InputError, match="cannot write to run directory"):
         RunDirectory(tmp_path / "nowhere")
     assert not (tmp_path / "nowhere").exists()
 
 
-def test_a_second_process_is_refused_with_the_pid_of_the_first(tmp_path, config):
+def half_written(path: Path) -> list[Path]:
+    """What a process that was killed left."""
+    (path / ".checkpoint-000000064.tmp").mkdir()
+    (path / ".checkpoint-000000064.tmp" / "state.safetensors").write_bytes(b"half")
+    (path / ".snapshot-000000064.safetensors.tmp").write_bytes(b"half")
+    return list(path.glob(".*.tmp"))
+
+
+def test_a_second_process_is_refused_with_the_pid_of_the_first_and_clears_nothing(tmp_path, config):
     run = RunDirectory.create(tmp_path, config)
+    left = half_written(run.path)
     attempt = (
         "import sys; from pathlib import Path; from pgvae.training.rundir import RunDirectory\n"
         "from pgvae.errors import InputError\n"
@@ -77,53 +89,19 @@ def test_a_second_process_is_refused_with_the_pid_of_the_first(tmp_path, config)
     refused = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
     assert refused.returncode == 1
     assert f"in use by process {os.getpid()}" in refused.stderr
+    assert all(path.exists() for path in left)
     run.close()
 
 
-def test_the_lock_is_free_again_after_close(tmp_path, config):
+def test_after_close_the_lock_is_free_and_what_is_half_written_is_cleared_away(tmp_path, config):
     path = make(tmp_path, config)
+    half_written(path)
     run = RunDirectory(path)
-    with (path / ".lock").open("a+") as lock, pytest.raises(BlockingIOError):
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    run.close()
-    RunDirectory(path).close()
-
-
-def test_what_a_killed_process_left_half_written_is_cleared_away(tmp_path, config):
-    path = make(tmp_path, config)
-    (path / ".checkpoint-000000064.tmp").mkdir()
-    (path / ".checkpoint-000000064.tmp" / "state.safetensors").write_bytes(b"half")
-    (path / ".snapshot-000000064.safetensors.tmp").write_bytes(b"half")
-    RunDirectory(path).close()
     assert {p.name for p in path.iterdir()} == {".lock", "config.json", "request.json"}
-
-
-def test_a_process_that_is_refused_clears_nothing_away(tmp_path, config):
-    run = RunDirectory.create(tmp_path, config)
-    (run.path / ".checkpoint-000000064.tmp").mkdir()
-    with pytest.raises(InputError, match="in use"):
-        RunDirectory(run.path)
+    with pytest.raises(InputError, match=f"in use by process {os.getpid()}"):
+        RunDirectory(path)
     run.close()
-    assert (run.path / ".checkpoint-000000064.tmp").is_dir()
-
-
-def test_the_status_says_how_the_run_stands(tmp_path, config):
-    run = RunDirectory.create(tmp_path, config)
-    run.write_status("preempted", 75, 64, "stopped")
-    run.close()
-    assert json.loads((run.path / "status.json").read_text()) == {
-        "status": "preempted",
-        "exit_code": 75,
-        "images_seen": 64,
-        "message": "stopped",
-    }
-
-
-def test_a_new_run_holds_its_request(tmp_path, config):
-    asked = Request(dataset="tiny", lr=1e-3)
-    run = RunDirectory.create(tmp_path, config, asked)
-    run.close()
-    assert Request.read(run.path / "request.json") == asked
+    RunDirectory(path).close()
 
 
 def make_at(moment: float, outdir: Path, config: RunConfig, names) -> None:
@@ -151,11 +129,6 @@ def test_runs_made_together_get_numbers_of_their_own(tmp_path, config):
             maker.join()
         assert made == ["00000", "00001", "00002", "00003"]
         assert len(list(outdir.iterdir())) == 4
-
-
-def test_a_number_that_a_killed_process_had_reserved_is_passed_over(tmp_path, config):
-    (tmp_path / ".00000").mkdir()
-    assert make(tmp_path, config).name.startswith("00001-")
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS])

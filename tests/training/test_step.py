@@ -1,31 +1,52 @@
-"""One iteration: phases, what they move, and numbers that are not finite."""
+"""One iteration: phases, settings of a stage, and numbers that are not finite."""
 
+import dataclasses
 import math
 from collections.abc import Callable
 
 import pytest
 import torch
-from runs import altered, bytes_of, state_after, take_steps
-from torch.nn import functional as F
+from runs import (
+    CPU,
+    NO_STORE,
+    PRETRAINED,
+    altered,
+    random_batch,
+    state_after,
+    take_steps,
+    tiny_config,
+    weights_of,
+)
 
-from pgvae.errors import ResourceError
-from pgvae.nn.layers import SpectralWeight, matrix_of
+from pgvae.errors import InputError, ResourceError
+from pgvae.objectives import OBJECTIVES
 from pgvae.objectives.pioneer import Pioneer
-from pgvae.training.step import resolve_precision
+from pgvae.training.state import TrainState
+from pgvae.training.step import resolve_precision, train_step
 
 
-def trained_bytes(net: torch.nn.Module) -> dict[str, bytes]:
-    return bytes_of(dict(net.named_parameters()))
+def test_time_moves_no_gradient_stays_and_the_scalars_are_named_by_phase():
+    state = state_after(8)
+    scalars = take_steps(state, Pioneer(), 1)
+    assert state.images_seen == 12
+    assert {"encoder/kl_real", "encoder/kl_fake", "encoder/rec_x", "encoder/l1"} <= scalars.keys()
+    assert {"generator/kl_fake", "generator/rec_z"} <= scalars.keys()
+    assert not any(value.requires_grad for value in scalars.values())
+    assert all(value.isfinite() for value in scalars.values())
+    assert all(p.grad is None for net in state.nets.parts().values() for p in net.parameters())
 
 
-def steps_of(state, part: str) -> set[float]:
-    """Adam's step counters."""
-    return {moments["step"].item() for moments in state.optimizers[part].state.values()}
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16", "auto"])
+def test_a_precision_that_was_chosen_stays_and_automatic_is_fp32_on_a_cpu(precision):
+    assert resolve_precision(precision, CPU) == precision.replace("auto", "fp32")
 
 
-def nan_at(*calls: int) -> Callable:
-    def change(call, _phase, _nets, losses):
-        return {name: loss * math.nan for name, loss in losses.items()} if call in calls else losses
+# Numbers that are not finite
+
+
+def bad_at(*calls: int, factor: float = math.nan) -> Callable:
+    def change(call, _phase, _nets, losses, *_):
+        return {name: loss * factor for name, loss in losses.items()} if call in calls else losses
 
     return change
 
@@ -33,7 +54,7 @@ def nan_at(*calls: int) -> Callable:
 def nan_gradient_at(bad_call: int) -> Callable:
     """A term that is 0 with a gradient that is NaN: the root of 0 times a weight."""
 
-    def change(call, phase, nets, losses):
+    def change(call, phase, nets, losses, *_):
         if call == bad_call:
             net = nets.encoder if phase == "encoder" else nets.generator
             losses["root"] = (next(net.parameters()).sum() * 0).sqrt()
@@ -43,92 +64,95 @@ def nan_gradient_at(bad_call: int) -> Callable:
     return change
 
 
-def test_no_gradient_is_left_behind():
-    state = state_after(8)
-    nets = (state.nets.encoder, state.nets.generator, state.nets.ema)
-    assert all(p.grad is None for net in nets for p in net.parameters())
+def steps_of(state: TrainState, part: str) -> set[float]:
+    """Adam's step counters."""
+    return {moments["step"].item() for moments in state.optimizers[part].state.values()}
 
 
-def test_time_moves_by_the_batch_and_the_scalars_are_named_by_phase():
-    state = state_after(8)
-    scalars = take_steps(state, Pioneer(), 1)
-    assert state.images_seen == 12
-    assert {"encoder/kl_real", "encoder/kl_fake", "encoder/rec_x", "encoder/l1"} <= scalars.keys()
-    assert {"generator/kl_fake", "generator/rec_z"} <= scalars.keys()
-    assert not any(value.requires_grad for value in scalars.values())
-    assert all(value.isfinite() for value in scalars.values())
-
-
-def test_spectral_vectors_move_once_for_each_encoder_update():
-    state = state_after(8)
-    layer = next(m for m in state.nets.encoder.modules() if isinstance(m, SpectralWeight))
-    matrix, u = matrix_of(layer.weight.detach()).clone(), layer.u.clone()
-    take_steps(state, Pioneer(), 1)  # one encoder update, three forward passes
-    v = F.normalize(matrix.t() @ u, dim=0)
-    torch.testing.assert_close(layer.v, v)
-    torch.testing.assert_close(layer.u, F.normalize(matrix @ v, dim=0))
-    assert not torch.equal(layer.u, u)
-
-
-@pytest.mark.parametrize("poison", [nan_at, nan_gradient_at])
 @pytest.mark.parametrize(
-    ("call", "part", "done"), [(0, "encoder", 1), (1, "generator", 2), (2, "generator", 2)]
+    "poison", [bad_at, lambda call: bad_at(call, factor=math.inf), nan_gradient_at]
+)
+@pytest.mark.parametrize(
+    ("call", "part", "done"), [(0, "encoder", 0), (1, "generator", 1), (2, "generator", 1)]
 )
 def test_an_update_that_is_not_finite_is_skipped(poison, call, part, done):
+    """done: updates of the same network in that iteration that were finite."""
     state = state_after(8)
-    before = {
-        "encoder": (trained_bytes(state.nets.encoder), steps_of(state, "encoder")),
-        "generator": (trained_bytes(state.nets.generator), steps_of(state, "generator")),
-    }
+    weights, [steps] = weights_of(state), steps_of(state, part)
     objective = altered(Pioneer(), poison(call))
     take_steps(state, objective, 1)
-    assert state.skips.read() == (1, 1)
-    assert state.images_seen == 12
-    good = done - 1  # updates of the same network in that step that were finite
-    net = trained_bytes(getattr(state.nets, part))
-    assert (net == before[part][0]) == (good == 0)
-    assert steps_of(state, part) == {before[part][1].pop() + good}
-    for name in ("encoder", "generator", "ema"):
-        assert all(p.isfinite().all() for p in getattr(state.nets, name).parameters())
+    assert (state.skips.read(), state.images_seen) == ((1, 1), 12)
+    after = weights_of(state)
+    assert (after[part] == weights[part]) == (done == 0)
+    assert steps_of(state, part) == {steps + done}
+    for net in state.nets.parts().values():
+        assert all(p.isfinite().all() for p in net.parameters())
     take_steps(state, objective, 1)  # and the run goes on
     assert (state.skips.read(), state.images_seen) == ((1, 0), 16)
-    assert trained_bytes(getattr(state.nets, part)) != net
-
-
-def test_an_infinite_loss_is_skipped_too():
-    state = state_after(8)
-    before = trained_bytes(state.nets.encoder)
-
-    def change(call, _phase, _nets, losses):
-        return {**losses, "kl_real": losses["kl_real"] * math.inf} if call == 0 else losses
-
-    take_steps(state, altered(Pioneer(), change), 1)
-    assert state.skips.read() == (1, 1)
-    assert trained_bytes(state.nets.encoder) == before
+    assert weights_of(state)[part] != after[part]
 
 
 @pytest.mark.parametrize(("calls", "name"), [((0, 3, 6), "encoder"), ((1, 4, 7), "generator")])
 def test_the_third_iteration_in_a_row_with_a_bad_update_stops_the_run_with_names(calls, name):
     state = state_after(8)
-    before = trained_bytes(state.nets.encoder)
+    before = weights_of(state)
     with pytest.raises(ResourceError, match="in a row were not finite") as caught:
-        take_steps(state, altered(Pioneer(), nan_at(*calls)), 3)
+        take_steps(state, altered(Pioneer(), bad_at(*calls)), 3)
     assert caught.value.exit_code == 4
     for word in (f"{name}/", "nan", "--lr", "--batch", "--init-from"):
         assert word in str(caught.value)
-    assert (trained_bytes(state.nets.encoder) == before) == (name == "encoder")
+    assert (weights_of(state)["encoder"] == before["encoder"]) == (name == "encoder")
 
 
 def test_bad_updates_with_a_good_iteration_between_do_not_stop_it():
     state = state_after(8)
-    take_steps(state, altered(Pioneer(), nan_at(0, 6, 9)), 4)
+    take_steps(state, altered(Pioneer(), bad_at(0, 6, 9)), 4)
     assert state.skips.read() == (3, 2)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
-def test_a_precision_that_was_chosen_stays(precision):
-    assert resolve_precision(precision, torch.device("cpu")) == precision
+# Settings of a stage, pre-training, progress
 
 
-def test_automatic_precision_is_fp32_on_a_cpu():
-    assert resolve_precision("auto", torch.device("cpu")) == "fp32"
+def test_the_settings_of_a_stage_change_the_losses_and_go_no_further():
+    """With l1 times lambda_x d the reconstruction, 15 in place of 10 is half as much again."""
+    objective, rec = Pioneer(), []
+    for settings in ({}, {"lambda_x": 15.0}):
+        state = state_after(8)
+        stage = dataclasses.replace(state.config.schedule.at(8), settings=settings)
+        scalars = train_step(state, objective, stage, random_batch(state), "fp32")
+        rec.append(scalars["encoder/rec_x"].item())
+    assert rec[1] == pytest.approx(1.5 * rec[0], rel=1e-6)
+    assert objective == Pioneer()
+    stage = dataclasses.replace(stage, settings={"lambda_x": -1.0})
+    with pytest.raises(InputError, match="lambda_x is -1"):
+        train_step(state, objective, stage, random_batch(state), "fp32")
+
+
+@pytest.mark.parametrize("name", PRETRAINED)
+def test_the_first_iterations_are_a_vaes_and_then_the_game_begins(name):
+    state, phases = state_after(0, name, pretrain_kimg=0.012), []
+    objective = altered(
+        OBJECTIVES[name](), lambda _call, phase, _nets, losses, *_: phases.append(phase) or losses
+    )
+    scalars = take_steps(state, objective, 1)
+    assert {"pretrain/rec", "pretrain/kl", "pretrain/kl_real", "pretrain/l1"} == scalars.keys()
+    take_steps(state, objective, 4)  # of 4 images: 12 are three iterations
+    assert phases == ["pretrain"] * 3 + ["encoder", "generator"] * 2
+
+
+def test_progress_reaches_the_objective_and_starts_after_pretraining_whatever_the_resolution():
+    state = TrainState.create(tiny_config(NO_STORE, "as_introvae", pretrain_kimg=0.06), CPU, 4)
+    seen = []
+
+    def look(_call, phase, _nets, losses, context):
+        seen.append((phase, context.progress.item(), state.resolution))
+        return losses
+
+    objective = altered(OBJECTIVES["as_introvae"](), look)
+    shares = [take_steps(state, objective, 1).get("encoder/c") for _ in range(40)]
+    assert [phase for phase, *_ in seen[:17]] == ["pretrain"] * 15 + ["encoder", "generator"]
+    assert seen[15][2] == 8
+    progress = [progress for phase, progress, _ in seen if phase == "encoder"]
+    assert progress == pytest.approx([4 * k / 100 for k in range(25)])
+    # Its annealing: c = min(5 t, 1), t the share of the game that is done.
+    assert torch.stack(shares[15:]).tolist() == pytest.approx([min(5 * t, 1) for t in progress])
