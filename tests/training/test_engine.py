@@ -156,6 +156,20 @@ def test_a_signal_saves_within_a_step_and_the_run_goes_on_to_the_same_bytes(
     assert status_of(tmp_path)["status"] == "done"
 
 
+def test_a_terminal_that_closes_and_a_queue_that_warns_ask_to_stop_too():
+    for number in (signal.SIGHUP, signal.SIGUSR1):
+        with stop_signals() as stop:
+            os.kill(os.getpid(), number)
+            assert stop.requested
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as under nohup
+    try:
+        with stop_signals() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not stop.requested
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_a_second_signal_stops_at_once_and_handlers_are_put_back():
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
 
@@ -229,4 +243,5 @@ def test_a_fault_is_in_the_status(fault, raised, code, words, store, tmp_path, m
         run_to(with_stages(config, lr=1e-3 if fault else 1e30), store, tmp_path, 0.160)
     status = status_of(tmp_path)
     assert (status["status"], status["exit_code"]) == ("failed", code)
+    assert status["images_seen"] <= 4 * (3 + engine.CHECK_ITERATIONS)
     assert re.search(words, status["message"])
