@@ -195,8 +195,11 @@ def test_batches_and_rates_are_the_papers(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "first", "half"),
-    [("pioneer", 2_400_000, 1_200_000), ("balanced_pioneer", 2_400_000, 1_200_000)]
-    + [("pggan", 600_000, 600_000)],
+    [
+        ("pioneer", 2_400_000, 1_200_000),
+        ("balanced_pioneer", 2_400_000, 1_200_000),
+        ("pggan", 600_000, 600_000),
+    ],
 )
 def test_pioneer_and_pggan_fade_over_the_first_half_of_a_stage(name, first, half) -> None:
     plan = preset(name)

@@ -8,7 +8,6 @@ import pytest
 import torch
 from latent_models import (
     HEADS,
-    Trap,
     certainties,
     labelled,
     minimised,
@@ -18,7 +17,7 @@ from latent_models import (
     rng,
     saved,
 )
-from snapshots import join, split
+from snapshots import Trap, join, split
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -248,40 +247,56 @@ def test_a_pickle_is_refused_and_not_run(write, kept, tmp_path):
 
 
 def described(path: Path, **changes: object) -> None:
-    """Change entries of the description in a file's header."""
+    """Change entries of the description in a file's header; None takes one away."""
     header, data = split(path)
     about = json.loads(header["__metadata__"]["pgvae"]) | changes
+    about = {name: value for name, value in about.items() if value is not None}
     join(path, header | {"__metadata__": {"pgvae": json.dumps(about)}}, data)
 
 
-def test_another_format_number_is_refused(kept):
+def test_a_newer_format_is_told_from_damage(kept):
     path, snapshot = kept
-    described(path, format=2)
-    with pytest.raises(InputError, match="format"):
+    described(path, format=2, names=None, about=None)
+    with pytest.raises(InputError, match="has format 2, this version reads 1: upgrade pgvae"):
         load_directions(path, snapshot, D)
 
 
-@pytest.mark.parametrize("names", [["hat"], ["hat", "beard", "smile"], None, 3], ids=str)
-def test_names_that_do_not_fit_are_refused(names, kept):
+@pytest.mark.parametrize(
+    "changes",
+    [{"about": value} for value in (None, [1])]
+    + [{"names": v} for v in ("ab", 3, [1, 2], ["a", "a"], ["hat"], ["a", "b", "c"], None)]
+    + [{"format": None}],
+    ids=str,
+)
+def test_a_wrong_description_is_damage(changes, kept):
     path, snapshot = kept
-    described(path, names=names)
-    with pytest.raises(CorruptFileError, match=path.name):
+    described(path, **changes)
+    with pytest.raises(CorruptFileError, match=f"{path.name} is damaged or holds no directions"):
         load_directions(path, snapshot, D)
 
 
-@pytest.mark.parametrize("text", [{}, {"pgvae": "[]"}, {"pgvae": "{"}, {"pgvae": "{}"}], ids=str)
+@pytest.mark.parametrize("text", [None, "[]", "{", "{}", "[" * 100_000], ids=lambda t: str(t)[:9])
 def test_a_file_without_its_description_is_refused(text, kept):
     path, snapshot = kept
     header, data = split(path)
-    join(path, header | {"__metadata__": text}, data)
+    join(path, header | {"__metadata__": {} if text is None else {"pgvae": text}}, data)
     with pytest.raises(CorruptFileError, match=path.name):
         load_directions(path, snapshot, D)
+
+
+def test_directions_may_be_a_view(kept):
+    path, snapshot = kept
+    weight = torch.arange(8.0)[:, None].t()
+    save_directions(path, Directions(("a",), weight, torch.zeros(2)[::2]), snapshot)
+    assert torch.equal(load_directions(path, snapshot, D).weight, weight)
 
 
 @pytest.mark.parametrize(
     "changes",
     [
         {"weight": torch.zeros(16)},
+        {"weight": torch.zeros(2, 8).double()},
+        {"bias": torch.zeros(2).double()},
         {"weight": torch.zeros(3, 8)},
         {"weight": torch.full((2, 8), torch.nan)},
         {"weight": torch.eye(8)[:2] / 0},

@@ -9,6 +9,7 @@ from latent_models import (
     beside,
     certainties,
     hats,
+    images_of,
     logit,
     model_of,
     pointing,
@@ -154,10 +155,6 @@ def test_what_is_no_certainty_is_refused(certainty):
         move_to("gaussian", prior("gaussian", 2, 3), pointing([1.0, 0.0, 0.0]), certainty)
 
 
-def images_of(count: int, seed: int = 0) -> Tensor:
-    return torch.rand(count, 3, 8, 8, generator=rng(seed)) * 2 - 1
-
-
 @pytest.fixture
 def vac() -> Model:
     return model_of("gaussian", classes=2)
@@ -169,10 +166,10 @@ def probed(request, tmp_path) -> Model:
     return probed_model(tmp_path, request.param)
 
 
-@pytest.mark.parametrize(("classes", "objective"), [(2, "vac"), (3, "introvac")])
-def test_the_classifiers_rows_are_the_directions(classes, objective):
+@pytest.mark.parametrize("classes", [2, 3])
+def test_the_classifiers_rows_are_the_directions(classes):
     """Introvac's third, of an attribute that there is not, is "fake"."""
-    model = model_of("gaussian", classes, objective)
+    model = model_of("gaussian", classes)
     found = model.directions
     assert found.names == ("glasses", "Bärte")
     assert torch.equal(found.weight, model.encoder.classifier.weight[:2])

@@ -6,8 +6,9 @@ import pytest
 import torch
 from latent_models import HEADS, model_of, prior
 from torch import Tensor
+from torch.nn import functional as F
 
-from pgvae.inference.paths import line, polyline, square
+from pgvae.inference.paths import line, polyline, slerp, square
 
 
 def step_lengths(head: str, points: Tensor) -> Tensor:
@@ -47,6 +48,20 @@ def test_a_line_stays_on_the_sphere():
 def test_a_line_between_equal_latents_stays_there(head):
     [z] = prior(head, 1, 6)
     torch.testing.assert_close(line(head, z, z, 4), z.expand(4, 6))
+
+
+@pytest.mark.parametrize("distance", [0.0, 1e-7, 1e-5, 1e-4, 1e-3])
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_slerp_of_nearly_equal_and_opposite_vectors_is_finite(distance, sign):
+    a = prior("sphere", 20, 8, seed=4)
+    b = sign * F.normalize(a + distance * prior("sphere", 20, 8, seed=5), dim=1)
+    for ratio in torch.linspace(0, 1, 7):
+        point = slerp(a, b, ratio)
+        assert point.isfinite().all()
+        if sign > 0:
+            assert (point - a).norm(dim=1).max() <= distance + 1e-3
+    torch.testing.assert_close(slerp(a, b, 0.0), a, atol=1e-4, rtol=0)
+    torch.testing.assert_close(slerp(a, b, 1.0), b, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("steps", [2, 5])
