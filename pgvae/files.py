@@ -56,7 +56,8 @@ def disk_errors(path: Path) -> Iterator[None]:
     except Exception as error:
         full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
         if full or "No space left" in str(error):
-            free = shutil.disk_usage(path.parent).free
+            there = next(folder for folder in path.parents if folder.exists())
+            free = shutil.disk_usage(there).free
             raise ResourceError(
                 f"disk full while writing {path}: {free:,} bytes free; make room and rerun"
             ) from error

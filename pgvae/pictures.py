@@ -1,17 +1,22 @@
-"""Tensors of images to PNG files, grids and animations."""
+"""Tensors of images to PNG files, grids and animations. ResourceError where the disk is full."""
 
 import importlib.util
 import math
+import shutil
+import tempfile
 from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from pgvae.choices import Animation
 from pgvae.errors import InputError
+from pgvae.files import atomic_path, disk_errors
 
-ANIMATIONS = ("gif", "png", "mp4")
+ANIMATIONS: tuple[str, ...] = get_args(Animation)
 _MIN_CELL = 64
 
 
@@ -45,13 +50,18 @@ def grid_of(images: Tensor, columns: int | None = None) -> np.ndarray:
 
 def save_grid(path: Path, images: Tensor, columns: int | None = None) -> None:
     """Write `grid_of(images, columns)` as a PNG."""
-    to_picture(grid_of(images, columns)).save(path)
+    _save(path, to_picture(grid_of(images, columns)))
 
 
 def save_images(paths: list[Path], images: Tensor) -> None:
     """Write each of [N, C, R, R] in [-1, 1] as a PNG of its own."""
     for path, image in zip(paths, to_bytes(images), strict=True):
-        to_picture(image).save(path)
+        _save(path, to_picture(image))
+
+
+def _save(path: Path, picture: Image.Image, **how: Any) -> None:
+    with disk_errors(path):
+        picture.save(path, **how)
 
 
 def interleave(*sets: Tensor, columns: int) -> Tensor:
@@ -87,17 +97,21 @@ def save_animation(path: Path, images: Tensor, fps: int) -> None:
         _save_mp4(path, frames, fps)
         return
     first, *rest = map(to_picture, frames)
-    first.save(path, save_all=True, append_images=rest, duration=1000 / fps, loop=0)
+    _save(path, first, save_all=True, append_images=rest, duration=1000 / fps, loop=0)
 
 
 def _save_mp4(path: Path, frames: list[np.ndarray], fps: int) -> None:
     import imageio_ffmpeg
 
     height, width, channels = frames[0].shape
-    writer = imageio_ffmpeg.write_frames(
-        str(path), (width, height), fps=fps, macro_block_size=2, quality=8
-    )
-    writer.send(None)  # starts it
-    for frame in frames:
-        writer.send(np.ascontiguousarray(frame.repeat(3 // channels, axis=2)))
-    writer.close()
+    with tempfile.TemporaryDirectory() as place:  # ffmpeg does not tell that a disk is full
+        film = Path(place, path.name)
+        writer = imageio_ffmpeg.write_frames(
+            str(film), (width, height), fps=fps, macro_block_size=2, quality=8
+        )
+        writer.send(None)  # starts it
+        for frame in frames:
+            writer.send(np.ascontiguousarray(frame.repeat(3 // channels, axis=2)))
+        writer.close()
+        with atomic_path(path) as aside:
+            shutil.copyfile(film, aside)

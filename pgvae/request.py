@@ -16,17 +16,9 @@ from pgvae.errors import CorruptFileError, InputError
 
 FILE = "request.json"
 NEWEST = "newest"  # `resume` without a run directory
-OBJECTIVES = (
-    "pioneer",
-    "balanced_pioneer",
-    "age",
-    "ae",
-    "vae",
-    "introvae",
-    "soft_introvae",
-    "as_introvae",
-    "vac",
-    "introvac",
+OBJECTIVES = (  # each the name of its module in pgvae/objectives
+    *("pioneer", "balanced_pioneer", "age", "ae", "vae"),
+    *("introvae", "soft_introvae", "as_introvae", "vac", "introvac"),
 )
 
 # What a run that goes on may have otherwise than before; `dataset` only where its images are equal.

@@ -73,7 +73,7 @@ def test_a_full_disk_names_the_path_and_the_bytes(number, tmp_path):
 
 
 def test_a_full_disk_is_known_from_the_words_of_a_library_too(tmp_path):
-    with pytest.raises(ResourceError), disk_errors(tmp_path / "a.bin"):
+    with pytest.raises(ResourceError), disk_errors(tmp_path / "not" / "yet" / "a.bin"):
         raise RuntimeError("I/O error: No space left on device (os error 28)")
 
 

@@ -3,44 +3,36 @@
 import sys
 from collections.abc import Sequence
 
+import click
+
 from pgvae import tuning
+from pgvae.cli.groups import Commands, explain
+from pgvae.errors import PgvaeError, Preempted
 
-tuning.shorten_spinning()  # before anything imports PyTorch
-
-import click  # noqa: E402
-
-from pgvae.cli.convert import convert  # noqa: E402
-from pgvae.cli.data import data  # noqa: E402
-from pgvae.cli.directions import directions_command  # noqa: E402
-from pgvae.cli.evaluate import evaluate_command  # noqa: E402
-from pgvae.cli.export import export_command  # noqa: E402
-from pgvae.cli.generate import generate  # noqa: E402
-from pgvae.cli.report import report_command  # noqa: E402
-from pgvae.cli.train import train  # noqa: E402
-from pgvae.errors import PgvaeError, Preempted  # noqa: E402
+tuning.shorten_spinning()  # no command is imported yet, nor PyTorch
 
 # What `pgvae` and `pgvae data` alone raise, with the help as its message; click 8.1 prints it.
 _NO_ARGUMENTS = getattr(click.exceptions, "NoArgsIsHelpError", ())
 _CONTEXT = {"show_default": True, "max_content_width": 100}
+_HOMES = {
+    "train": "pgvae.cli.train:train",
+    "generate": "pgvae.cli.generate:generate",
+    "evaluate": "pgvae.cli.evaluate:evaluate_command",
+    "directions": "pgvae.cli.directions:directions_command",
+    "convert": "pgvae.cli.convert:convert",
+    "export": "pgvae.cli.export:export_command",
+    "report": "pgvae.cli.report:report_command",
+    "data": "pgvae.cli.data:data",
+}
 
 
-@click.group(context_settings=_CONTEXT)
+@click.group(cls=Commands, homes=_HOMES, context_settings=_CONTEXT)
 @click.version_option(package_name="pgvae")
 def cli() -> None:
-    """Generative autoencoders that grow from 4x4 to 1024x1024."""
+    """Generative autoencoders that grow from 4x4 to 1024x1024.
 
-
-for _command in (
-    train,
-    generate,
-    evaluate_command,
-    directions_command,
-    convert,
-    export_command,
-    report_command,
-    data,
-):
-    cli.add_command(_command)
+    Example: pgvae train --dataset photos/ --resolution 64
+    """
 
 
 def main(arguments: Sequence[str] | None = None, command: str | None = None) -> None:
@@ -50,7 +42,7 @@ def main(arguments: Sequence[str] | None = None, command: str | None = None) -> 
     command:   the one subcommand to run, as train.py and generate.py do.
     """
     tuning.keep_freed_memory()
-    chosen = cli.commands[command] if command else cli
+    chosen = cli.get_command(None, command) if command else cli
     try:
         code = chosen.main(
             args=list(sys.argv[1:] if arguments is None else arguments),
@@ -62,7 +54,7 @@ def main(arguments: Sequence[str] | None = None, command: str | None = None) -> 
         click.echo(error.format_message(), err=True)
         code = 2
     except click.ClickException as error:
-        code = _fail(error.format_message(), 2)
+        code = _fail(explain(error), 2)
     except Preempted as stop:  # asked for, so not an error
         click.echo(str(stop), err=True)
         code = stop.exit_code

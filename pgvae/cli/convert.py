@@ -1,15 +1,18 @@
 """`pgvae convert`: checkpoints of other programs become snapshots."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-from safetensors import SafetensorError
 
-from pgvae.cli import inputs
+from pgvae.cli import options
+from pgvae.cli.groups import Commands
+from pgvae.cli.options import PATH, option
 from pgvae.config import require
 from pgvae.errors import InputError
-from pgvae.interop import read_pioneer, vectors_beside
-from pgvae.snapshot import Snapshot, save_snapshot
+
+if TYPE_CHECKING:
+    from pgvae.snapshot import Snapshot
 
 _GENERATORS = {
     "pixel": "pixel norm, equalized learning rates",
@@ -18,29 +21,32 @@ _GENERATORS = {
 }
 
 
-@click.group()
+@click.group(cls=Commands)
 def convert() -> None:
-    """Make snapshots of other programs' checkpoints."""
+    """Make snapshots of other programs' checkpoints.
+
+    Example: pgvae convert pioneer 604000_state pioneer.safetensors
+    """
 
 
 @convert.command()
-@click.argument("file", type=click.Path(path_type=Path))
-@click.argument("out", type=click.Path(path_type=Path))
-@click.option(
-    "--spectral-vectors",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Balanced PIONEER's NNNNNN_SNU file.  [default: the one beside FILE, where there is one; "
-    "else the norms are computed exactly]",
+@click.argument("file", type=PATH)
+@click.argument("out", type=PATH)
+@option(
+    "--spectral-vectors FILE",
+    "Balanced PIONEER's NNNNNN_SNU file.  [default: the one beside FILE, where there is "
+    "one; else the norms are computed exactly]",
+    PATH,
 )
-@click.option(
+@option(
     "--last-activation/--no-last-activation",
+    "LeakyReLU after the encoder's last layer, as in PIONEER, and by its README in "
+    "Balanced PIONEER's models. Off where trained without --e_last_relu: the file does "
+    "not tell.",
     default=True,
-    help="LeakyReLU after the encoder's last layer, as in PIONEER, and by its README in Balanced "
-    "PIONEER's models. Off where trained without --e_last_relu: the file does not tell.",
 )
-@click.option("--dataset-name", default="unknown", help="Name of the training data.")
-@click.option("--force", is_flag=True, help="Replace OUT.")
+@option("--dataset-name", "Name of the training data.", default="unknown")
+@option("--force", "Replace OUT.", is_flag=True)
 def pioneer(
     file: Path,
     out: Path,
@@ -56,8 +62,13 @@ def pioneer(
 
     Example: pgvae convert pioneer 604000_state pioneer.safetensors
     """
+    from safetensors import SafetensorError
+
+    from pgvae.interop import read_pioneer, vectors_beside
+    from pgvae.snapshot import save_snapshot
+
     require(out.suffix == ".safetensors", f"{out} is no snapshot's name: end it in .safetensors")
-    inputs.require_writable_file(out, force)
+    options.require_writable_file(out, force)
     vectors = spectral_vectors or vectors_beside(file)
     snapshot = read_pioneer(file, vectors, last_activation=last_activation, dataset=dataset_name)
     _describe(snapshot, vectors)
@@ -68,7 +79,7 @@ def pioneer(
     click.echo(out)
 
 
-def _describe(snapshot: Snapshot, vectors: Path | None) -> None:
+def _describe(snapshot: "Snapshot", vectors: Path | None) -> None:
     config = snapshot.config
     click.echo(
         f"{snapshot.objective['name']} at {snapshot.nets.ema.resolution} px, alpha "

@@ -3,107 +3,67 @@
 import json
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from pgvae.cli import inputs
+from pgvae.choices import CelebaHqSplit, Codec, Crop
+from pgvae.cli import options
+from pgvae.cli.groups import Commands
+from pgvae.cli.options import NATURAL, PATH, POSITIVE, option
 from pgvae.cli.types import Resolution, WordList
-from pgvae.data import Store, prepared_in
-from pgvae.data.prepare import CODECS, Options, prepare
-from pgvae.data.recipes import CELEBAHQ_TRAIN, RECIPES, Request, Split, recipe_of
-from pgvae.data.store import REJECTS
 from pgvae.errors import InputError, PgvaeError
 
-_PREPARED = {field.name for field in fields(Options)} - {"channels", "about"}
+if TYPE_CHECKING:
+    from pgvae.data import Store
 
 
-@click.group()
+class _Prepare(click.Command):
+    """A command whose help names the recipes: their module, with all that reads images, is slow."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from pgvae.data.recipes import RECIPES
+
+        recipes = [f"{name} ({entry.about})" for name, entry in RECIPES.items()]
+        self.epilog = f"Recipes: {', '.join(recipes)}"
+        super().format_epilog(ctx, formatter)
+
+
+@click.group(cls=Commands)
 def data() -> None:
-    """Prepare sets of images, list them, check them."""
+    """Prepare sets of images, list them, check them.
+
+    Example: pgvae data prepare photos/ --name mine --resolution 128
+    """
 
 
-@data.command(
-    "prepare",
-    epilog="Recipes: " + ", ".join(f"{name} ({entry.about})" for name, entry in RECIPES.items()),
-)
+@data.command("prepare", cls=_Prepare)
 @click.argument("what", metavar="RECIPE|PATH")
-@click.option(
-    "--source",
-    type=click.Path(path_type=Path),
-    metavar="PATH",
-    help="Folder or zip that a recipe reads.",
-)
-@click.option("--name", help="Name of the set.  [default: the recipe's or the folder's]")
-@click.option(
-    "--resolution",
-    type=Resolution(),
-    metavar="R",
-    help="Highest resolution, a power of two.  [default: the images']",
-)
-@click.option(
-    "--count",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Images to take, or to draw.  [default: all, or the recipe's]",
-)
-@click.option(
-    "--seed", type=click.IntRange(min=0), default=0, help="Of what is drawn, and of the split."
-)
-@inputs.DATA_ROOT
-@click.option(
-    "--labels",
-    type=click.Path(path_type=Path),
-    metavar="CSV",
-    help="Labels: a csv with the file name in its first column (or `name`, `file`).",
-)
-@click.option(
-    "--attributes",
-    type=WordList(),
-    metavar="A,B",
-    help="Columns of the labels to keep.  [default: all that are numbers]",
-)
-@click.option(
-    "--crop",
-    type=click.Choice(["center", "celeba", "pad"]),
-    help="Central square, CelebA's central 178 px, or white borders.  "
-    "[default: the recipe's, else center]",
-)
-@click.option("--val-fraction", type=float, default=0.05, help="Share of images held out.")
-@click.option(
-    "--split-by",
-    metavar="COLUMN",
-    help="Hold out by the values of this column: one person on one side.",
-)
-@click.option(
+@option("--source", "Folder or zip that a recipe reads.", PATH)
+@option("--name", "Name of the set.  [default: the recipe's or the folder's]")
+@option("--resolution R", "Highest one, a power of two.  [default: the images']", Resolution())
+@option("--count N", "Images to take, or to draw.  [default: all, or the recipe's]", POSITIVE)
+@option("--seed", "Of what is drawn, and of the split.", NATURAL, default=0)
+@options.DATA_ROOT
+@option("--labels CSV", "A csv with file names in its first column (or `name`, `file`).", PATH)
+@option("--attributes A,B", "Labels to keep.  [default: all that are numbers]", WordList())
+@option("--crop", "Central square, CelebA's 178 px, white borders.  [default: the recipe's]", Crop)
+@option("--val-fraction", "Share of images held out.", float, default=0.05)
+@option("--split-by COLUMN", "Hold out by the values of this column: one person on one side.")
+@option(
     "--split-protocol",
-    type=click.Choice([*CELEBAHQ_TRAIN]),
+    "Of celebahq: 27,000 / 3,000 or 29,000 / 1,000.",
+    CelebaHqSplit,
     default="pioneer",
-    help="Of celebahq: 27,000 / 3,000 or 29,000 / 1,000.",
 )
-@click.option("--grayscale", is_flag=True, help="Store one channel.")
-@click.option(
-    "--codec",
-    type=click.Choice(CODECS),
-    default="webp",
-    help="Above 128 px; webp and png are lossless, jpeg is quality 95.",
-)
-@click.option("--upscale", is_flag=True, help="Enlarge images below the resolution.")
-@click.option("--skip-bad", is_flag=True, help="Leave out images that cannot be used.")
-@click.option(
-    "--max-bad",
-    type=click.IntRange(min=0),
-    metavar="N",
-    help="With --skip-bad, stop after so many.",
-)
-@click.option(
-    "--workers",
-    type=click.IntRange(min=0),
-    metavar="W",
-    help="Processes.  [default: one for each CPU core]",
-)
-@click.option("--force", is_flag=True, help="Replace a set of that name.")
-def prepare_command(what: str, data_root: Path, force: bool, **options: Any) -> None:
+@option("--grayscale", "Store one channel.", is_flag=True)
+@option("--codec", "Above 128 px; all but jpeg are lossless.", Codec, default="webp")
+@option("--upscale", "Enlarge images below the resolution.", is_flag=True)
+@option("--skip-bad", "Leave out images that cannot be used.", is_flag=True)
+@option("--max-bad N", "With --skip-bad, stop after so many.", NATURAL)
+@option("--workers W", "Processes.  [default: one for each CPU core]", NATURAL)
+@option("--force", "Replace a set of that name.", is_flag=True)
+def prepare_command(what: str, data_root: Path, force: bool, **given: Any) -> None:
     """Turn images into a multi-resolution set that training reads.
 
     RECIPE is the name of one of the recipes below; PATH a folder or zip of images.
@@ -112,19 +72,23 @@ def prepare_command(what: str, data_root: Path, force: bool, **options: Any) -> 
 
     pgvae data prepare avatars --resolution 64 --count 10000
     """
-    request = Request(
-        options["name"] or "",
-        attributes=options["attributes"] or (),
-        split=Split(options["val_fraction"], options["split_by"], options["seed"]),
-        protocol=options["split_protocol"],
-        **{name: options[name] for name in ("source", "resolution", "count", "seed", "labels")},
+    from pgvae.data.prepare import Options, prepare
+    from pgvae.data.recipes import RECIPES, Ingredients, Split, recipe_of
+
+    ingredients = Ingredients(
+        given["name"] or "",
+        attributes=given["attributes"] or (),
+        split=Split(given["val_fraction"], given["split_by"], given["seed"]),
+        protocol=given["split_protocol"],
+        **{name: given[name] for name in ("source", "resolution", "count", "seed", "labels")},
     )
+    prepared = {field.name for field in fields(Options)} - {"channels", "about"}
     chosen = Options(
-        channels=1 if options["grayscale"] else 3,
+        channels=1 if given["grayscale"] else 3,
         about={"recipe": what if what in RECIPES else "folder"},
-        **{name: options[name] for name in _PREPARED if options[name] is not None},
+        **{name: given[name] for name in prepared if given[name] is not None},
     )
-    store = prepare(recipe_of(what, request), chosen, data_root, force=force, say=click.echo)
+    store = prepare(recipe_of(what, ingredients), chosen, data_root, force=force, say=click.echo)
     counts = store.manifest["splits"]
     click.echo(
         f"{store.path}: {len(store):,} images ({counts['train']:,} train, {counts['val']:,} val) "
@@ -135,12 +99,14 @@ def prepare_command(what: str, data_root: Path, force: bool, **options: Any) -> 
 
 @data.command()
 @click.argument("name", metavar="NAME|PATH")
-@inputs.DATA_ROOT
+@options.DATA_ROOT
 def info(name: str, data_root: Path) -> None:
     """Show what is in a prepared set.
 
     Example: pgvae data info avatars
     """
+    from pgvae.data.store import REJECTS
+
     store = _store(name, data_root)
     manifest = store.manifest
     click.echo(f"{store.name} in {store.path}, digest {store.digest[:16]}")
@@ -164,7 +130,7 @@ def info(name: str, data_root: Path) -> None:
 
 @data.command()
 @click.argument("name", metavar="NAME|PATH")
-@inputs.DATA_ROOT
+@options.DATA_ROOT
 def verify(name: str, data_root: Path) -> None:
     """Read all of a prepared set and check every sum; exit code 3 where one is wrong.
 
@@ -176,12 +142,14 @@ def verify(name: str, data_root: Path) -> None:
 
 
 @data.command("list")
-@inputs.DATA_ROOT
+@options.DATA_ROOT
 def list_command(data_root: Path) -> None:
     """List the prepared sets.
 
     Example: pgvae data list
     """
+    from pgvae.data import Store, prepared_in
+
     names = prepared_in(data_root)
     if not names:
         click.echo(f"nothing is prepared in {data_root}")
@@ -194,8 +162,10 @@ def list_command(data_root: Path) -> None:
         click.echo(f"{name:<24} {len(store):>9,} images up to {store.resolutions[-1]} px")
 
 
-def _store(name: str, data_root: Path) -> Store:
+def _store(name: str, data_root: Path) -> "Store":
     """A prepared set by name or by path."""
+    from pgvae.data import Store, prepared_in
+
     for path in (data_root / name, Path(name)):
         if path.is_dir():
             return Store(path)

@@ -2,56 +2,39 @@
 
 import dataclasses
 from pathlib import Path
-from typing import get_args
 
 import click
-import numpy as np
-import torch
-from torch import Tensor
 
-from pgvae.cli import inputs
+from pgvae.choices import Fit
+from pgvae.cli import options
+from pgvae.cli.options import SEVERAL, option
 from pgvae.config import LabelConfig, require
-from pgvae.data import Store, open_dataset
-from pgvae.inference import (
-    Model,
-    directions_path,
-    estimate,
-    load,
-    pick_device,
-    save_directions,
-)
-from pgvae.inference.directions import Directions, Method
-from pgvae.objectives.terms import known_accuracy
 
 
 @click.command("directions")
-@inputs.SNAPSHOT
-@inputs.DATASET
-@inputs.DATA_ROOT
-@click.option(
-    "--attribute",
-    "attributes",
+@options.SNAPSHOT
+@options.DATASET
+@options.DATA_ROOT
+@option(
+    "--attribute attributes NAME",
+    "A label; may be repeated.  [default: all that the model does not know]",
     multiple=True,
-    metavar="NAME",
-    help="A label; may be repeated.  [default: all that the model does not know]",
 )
-@click.option(
+@option(
     "--method",
-    type=click.Choice(get_args(Method)),
+    "Logistic regression, or the difference of the means of yes and no.",
+    Fit,
     default="probe",
-    help="Logistic regression, or the difference of the means of yes and no.",
 )
-@inputs.LABEL_THRESHOLDS
-@click.option(
-    "--count", type=click.IntRange(min=2), default=10_000, help="Training images, at most."
-)
-@inputs.DEVICE
+@options.LABEL_THRESHOLDS
+@option("--count", "Training images, at most.", SEVERAL, default=10_000)
+@options.DEVICE
 def directions_command(
     snapshot: Path,
     dataset: str,
     data_root: Path,
     attributes: tuple[str, ...],
-    method: Method,
+    method: Fit,
     label_thresholds: tuple[float, float],
     count: int,
     device: str,
@@ -63,9 +46,14 @@ def directions_command(
 
     Example: pgvae directions --snapshot PATH --dataset faces --attribute glasses
     """
+    import numpy as np
+    import torch
+
+    from pgvae.cli import inputs
+    from pgvae.inference import directions_path, estimate, load, pick_device, save_directions
+
     model = load(snapshot, pick_device(device))
-    store = open_dataset(dataset, data_root, resolution=model.resolution, say=click.echo)
-    inputs.require_fitting(store, model)
+    store = inputs.open_for(model, dataset, data_root)
     require(len(store.attributes) > 0, f"{store.name} has no labels: prepare it with --labels")
     known = model.attributes if model.classifies else ()
     names = attributes or tuple(name for name in store.attributes if name not in known)
@@ -73,38 +61,18 @@ def directions_command(
         bool(names) and not set(names) & set(known),
         f"the model's own classifier knows {', '.join(known)}: give another --attribute",
     )
-    labels = LabelConfig(names, *label_thresholds)
-    said = store.said(labels)
+    said = store.said(LabelConfig(names, *label_thresholds))
     rng = np.random.default_rng(0)
     training = rng.permutation(store.split("train"))[:count]
-    found = estimate(
-        _encode(model, store, training),
-        torch.from_numpy(said[training]),
-        labels.attributes,
-        method,
-    )
-    accuracy = _accuracy(model, store, found, said)
+    latents = inputs.encode(model, store, training)
+    found = estimate(latents, torch.from_numpy(said[training]), names, method)
+    unseen, accuracy = store.split("val"), {}
+    if len(unseen) > 0:
+        latents = inputs.encode(model, store, unseen)
+        accuracy = found.accuracy(latents, torch.from_numpy(said[unseen]))
     about = {**found.about, "dataset": store.name, "count": len(training), "accuracy": accuracy}
     path = directions_path(model.path)
     save_directions(path, dataclasses.replace(found, about=about), model.path)
     for name, value in accuracy.items():
         click.echo(f"{name}: {value:.1%} right on unseen images")
     click.echo(path)
-
-
-def _encode(model: Model, store: Store, indices: np.ndarray) -> Tensor:
-    batches = inputs.batches_for(model, store, indices)
-    return torch.cat([model.encode(images).cpu() for images in batches])
-
-
-def _accuracy(model: Model, store: Store, found: Directions, said: np.ndarray) -> dict[str, float]:
-    """Of each attribute on the validation images that have it known; empty without any."""
-    unseen = store.split("val")
-    if len(unseen) == 0:
-        return {}
-    logits, known = found.logits(_encode(model, store, unseen)), torch.from_numpy(said[unseen])
-    return {
-        name: known_accuracy(logits[:, k], known[:, k]).item()
-        for k, name in enumerate(found.names)
-        if known[:, k].isfinite().any()
-    }

@@ -1,58 +1,47 @@
 """`pgvae generate edit | conditional`: images by their attributes."""
 
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING
 
 import click
-import torch
 
-from pgvae.cli import inputs
-from pgvae.cli.inputs import Job, read_paths, write_grid
+from pgvae.choices import Sampling
+from pgvae.cli.options import PATHS, POSITIVE, PROBABILITY, SEVERAL, option
+from pgvae.cli.session import Session, in_session
 from pgvae.cli.types import Finite
 from pgvae.config import require
-from pgvae.inference.conditional import Method
-from pgvae.pictures import interleave, save_images
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _COLUMNS = 8
 _DELTA, _MOST = 3.0, 1000  # deviations
 
 
 @click.command()
-@inputs.PATHS
-@click.option(
-    "--attribute",
-    "attributes",
-    multiple=True,
-    required=True,
-    metavar="NAME",
-    help="What to add; may be repeated.",
+@PATHS
+@option(
+    "--attribute attributes NAME", "What to add; may be repeated.", multiple=True, required=True
 )
-@click.option(
-    "--delta",
-    "deltas",
+@option(
+    "--delta deltas",
+    "How far to move along each, in deviations of the prior: one for all, or one for "
+    "each.  [default: 3]",
+    float,
     multiple=True,
-    type=float,
     show_default=False,
-    help="How far to move along each, in deviations of the prior: one for all, or one for each.  "
-    "[default: 3]",
 )
-@click.option("--remove", is_flag=True, help="Take away instead of adding.")
-@click.option(
-    "--to",
-    type=click.FloatRange(0.5, 1, min_open=True, max_open=True),
-    metavar="P",
-    help="Move until the classifier of latents is so sure, in place of --delta.",
+@option("--remove", "Take away instead of adding.", is_flag=True)
+@option(
+    "--to P",
+    "Move until the classifier of latents is so sure, in place of --delta.",
+    click.FloatRange(0.5, 1, min_open=True, max_open=True),
 )
-@click.option(
-    "--strip",
-    type=click.IntRange(min=2),
-    metavar="N",
-    help="Also N steps from -delta to +delta of each image.",
-)
-@click.option("--count", type=click.IntRange(min=1), default=64, help="At most so many images.")
-@click.pass_obj
+@option("--strip N", "Also N steps from -delta to +delta of each image.", SEVERAL)
+@option("--count", "At most so many images.", POSITIVE, default=64)
+@in_session
 def edit(
-    job: Job,
+    session: Session,
     paths: tuple[Path, ...],
     attributes: tuple[str, ...],
     deltas: tuple[float, ...],
@@ -71,7 +60,37 @@ def edit(
 
     Example: python generate.py --snapshot PATH edit me.jpg --attribute glasses --delta 3
     """
+    import torch
+
+    from pgvae.cli.inputs import read_paths, unique_stems
+    from pgvae.pictures import interleave
+
     require(not (deltas and to), "--to and --delta: give one of them")
+    steps = _steps(attributes, deltas, -1.0 if remove else 1.0)
+    model = session.model
+    chosen = model.directions.of(attributes)
+    certainty = to if to is None or not remove else 1 - to
+    images, names = read_paths(model, paths, count)
+    latents = model.encode(images)
+    moved = model.move(latents, attributes, steps, to=certainty)
+    again, edited = model.decode(latents), model.decode(moved)
+    before, after = (torch.sigmoid(chosen.logits(z)) for z in (latents, model.encode(edited)))
+    if len(names) <= 16:
+        _tell(names, attributes, before, after)
+    triplets = torch.cat([images, again, edited], dim=3)  # [N, C, R, 3R]
+    session.save_images([f"{stem}-edit.png" for stem in unique_stems(names)], triplets)
+    columns = min(_COLUMNS, len(names))
+    rows = interleave(images, again, edited, columns=columns)
+    session.save_grid("edits.png", rows, columns)
+    if strip:
+        ratios = torch.linspace(-1, 1, strip).tolist()
+        ways = [model.move(latents, attributes, [r * abs(s) for s in steps]) for r in ratios]
+        frames = torch.stack([images, *map(model.decode, ways)], dim=1)  # [N, 1 + strip, C, R, R]
+        session.save_grid("strip.png", frames.flatten(0, 1), strip + 1)
+
+
+def _steps(attributes: tuple[str, ...], deltas: tuple[float, ...], sign: float) -> list[float]:
+    """How far to move along each attribute; InputError for too many deltas, or too large ones."""
     deltas = deltas or (_DELTA,)
     require(
         len(deltas) in (1, len(attributes)),
@@ -81,32 +100,14 @@ def edit(
         all(abs(delta) <= _MOST for delta in deltas),
         f"--delta {', '.join(map(str, deltas))}: use numbers from -{_MOST} to {_MOST}",
     )
-    model, sign = job.model, -1.0 if remove else 1.0
-    chosen = model.directions.of(attributes)
-    steps = [sign * d for d in (deltas * len(attributes) if len(deltas) == 1 else deltas)]
-    certainty = to if to is None or not remove else 1 - to
-    images, names = read_paths(model, paths, count)
-    latents = model.encode(images)
-    moved = model.move(latents, attributes, steps, to=certainty)
-    again, edited = model.decode(latents), model.decode(moved)
-    before, after = (torch.sigmoid(chosen.logits(z)) for z in (latents, model.encode(edited)))
-    if len(names) <= 16:
-        for name, was, now in zip(names, before, after, strict=True):
-            changes = [
-                f"{a} {p:.0%} -> {q:.0%}" for a, p, q in zip(attributes, was, now, strict=True)
-            ]
-            click.echo(f"{name}: {', '.join(changes)}")
-    folder = job.folder()
-    stems = inputs.unique([Path(name).stem for name in names])
-    triplets = torch.cat([images, again, edited], dim=3)  # [N, C, R, 3R]
-    save_images([folder / f"{stem}-edit.png" for stem in stems], triplets)
-    columns = min(_COLUMNS, len(names))
-    write_grid(folder / "edits.png", interleave(images, again, edited, columns=columns), columns)
-    if strip:
-        ratios = torch.linspace(-1, 1, strip).tolist()
-        ways = [model.move(latents, attributes, [r * abs(s) for s in steps]) for r in ratios]
-        frames = torch.stack([images, *map(model.decode, ways)], dim=1)  # [N, 1 + strip, C, R, R]
-        write_grid(folder / "strip.png", frames.flatten(0, 1), strip + 1)
+    return [sign * delta for delta in (deltas * len(attributes) if len(deltas) == 1 else deltas)]
+
+
+def _tell(names: list[str], attributes: tuple[str, ...], *certainties: "Tensor") -> None:
+    """How sure the classifier is of each image before and after: [N, K] each."""
+    for name, before, after in zip(names, *certainties, strict=True):
+        rows = zip(attributes, before, after, strict=True)
+        click.echo(f"{name}: {', '.join(f'{a} {was:.0%} -> {now:.0%}' for a, was, now in rows)}")
 
 
 class _Wanted(click.ParamType):
@@ -129,36 +130,33 @@ class _Wanted(click.ParamType):
 
 
 @click.command()
-@click.option(
-    "--with",
-    "wanted",
-    type=_Wanted(),
+@option(
+    "--with wanted NAME=1,NAME=0,...",
+    "Attributes that are to be there (1) or not (0).",
+    _Wanted(),
     required=True,
-    metavar="NAME=1,NAME=0,...",
-    help="Attributes that are to be there (1) or not (0).",
 )
-@click.option("--count", type=click.IntRange(min=1), default=64)
-@click.option(
+@option("--count", "", POSITIVE, default=64)
+@option(
     "--method",
-    type=click.Choice(get_args(Method)),
+    "Langevin Monte Carlo, or rejection from the prior, which is exact and faster.",
+    Sampling,
     default="langevin",
-    help="Langevin Monte Carlo, or rejection from the prior, which is exact and faster.",
 )
-@click.option("--steps", type=click.IntRange(min=1), default=5000, help="Of Langevin.")
-@click.option("--step-size", type=Finite(), default=2e-4, help="Of Langevin.")
-@click.option(
-    "--sure",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+@option("--steps", "Of Langevin.", POSITIVE, default=5000)
+@option("--step-size", "Of Langevin.", Finite(), default=2e-4)
+@option(
+    "--sure P",
+    "Leave out images that, encoded again, are as asked with less than this probability.",
+    PROBABILITY,
     default=0.5,
-    metavar="P",
-    help="Leave out images that, encoded again, are not as asked with this probability.",
 )
-@click.pass_obj
+@in_session
 def conditional(
-    job: Job,
+    session: Session,
     wanted: dict[str, int],
     count: int,
-    method: Method,
+    method: Sampling,
     steps: int,
     step_size: float,
     sure: float,
@@ -169,12 +167,11 @@ def conditional(
 
     Example: python generate.py --snapshot PATH conditional --with glasses=1,hat=0 --count 16
     """
-    found = job.model.conditional_latents(
-        count, wanted, steps, method=method, step_size=step_size, sure=sure, seed=job.seed
+    found = session.model.conditional_latents(
+        count, wanted, steps, method=method, step_size=step_size, sure=sure, seed=session.seed
     )
     what = "chains" if method == "langevin" else "draws from the prior"
     click.echo(f"{method}: kept {found.accepted:.1%} of the {what}")
-    images = job.model.decode(found.latents)
-    folder = job.folder()
-    save_images([folder / f"conditional-{i:04d}.png" for i in range(count)], images)
-    write_grid(folder / "conditional.png", images, None)
+    images = session.model.decode(found.latents)
+    session.save_images([f"conditional-{i:04d}.png" for i in range(count)], images)
+    session.save_grid("conditional.png", images)

@@ -3,24 +3,21 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-from tqdm import tqdm
 
-from pgvae.cli import inputs
+from pgvae.cli import options
+from pgvae.cli.options import PATH, SEVERAL, option
 from pgvae.cli.types import WordList
 from pgvae.config import MIN_RESOLUTION
-from pgvae.data import open_dataset
-from pgvae.evaluation import Evaluation, evaluate
 from pgvae.files import atomic_path
-from pgvae.inference import load, pick_device
-from pgvae.metrics.table import (
-    DEFAULT_COUNT,
-    DEFAULT_METRICS,
-    METRICS,
-    check_metrics,
-    defined_at,
-)
+from pgvae.metrics.table import DEFAULT_COUNT, DEFAULT_METRICS, METRICS, check_metrics, defined_at
+
+if TYPE_CHECKING:
+    from pgvae.data import Store
+    from pgvae.evaluation import Evaluation
+    from pgvae.inference import Model
 
 _LEAST = ", ".join(
     f"{name} from {metric.least_px} px on"
@@ -30,34 +27,30 @@ _LEAST = ", ".join(
 
 
 @click.command("evaluate")
-@inputs.SNAPSHOT
-@inputs.DATASET
-@inputs.DATA_ROOT
-@click.option(
+@options.SNAPSHOT
+@options.DATASET
+@options.DATA_ROOT
+@option(
     "--split",
-    type=click.Choice(["val", "train"]),
+    "Real images to compare with; the published FID and SWD are against train.",
+    click.Choice(["val", "train"]),
     default="val",
-    help="Real images to compare with; the published FID and SWD are against train.",
 )
-@click.option(
-    "--metrics",
-    "names",
-    type=WordList(),
-    metavar="NAME,...",
-    help=f"Of {', '.join(METRICS)}.  [default: {','.join(DEFAULT_METRICS)}; {_LEAST}]",
+@option(
+    "--metrics names NAME,...",
+    f"Of {', '.join(METRICS)}.  [default: {','.join(DEFAULT_METRICS)}; {_LEAST}]",
+    WordList(),
 )
-@click.option(
+@option(
     "--count",
-    type=click.IntRange(min=2),
+    "Real images, and samples; less where the split has less.",
+    SEVERAL,
     default=DEFAULT_COUNT,
-    help="Real images, and samples; less where the split has less.",
 )
-@inputs.SEED
-@inputs.INCEPTION_WEIGHTS
-@click.option(
-    "--json", "json_path", type=click.Path(path_type=Path), metavar="FILE", help="Also write JSON."
-)
-@inputs.DEVICE
+@options.SEED
+@options.INCEPTION_WEIGHTS
+@option("--json json_path FILE", "Also write JSON.", PATH)
+@options.DEVICE
 def evaluate_command(
     snapshot: Path,
     dataset: str,
@@ -78,13 +71,16 @@ def evaluate_command(
 
     Example: pgvae evaluate --snapshot runs/00000-faces-pioneer-64px --dataset faces --json e.json
     """
+    from pgvae.cli import inputs
+    from pgvae.evaluation import evaluate
+    from pgvae.inference import load, pick_device
+
     if json_path:
-        inputs.require_writable_file(json_path)
+        options.require_writable_file(json_path)
     model = load(snapshot, pick_device(device))
     names = names or defined_at(DEFAULT_METRICS, model.resolution)
     check_metrics(names, model.resolution, inception_weights)
-    store = open_dataset(dataset, data_root, resolution=model.resolution, say=click.echo)
-    inputs.require_fitting(store, model)
+    store = inputs.open_for(model, dataset, data_root)
     found = evaluate(
         model,
         store,
@@ -104,21 +100,27 @@ def evaluate_command(
     for line in _table(found):
         click.echo(line)
     if json_path:
-        about = {
-            "snapshot": model.path.name,
-            "images_seen": model.images_seen,
-            "objective": model.objective["name"],
-            "dataset": store.name,
-            "dataset_digest": store.digest,
-            "resolution": model.resolution,
-        }
-        with atomic_path(json_path) as aside:
-            aside.write_text(json.dumps({**about, **found.to_dict()}, indent=2) + "\n")
+        _write_json(json_path, found, model, store)
         click.echo(json_path)
+
+
+def _write_json(path: Path, found: "Evaluation", model: "Model", store: "Store") -> None:
+    about = {
+        "snapshot": model.path.name,
+        "images_seen": model.images_seen,
+        "objective": model.objective["name"],
+        "dataset": store.name,
+        "dataset_digest": store.digest,
+        "resolution": model.resolution,
+    }
+    with atomic_path(path) as aside:
+        aside.write_text(json.dumps({**about, **found.to_dict()}, indent=2) + "\n")
 
 
 def _progress(starts: Iterator[int], total: int) -> Iterator[int]:
     """A bar over the images, on a terminal; elsewhere a line every tenth part."""
+    from tqdm import tqdm
+
     with tqdm(total=total, unit="img", disable=None, dynamic_ncols=True) as bar:
         told = 0
         for start in starts:
@@ -130,7 +132,7 @@ def _progress(starts: Iterator[int], total: int) -> Iterator[int]:
         bar.update(total - bar.n)
 
 
-def _table(found: Evaluation) -> Iterator[str]:
+def _table(found: "Evaluation") -> Iterator[str]:
     width = max(len(figure.label) for figure in found.figures.values())
     yield f"{'':<{width}}  {'model':>10}  {'floor':>10}"
     for figure in found.figures.values():

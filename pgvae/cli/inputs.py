@@ -1,7 +1,6 @@
-"""What the commands that use a snapshot share: options, the images they read, what they write."""
+"""The images that commands read for a model. It brings PyTorch: import it inside of a command."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -9,68 +8,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pgvae.cli.types import WordList
 from pgvae.config import require
-from pgvae.data import Store, fade_images, load_images, read_batches, read_images
-from pgvae.errors import InputError
+from pgvae.data import (
+    Store,
+    fade_images,
+    load_images,
+    open_dataset,
+    read_batches,
+    read_images,
+)
 from pgvae.inference import Model
-from pgvae.pictures import save_grid
-
-SNAPSHOT = click.option(
-    "--snapshot",
-    required=True,
-    type=click.Path(path_type=Path),
-    metavar="PATH",
-    help="A .safetensors snapshot, or a run directory: its newest.",
-)
-DATASET = click.option(
-    "--dataset",
-    required=True,
-    metavar="NAME|PATH",
-    help="Prepared set, or a folder or zip of images (prepared on first use).",
-)
-DATA_ROOT = click.option(
-    "--data-root",
-    type=click.Path(path_type=Path),
-    default=Path("datasets"),
-    help="Where prepared sets are.",
-)
-LABEL_THRESHOLDS = click.option(
-    "--label-thresholds",
-    type=WordList(click.FLOAT, 2),
-    default="0.5,0.5",
-    metavar="LOW,HIGH",
-    help="A label below LOW says no, above HIGH yes; between them it is unknown and left out.",
-)
-INCEPTION_WEIGHTS = click.option(
-    "--inception-weights",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="pt_inception-2015-12-05-6726825d.pth, for the features of the published FID and KID.  "
-    "[default: EfficientNet-Lite0's, said so in the names]",
-)
-DEVICE = click.option("--device", default="auto", metavar="auto|cpu|cuda[:I]")
-SEED = click.option("--seed", type=click.IntRange(min=0), default=0)
-PATHS = click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
-
-
-@dataclass(frozen=True)
-class Job:
-    """What every subcommand of `generate` works with."""
-
-    model: Model
-    out: Path
-    seed: int
-
-    def folder(self) -> Path:
-        """The output folder, made once there is something to write."""
-        try:
-            self.out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(
-                f"cannot write to {self.out}: {error.strerror}; use another --out"
-            ) from error
-        return self.out
 
 
 def read_paths(model: Model, paths: tuple[Path, ...], count: int) -> tuple[Tensor, list[str]]:
@@ -80,6 +27,10 @@ def read_paths(model: Model, paths: tuple[Path, ...], count: int) -> tuple[Tenso
     """
     parts, names = [], []
     for path in paths:
+        require(
+            next(path.glob("snapshot-*.safetensors"), None) is None,
+            f"{path} is a run, not images: give images; --snapshot takes one run",
+        )
         if (path / "manifest.json").is_file():
             images, found = _unseen(Store(path), model, count)
         else:
@@ -91,11 +42,11 @@ def read_paths(model: Model, paths: tuple[Path, ...], count: int) -> tuple[Tenso
     return fade_images(images, model.alpha), names[:count]
 
 
-def require_writable_file(path: Path, replace: bool = True) -> None:
-    """Raise InputError unless a file may be written there, in the place of another or not."""
-    require(path.parent.is_dir(), f"no such folder: {path.parent}; make it, or give another file")
-    require(not path.is_dir(), f"{path} is a folder: give a file")
-    require(replace or not path.exists(), f"{path} is there already: give another file, or --force")
+def open_for(model: Model, dataset: str, data_root: Path) -> Store:
+    """The set of that name or path, prepared where it is not yet; InputError unless it fits."""
+    store = open_dataset(dataset, data_root, resolution=model.resolution, say=click.echo)
+    _require_fitting(store, model)
+    return store
 
 
 def batches_for(model: Model, store: Store, indices: np.ndarray) -> Iterator[Tensor]:
@@ -104,25 +55,15 @@ def batches_for(model: Model, store: Store, indices: np.ndarray) -> Iterator[Ten
         yield fade_images(images, model.alpha)
 
 
-def require_fitting(store: Store, model: Model) -> None:
-    """Raise InputError unless a set has images of the model's size and channels."""
-    require(
-        model.resolution in store.resolutions and store.channels == model.config.channels,
-        f"{store.name} has no {model.config.channels}-channel images at {model.resolution} px: "
-        f"it has {', '.join(map(str, store.resolutions))} px, {store.channels} channels",
-    )
+def encode(model: Model, store: Store, indices: np.ndarray) -> Tensor:
+    """Latents of images of a set: [N, d], on the CPU."""
+    return torch.cat([model.encode(part).cpu() for part in batches_for(model, store, indices)])
 
 
-def write_grid(path: Path, images: Tensor, columns: int | None) -> None:
-    """Write a grid and say where."""
-    save_grid(path, images, columns)
-    click.echo(path)
-
-
-def unique(stems: list[str]) -> list[str]:
-    """File names without clashes: a number after a stem that was there before."""
+def unique_stems(names: list[str]) -> list[str]:
+    """Names of files without their endings and without clashes: a number after a second one."""
     result: dict[str, None] = {}  # a set that keeps its order
-    for stem in stems:
+    for stem in (Path(name).stem for name in names):
         name, number = stem, 1
         while name in result:
             number += 1
@@ -133,7 +74,15 @@ def unique(stems: list[str]) -> list[str]:
 
 def _unseen(store: Store, model: Model, count: int) -> tuple[Tensor, list[str]]:
     """Validation images of a prepared set at the model's resolution, and a name for each."""
-    require_fitting(store, model)
+    _require_fitting(store, model)
     indices = store.split("val")[:count]
     require(len(indices) > 0, f"{store.name} has no validation images: prepare it with some")
     return read_images(store, indices, model.resolution), [f"{store.name}-{i}" for i in indices]
+
+
+def _require_fitting(store: Store, model: Model) -> None:
+    require(
+        model.resolution in store.resolutions and store.channels == model.config.channels,
+        f"{store.name} has no {model.config.channels}-channel images at {model.resolution} px: "
+        f"it has {', '.join(map(str, store.resolutions))} px, {store.channels} channels",
+    )

@@ -3,40 +3,36 @@
 from pathlib import Path
 
 import click
-import torch
-from tqdm import tqdm
 
-from pgvae.cli import inputs
-from pgvae.cli.inputs import Job, write_grid
+from pgvae.choices import Likeness
+from pgvae.cli import options
+from pgvae.cli.options import POSITIVE, option
+from pgvae.cli.session import Session, in_session
 from pgvae.config import require
-from pgvae.data import open_dataset, read_images
-from pgvae.metrics.features import extractor
-from pgvae.metrics.neighbours import MEASURES, nearest
 
 
 @click.command()
-@inputs.DATASET
-@inputs.DATA_ROOT
-@click.option("--count", type=click.IntRange(min=1), default=8, help="How many samples.")
-@click.option("--nearest", "kept", type=click.IntRange(min=1), default=3, help="Images for each.")
-@click.option(
-    "--by",
-    "measures",
-    type=click.Choice(MEASURES),
+@options.DATASET
+@options.DATA_ROOT
+@option("--count", "How many samples.", POSITIVE, default=8)
+@option("--nearest kept", "Images for each.", POSITIVE, default=3)
+@option(
+    "--by measures",
+    "L1 of pixels, SSIM, or cosine of features; may be repeated.  [default: l1]",
+    Likeness,
     multiple=True,
     default=("l1",),
     show_default=False,
-    help="L1 of pixels, SSIM, or cosine of features; may be repeated.  [default: l1]",
 )
-@inputs.INCEPTION_WEIGHTS
-@click.pass_obj
+@options.INCEPTION_WEIGHTS
+@in_session
 def neighbours(
-    job: Job,
+    session: Session,
     dataset: str,
     data_root: Path,
     count: int,
     kept: int,
-    measures: tuple[str, ...],
+    measures: tuple[Likeness, ...],
     inception_weights: Path | None,
 ) -> None:
     """The training images nearest to samples, to see that these are no copies.
@@ -45,16 +41,23 @@ def neighbours(
 
     Example: python generate.py --snapshot PATH neighbours --dataset faces --by l1 --by features
     """
-    model = job.model
+    import torch
+    from tqdm import tqdm
+
+    from pgvae.cli import inputs
+    from pgvae.data import read_images
+    from pgvae.metrics.features import extractor
+    from pgvae.metrics.neighbours import nearest
+
+    model = session.model
     features = extractor(inception_weights, model.device) if "features" in measures else None
-    store = open_dataset(dataset, data_root, resolution=model.resolution, say=click.echo)
-    inputs.require_fitting(store, model)
+    store = inputs.open_for(model, dataset, data_root)
     training = store.split("train")
     require(
         kept <= len(training),
         f"--nearest {kept}: {store.name} has {len(training)} training images; ask for fewer",
     )
-    queries, folder = model.sample(count, job.seed), job.folder()
+    queries = model.sample(count, session.seed)
     for measure in measures:
         name = features.name if measure == "features" else measure
         parts = inputs.batches_for(model, store, training)
@@ -66,4 +69,4 @@ def neighbours(
         found = read_images(store, training[places.flatten().numpy()], model.resolution)
         found = found.unflatten(0, (count, -1))
         rows = torch.cat([queries[:, None].cpu(), found.cpu()], dim=1)
-        write_grid(folder / f"neighbours-{measure}.png", rows.flatten(0, 1), rows.shape[1])
+        session.save_grid(f"neighbours-{measure}.png", rows.flatten(0, 1), rows.shape[1])

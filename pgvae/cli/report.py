@@ -2,45 +2,40 @@
 
 import io
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-import torch
 
-from pgvae.cli import inputs
+from pgvae.cli import options
+from pgvae.cli.options import PATH, SEVERAL, option
 from pgvae.config import require
 from pgvae.errors import PgvaeError
-from pgvae.inference import Model, load, pick_device
-from pgvae.pictures import grid_of, to_picture
-from pgvae.report import SNAPSHOTS, Interpolation, write_report
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pgvae.inference import Model
+    from pgvae.report import Interpolation
 
 _STEPS = 8  # a side of the grid between four images
 _CELL = 128  # pixels of one of its images, at most
 
 
 @click.command("report")
-@click.argument("run", type=click.Path(path_type=Path))
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="The page to write.  [default: report.html in the run directory]",
+@click.argument("run", type=PATH)
+@option("--out FILE", "The page to write.  [default: report.html in the run directory]", PATH)
+@option(
+    "--snapshots", "Show the grids of so many, the first and the last always.", SEVERAL, default=9
 )
-@click.option(
-    "--snapshots",
-    type=click.IntRange(min=2),
-    default=SNAPSHOTS,
-    help="Show the grids of at most so many, the first and the last always.",
-)
-@click.option(
-    "--dataset",
-    metavar="NAME|PATH",
-    help="Interpolate between 4 unseen images of this prepared set, or the first 4 of other "
+@option(
+    "--dataset NAME|PATH",
+    "Interpolate between 4 unseen images of this prepared set, or the first 4 of other "
     "images.  [default: between 4 samples, where the run has no interpolation*.png]",
 )
-@inputs.DATA_ROOT
-@click.option("--no-interpolation", is_flag=True, help="Make no interpolation: loads no network.")
-@inputs.SEED
-@inputs.DEVICE
+@options.DATA_ROOT
+@option("--no-interpolation", "Make no interpolation: loads no network.", is_flag=True)
+@options.SEED
+@options.DEVICE
 def report_command(
     run: Path,
     out: Path | None,
@@ -57,6 +52,8 @@ def report_command(
 
     Example: pgvae report runs/00000-faces-pioneer-64px --dataset faces
     """
+    from pgvae.report import write_report  # needs packages that the help does not
+
     require(
         not (no_interpolation and dataset),
         f"--no-interpolation and --dataset {dataset}: give one of them",
@@ -71,13 +68,17 @@ def report_command(
 
 def _interpolation(
     run: Path, dataset: str | None, data_root: Path, seed: int, device: str
-) -> Interpolation | None:
+) -> "Interpolation | None":
     """Between what the user asked for, or samples where the run has no picture of its own.
 
     Without a usable snapshot there is none; that is an error where a user named a data set.
     """
+    from pgvae.cli import inputs
+    from pgvae.inference import load, pick_device
+    from pgvae.snapshot import snapshots_in
+
     chosen = pick_device(device)
-    found = sorted(run.glob("snapshot-*.safetensors"))
+    found = snapshots_in(run)
     if dataset is None and (not found or any(run.glob("interpolation*.png"))):
         return None
     require(bool(found), f"--dataset {dataset}: there is no snapshot in {run} yet; leave it out")
@@ -89,21 +90,25 @@ def _interpolation(
         click.echo(f"no interpolation: {error}", err=True)
         return None
     if dataset is None:
-        about = "between four samples, as no images were given"
-        return _between(model, model.sample(4, seed=seed), about)
+        images = model.sample(4, seed=seed)
+        return _between(model, images, "samples, as no images were given")
     path = next((p for p in (data_root / dataset, Path(dataset)) if p.exists()), None)
     require(path is not None, f"--dataset {dataset}: not in {data_root}, and no such path")
     images, _ = inputs.read_paths(model, (path,), 4)
     require(len(images) == 4, f"--dataset {dataset}: has {len(images)} such images, 4 are needed")
-    unseen = (path / "manifest.json").is_file()
-    about = f"between four {'unseen images' if unseen else 'images'} of {path.name}"
-    return _between(model, images, about)
+    unseen = "unseen " if (path / "manifest.json").is_file() else ""
+    return _between(model, images, f"{unseen}images of {path.name}")
 
 
-def _between(model: Model, images: torch.Tensor, about: str) -> Interpolation:
+def _between(model: "Model", images: "Tensor", what: str) -> "Interpolation":
     """The grid between four images [4, C, R, R] in [-1, 1]."""
-    grid = model.interpolate(images, _STEPS)
-    shrunk = torch.nn.functional.avg_pool2d(grid, max(1, model.resolution // _CELL))
+    from torch.nn.functional import avg_pool2d
+
+    from pgvae.pictures import grid_of, to_picture
+    from pgvae.report import Interpolation
+
+    grid = avg_pool2d(model.interpolate(images, _STEPS), max(1, model.resolution // _CELL))
     file = io.BytesIO()
-    to_picture(grid_of(shrunk, _STEPS)).save(file, "PNG")
-    return Interpolation(file.getvalue(), f"{about}; corners are their reconstructions")
+    to_picture(grid_of(grid, _STEPS)).save(file, "PNG")
+    about = f"between four {what}; corners are their reconstructions"
+    return Interpolation(file.getvalue(), about)

@@ -6,11 +6,12 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from tqdm import tqdm
 
+from pgvae.choices import Codec, Crop
 from pgvae.config import (
     MAX_RESOLUTION,
     MIN_RESOLUTION,
@@ -28,7 +29,6 @@ from pgvae.data.writer import Writer
 from pgvae.errors import InputError
 from pgvae.files import disk_errors, fsync, remove
 
-CODECS = ("webp", "png", "jpeg", "raw")
 _SHOWN = 3  # bad images that a message names
 _LOOK_AHEAD = 256  # images to look at for more bad ones after the first
 
@@ -45,7 +45,7 @@ class Recipe:
     source: Source
     labels: Callable[[list[str]], Table]
     split: Callable[[list[int], Table], np.ndarray]
-    crop: images.Crop = "center"
+    crop: Crop = "center"
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,9 @@ class Options:
     """
 
     resolution: int | None = None
-    crop: images.Crop | None = None
+    crop: Crop | None = None
     channels: int = 3
-    codec: str = "webp"
+    codec: Codec = "webp"
     upscale: bool = False
     skip_bad: bool = False
     max_bad: int | None = None
@@ -85,7 +85,7 @@ def prepare(
     or options that cannot be used (and where NAME exists and not `force`), ResourceError when
     the disk is full.
     """
-    require_choice("codec", options.codec, CODECS)
+    require_choice("codec", options.codec, get_args(Codec))
     options = replace(options, crop=options.crop or recipe.crop)
     final = data_root / check_name(recipe.name)
     _check_free(final, force)

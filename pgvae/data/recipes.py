@@ -111,7 +111,7 @@ def celeba(name: str, path: Path, chosen: Sequence[str] = ()) -> Recipe:
 
 
 @dataclass(frozen=True)
-class Request:
+class Ingredients:
     """What a user asks of a recipe; "", None and () where it is not said.
 
     name:   of the set. source: folder or zip of its images. labels: a csv.
@@ -133,13 +133,13 @@ class Request:
 class Entry:
     """What `pgvae data prepare NAME` knows of a recipe.
 
-    make:  the `Recipe`, of a `Request`; here are the defaults of what it does not say.
+    make:  the `Recipe`, of `Ingredients`; here are the defaults of what it does not say.
     about: what it is, in a few words.
     needs: what a user must give, for the command that a message shows.
     takes: of --labels, --attributes and --split-by those that it does not bring itself.
     """
 
-    make: Callable[[Request], Recipe]
+    make: Callable[[Ingredients], Recipe]
     about: str
     needs: str
     takes: tuple[str, ...] = ()
@@ -175,25 +175,25 @@ RECIPES = {
 }
 
 
-def recipe_of(what: str, request: Request) -> Recipe:
+def recipe_of(what: str, given: Ingredients) -> Recipe:
     """The recipe called `what`, or `folder` of that path.
 
     InputError for an option that it does not take, and where it has no images.
 
-    >>> recipe_of("celeba", Request())
+    >>> recipe_of("celeba", Ingredients())
     Traceback (most recent call last):
     pgvae.errors.InputError: recipe celeba needs its images: give --source FOLDER
     """
     entry = RECIPES.get(what)
     if entry is None:
-        entry, request = RECIPES["folder"], replace(request, source=request.source or Path(what))
-    given = (request.labels, request.attributes, request.split.by)
-    for option, value in zip(("labels", "attributes", "split-by"), given, strict=True):
+        entry, given = RECIPES["folder"], replace(given, source=given.source or Path(what))
+    asked = (given.labels, given.attributes, given.split.by)
+    for option, value in zip(("labels", "attributes", "split-by"), asked, strict=True):
         allowed = option in entry.takes or not value
         require(allowed, f"recipe {what} takes no --{option}: leave it out")
-    if "--source" in entry.needs and request.source is None:
+    if "--source" in entry.needs and given.source is None:
         raise InputError(f"recipe {what} needs its images: give {entry.needs}")
-    return entry.make(request)
+    return entry.make(given)
 
 
 def _celeba_indices(source: Source) -> np.ndarray:

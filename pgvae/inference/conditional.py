@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,7 +11,6 @@ from torch.nn import functional as F
 from pgvae.config import Head, require
 from pgvae.inference.directions import Directions
 
-Method = Literal["langevin", "rejection"]
 Check = Callable[[Tensor], Tensor]  # latents [n, d] -> bool [n], which to keep
 _CANDIDATES = 8192  # in a round, at most
 

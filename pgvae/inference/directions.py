@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -17,12 +17,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
+from pgvae.choices import Fit
 from pgvae.config import Head, nearest, require, require_choice
 from pgvae.errors import CorruptFileError, InputError
 from pgvae.files import atomic_path, sha256_of
+from pgvae.objectives.terms import known_accuracy
 from pgvae.snapshot import MALFORMED
 
-Method = Literal["probe", "difference"]
 _FORMAT = 1
 _PASSES = 200  # over the attributes, while each must become sure enough
 
@@ -61,6 +62,18 @@ class Directions:
     def logits(self, latents: Tensor) -> Tensor:
         """[N, d] -> [N, K], yes above 0."""
         return F.linear(latents, self.weight, self.bias)
+
+    def accuracy(self, latents: Tensor, said: Tensor) -> dict[str, float]:
+        """Of each attribute that latents [N, d] have known, the share that it is right about.
+
+        said: [N, K], 1 yes, 0 no, NaN unknown.
+        """
+        logits, known = self.logits(latents), said.isfinite().any(dim=0)
+        return {
+            name: known_accuracy(logits[:, k], said[:, k]).item()
+            for k, name in enumerate(self.names)
+            if known[k]
+        }
 
     def to(self, device: torch.device) -> "Directions":
         """The same on a device."""
@@ -126,7 +139,7 @@ def estimate(
     latents: Tensor,
     said: Tensor,
     names: Sequence[str],
-    method: Method = "probe",
+    method: Fit = "probe",
     ridge: float = 1.0,
 ) -> Directions:
     """Directions from labelled latents: [N, d], and [N, K] with 1 yes, 0 no, NaN unknown.
@@ -138,7 +151,7 @@ def estimate(
 
     InputError where a label does not say both yes and no.
     """
-    require_choice("method", method, get_args(Method))
+    require_choice("method", method, get_args(Fit))
     scale = latents.double().square().mean().sqrt().clamp(min=1e-12)
     rows = []
     for name, column in zip(names, said.t(), strict=True):

@@ -16,6 +16,7 @@ from typing import Any, get_args
 import torch
 from torch import Tensor, nn
 
+from pgvae.choices import Sampling
 from pgvae.config import require, require_choice
 from pgvae.inference import conditional, paths
 from pgvae.inference.directions import (
@@ -227,7 +228,7 @@ class Model:
         attributes: Mapping[str, int],
         steps: int = 5000,
         *,
-        method: conditional.Method = "langevin",
+        method: Sampling = "langevin",
         step_size: float = 2e-4,
         sure: float | None = 0.5,
         seed: int = 0,
@@ -243,7 +244,7 @@ class Model:
         """
         require(count >= 1 and steps >= 1, f"count is {count}, steps {steps}: use 1 or more")
         require(0 < step_size <= 0.1, f"step_size is {step_size}: use a number up to 0.1")
-        require_choice("method", method, get_args(conditional.Method))
+        require_choice("method", method, get_args(Sampling))
         for name, value in attributes.items():
             require(value in (0, 1), f"attribute {name} is {value}: use 1 (there) or 0 (not there)")
         chosen = self.directions.of([*attributes])

@@ -6,18 +6,16 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from pgvae import ops
+from pgvae.choices import ExportFormat, ExportPart
 from pgvae.errors import InputError
 from pgvae.files import atomic_path
 from pgvae.inference import Model
 
-Format = Literal["onnx", "torch-export"]
-Part = Literal["encoder", "generator"]
 ENDINGS = {"onnx": ".onnx", "torch-export": ".pt2"}
 TOLERANCE = 1e-3
 _BATCHES = (1, 2, 5)
@@ -41,7 +39,7 @@ class _Generator(nn.Module):
         return self.net(latents, self.alpha).clamp(-1, 1)
 
 
-def export(model: Model, part: Part, form: Format, path: Path) -> float:
+def export(model: Model, part: ExportPart, form: ExportFormat, path: Path) -> float:
     """Write a part of a model on the CPU; -> the largest difference from it that was seen.
 
     encoder:   "images" [N, C, R, R] in [-1, 1] -> "latents" [N, d], the posterior's mean.

@@ -1,25 +1,25 @@
 """The images of a set that are nearest to given ones: whether a model only repeats its data."""
 
 from collections.abc import Callable
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pgvae.choices import Likeness
 from pgvae.metrics.features import Extractor, efficientnet
 from pgvae.metrics.reconstruction import ssim
 from pgvae.metrics.sets import Images, batches
 
-By = Literal["l1", "ssim", "features"]
-MEASURES: tuple[str, ...] = get_args(By)
+MEASURES: tuple[str, ...] = get_args(Likeness)
 
 
 @torch.no_grad()
 def nearest(
     queries: Tensor,
     candidates: Images,
-    by: By,
+    by: Likeness,
     count: int,
     extractor: Extractor | None = None,
 ) -> tuple[Tensor, Tensor]:
@@ -67,7 +67,9 @@ def _check_shapes(queries: Tensor, batch: Tensor) -> None:
         )
 
 
-def _comparison(queries: Tensor, by: By, extractor: Extractor | None) -> Callable[[Tensor], Tensor]:
+def _comparison(
+    queries: Tensor, by: Likeness, extractor: Extractor | None
+) -> Callable[[Tensor], Tensor]:
     """What gives the figures [Q, n] of a batch of n candidates."""
     if by == "l1":
         flat = queries.flatten(1)

@@ -1,6 +1,15 @@
-"""`pgvae report`: one HTML page about a run, from the files in its directory alone."""
+"""`pgvae report`: one HTML page about a run, from the files in its directory alone.
 
-from pgvae.report.grids import Interpolation
-from pgvae.report.page import SNAPSHOTS, write_report
+All of it needs the packages of the extra `report`: importing it without them raises InputError.
+"""
 
-__all__ = ["SNAPSHOTS", "Interpolation", "write_report"]
+from pgvae.errors import InputError
+
+try:
+    from pgvae.report.page import Interpolation, write_report
+except ImportError as error:
+    raise InputError(
+        f"a report needs the package {error.name}: pip install 'pgvae[report]'"
+    ) from error
+
+__all__ = ["Interpolation", "write_report"]

@@ -71,11 +71,12 @@ class Kept:
     def is_asked_by(self, asked: Request, digest: str, start: str | None) -> bool:
         """Whether this run was asked for in the same words, and its images and weights are those.
 
-        digest: of the images. start: SHA-256 of the weights to start from, where they are there.
+        digest: of the images. start: SHA-256 of the weights to start from, where they are there; of
+        a run directory they may have become others since.
         """
         same = all(getattr(asked, n) == getattr(self.request, n) for n in kinds() if n not in FREE)
-        same_start = start in (None, self.config.init_from)
-        return same and same_start and digest == self.config.dataset_digest
+        known = start in (None, self.config.init_from) or Path(asked.init_from or "").is_dir()
+        return same and known and digest == self.config.dataset_digest
 
 
 def in_force(config: RunConfig) -> dict[str, Any]:
@@ -109,13 +110,18 @@ def newest_like(
     made, as the weights that it starts from are gone.
 
     Raises InputError, with the options, where the newest of the same data, objective, resolution,
-    seed and weights differs in another option.
+    seed and weights differs in another option; where its images have changed in their place; for a
+    run of an earlier version.
     """
     slips: tuple[Kept, list[str]] | None = None
     for path in runs_in(outdir):
         try:
             kept = Kept.read(path)
-        except (InputError, CorruptFileError):
+        except CorruptFileError:
+            continue
+        except InputError:
+            if planned and _is_older(path, planned):
+                raise
             continue
         if kept.is_asked_by(asked, digest, start):
             return kept
@@ -125,15 +131,36 @@ def newest_like(
         found = [name for name in there if there[name] != here[name]]
         if not found:
             return kept
-        if slips is None and not set(found) & set(_IDENTITY):
+        others = set(found) & set(_IDENTITY)
+        grown = others == {"dataset"} and asked.dataset == kept.request.dataset
+        if slips is None and (grown or not others):
             slips = (kept, found)
     if slips is None:
         return None
     kept, found = slips
+    if "dataset" in found:
+        raise InputError(
+            f"the images of {asked.dataset} have changed since {kept.path} began: go on with those "
+            f"of before by --resume {kept.path} alone, or leave --resume out to start a new run"
+        )
     raise InputError(
         f"{kept.path} differs in {_told(kept, asked, found)}: give its options, or go on with it "
         f"by --resume {kept.path} alone, or leave --resume out to start a new run"
     )
+
+
+def _is_older(path: Path, planned: RunConfig) -> bool:
+    """Whether a run directory of an earlier version is for the same run, as far as one can tell."""
+    try:
+        values = json.loads((path / CONFIG).read_text(encoding="utf-8"))
+        there = (
+            *(values["dataset_digest"], values["objective"]["name"]),
+            *(values["model"]["resolution"], values["seed"]),
+        )
+    except (OSError, *MALFORMED):
+        return False
+    here = (planned.dataset_digest, planned.objective["name"], planned.model.resolution)
+    return there == (*here, planned.seed) and bool(checkpoints_in(path))
 
 
 def gone_on(

@@ -4,8 +4,10 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
-from pgvae.config import MAX_RESOLUTION
-from pgvae.data import Store, open_dataset
+import torch
+
+from pgvae.config import MAX_RESOLUTION, RunConfig
+from pgvae.data import Store, open_dataset, prepared_in
 from pgvae.errors import InputError
 from pgvae.files import sha256_of
 from pgvae.inference import pick_device
@@ -44,40 +46,64 @@ def train(request: Request, say: Say = print) -> Path:
     if whole.device in (None, "auto") and device.type == "cpu":
         say("no CUDA device found: training on the CPU")
     sha256 = _sha256_of_start(request)
-    gone = request.resume == NEWEST and request.init_from and sha256 is None
-    start = None if gone or kept else load_initial(request)
+    if kept:
+        if request.dataset is None and _is_prepared(kept.config.dataset, whole):
+            whole = dataclasses.replace(whole, dataset=kept.config.dataset)  # whatever became of
+        return _go_on(kept, request, _open(whole, say), device, sha256, say)  # the images since
+
+    # The weights that a run started from may be gone by the time that it is to go on.
+    gone = request.resume == NEWEST and request.init_from is not None and sha256 is None
+    start = None if gone else load_initial(request)
     store = _open(whole, say)
-    if kept is None:
-        config = None if gone else plan(request, store, start)
-        if request.resume == NEWEST:
-            kept = newest_like(outdir, request.recorded(), store.digest, sha256, config)
-        if kept is None and request.resume == NEWEST:
-            start = start or load_initial(request)  # says that it is gone
-            say(f"no run of these options in {outdir}: starting a new one")
-    if kept is None:
-        run = RunDirectory.create(outdir, config, whole)
-    else:
-        kept.require_checkpoint()
-        whole, config, changes = gone_on(kept, request.recorded(), store.digest, sha256)
-        if kept.images_seen >= config.schedule.total_images:
-            say(
-                f"{kept.path} is done already, at {kept.images_seen / 1000:g} of "
-                f"{config.schedule.total_kimg:g} kimg: --total-kimg K trains on"
-            )
-            return kept.path
-        for change in changes:
-            say(f"going on with {change}")
-        run = RunDirectory(kept.path)
+    config = None if gone else plan(request, store, start)
+    if request.resume == NEWEST:
+        kept = newest_like(outdir, request.recorded(), store.digest, sha256, config)
+        if kept:  # whose weights to start from are those that were asked for
+            return _go_on(kept, request, store, device, kept.config.init_from, say)
+        if config is None:
+            load_initial(request)  # says that they are gone
+        say(f"no run of these options in {outdir}: starting a new one")
+    run = RunDirectory.create(outdir, config, request)
+    return _train(run, request, config, store, device, start)
+
+
+def _go_on(
+    kept: Kept, request: Request, store: Store, device: torch.device, sha256: str | None, say: Say
+) -> Path:
+    """Go on with a run; sha256: of the weights that the request would start from."""
+    kept.require_checkpoint()
+    whole, config, changes = gone_on(kept, request.recorded(), store.digest, sha256)
+    if kept.images_seen >= config.schedule.total_images:
+        say(
+            f"{kept.path} is done already, at {kept.images_seen / 1000:g} of "
+            f"{config.schedule.total_kimg:g} kimg: --total-kimg K trains on"
+        )
+        return kept.path
+    for change in changes:
+        say(f"going on with {change}")
+    run = RunDirectory(kept.path)
+    run.write_plan(config, whole)
+    return _train(run, whole, config, store, device)
+
+
+def _train(
+    run: RunDirectory,
+    request: Request,
+    config: RunConfig,
+    store: Store,
+    device: torch.device,
+    start: Initial | None = None,
+) -> Path:
+    weights = request.inception_weights
     try:
-        run.write_plan(config, whole)
         run_training(
             config,
             store,
             run,
             device,
-            workers=_WORKERS if whole.workers is None else whole.workers,
-            initial=start.snapshot if start and not kept else None,
-            inception_weights=Path(whole.inception_weights) if whole.inception_weights else None,
+            workers=_WORKERS if request.workers is None else request.workers,
+            initial=start.snapshot if start else None,
+            inception_weights=Path(weights) if weights else None,
         )
     finally:
         run.close()
@@ -120,6 +146,10 @@ def _open(request: Request, say: Say) -> Store:
     if request.metrics:
         check_names(request.metrics, request.resolution or store.resolutions[-1])
     return store
+
+
+def _is_prepared(name: str, request: Request) -> bool:
+    return name in prepared_in(Path(request.data_root or _DATA_ROOT))
 
 
 def _sha256_of_start(request: Request) -> str | None:

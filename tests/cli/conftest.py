@@ -62,8 +62,14 @@ def classified(tmp_path_factory, faces) -> Path:
 
 
 @pytest.fixture
-def desk(tmp_path, monkeypatch, finished, classified, pictures) -> Path:
-    """A folder to work in: pioneer's s.safetensors, vac's v.safetensors, images a.png to e.png."""
+def desk(tmp_path, monkeypatch, finished, classified, pictures, data_root, faces) -> Path:
+    """A folder to work in: pioneer's s.safetensors, vac's v.safetensors, images a.png to e.png.
+
+    In `datasets` are `tiny` and `faces`.
+    """
+    (tmp_path / "datasets").mkdir()
+    for prepared in (data_root / "tiny", faces):
+        (tmp_path / "datasets" / prepared.name).symlink_to(prepared)
     for name, run in (("s", finished), ("v", classified)):
         shutil.copy(run / "snapshot-000000096.safetensors", tmp_path / f"{name}.safetensors")
     for index in range(5):
@@ -121,15 +127,5 @@ def generate(run_pgvae) -> Callable[..., int]:
 
     def run(*arguments: object, snapshot: object = "v.safetensors", out: str = "o") -> int:
         return run_pgvae("generate", "--snapshot", snapshot, "--out", out, *arguments)
-
-    return run
-
-
-@pytest.fixture
-def ungenerated(rejected) -> Callable[..., str]:
-    """The same, for what must fail."""
-
-    def run(*arguments: object, snapshot: object = "v.safetensors", code: int = 2) -> str:
-        return rejected("generate", "--snapshot", snapshot, *arguments, code=code)
 
     return run

@@ -29,17 +29,6 @@ def directions(run_pgvae, faces) -> Callable[..., int]:
     return run
 
 
-@pytest.fixture
-def refused(rejected, faces) -> Callable[..., str]:
-    """The same, for what must fail."""
-
-    def run(*arguments: object, snapshot: object = "s.safetensors", code: int = 2) -> str:
-        words = ("directions", "--snapshot", snapshot, "--dataset", faces, *arguments)
-        return rejected(*words, code=code)
-
-    return run
-
-
 def latents_of(store: Store, split: str, snapshot: Path) -> torch.Tensor:
     pixels = store.get_many(store.split(split), 8).astype(np.float32)
     model = load(snapshot)
@@ -211,48 +200,3 @@ def test_the_file_says_how_it_was_made(directions, desk):
         about = json.loads(file.metadata()["pgvae"])
     assert about["names"] == ["glasses"]
     assert set(about["about"]) == {"method", "dataset", "count", "accuracy"}
-
-
-# What is refused
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        ("", ["label 'always' does not say both yes and no"]),
-        ("--attribute glases", ["faces has no label 'glases'", "did you mean 'glasses'?"]),
-        ("--attribute glasses --attribute glasses", ["glasses, glasses", "one stands twice"]),
-        ("--attribute glasses --count 1", ["--count", "1 is not in the range x>=2"]),
-        ("--attribute glasses --method svm", ["--method", "'svm'", "probe", "difference"]),
-        ("--attribute glasses --label-thresholds 0.5", ["--label-thresholds", "2 values"]),
-        ("--attribute glasses --label-thresholds a,b", ["--label-thresholds", "'a'"]),
-        ("--attribute glasses --label-thresholds 0.9,0.1", ["lower one first"]),
-        ("--attribute glasses --label-thresholds nan,nan", ["lower one first"]),
-        ("--attribute glasses --label-thresholds -1,2", ["'glasses' does not say both"]),
-        ("--attribute glasses --device foo", ["unknown device 'foo'"]),
-    ],
-)
-def test_what_cannot_be_estimated_is_refused(arguments, words, refused):
-    message = refused(*arguments.split())
-    for word in words:
-        assert word in message
-
-
-def test_a_set_without_labels_is_refused(rejected, data_root):
-    words = ("directions", "--snapshot", "s.safetensors", "--data-root", data_root)
-    message = rejected(*words, "--dataset", "tiny")
-    assert "tiny has no labels: prepare it with --labels" in message
-    assert "did you mean 'tiny'?" in rejected(*words, "--dataset", "tinny")
-
-
-def test_a_set_of_other_images_is_refused(rejected, desk, sketch, small):
-    for settings, words in (
-        ({"channels": 1}, "tiny has no 1-channel images at 8 px"),
-        ({"resolution": 16}, "tiny has no 3-channel images at 16 px: it has 4, 8 px"),
-    ):
-        path = sketch(desk / "other.safetensors", **settings)
-        assert words in rejected("directions", "--snapshot", path, "--dataset", small)
-
-
-def test_a_missing_snapshot_is_refused(refused):
-    assert "no such snapshot: no.safetensors" in refused(snapshot="no.safetensors")

@@ -1,7 +1,6 @@
 """`pgvae generate edit`, as a user meets it."""
 
 import math
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -96,11 +95,6 @@ def test_images_are_moved_until_the_classifier_is_so_sure(more, certainty, desk,
         assert near(triplet[:, :, 16:], as_pixels(model.decode(moved)))
 
 
-def test_a_certainty_takes_no_delta_beside_it(ungenerated):
-    message = ungenerated("edit", "a.png", *GLASSES, "--to", "0.9", "--delta", "3")
-    assert "--to and --delta: give one of them" in message
-
-
 def test_a_strip_goes_from_without_to_with(desk, generate, capsys):
     words = ("edit", "a.png", "b.png", *GLASSES, "--delta")
     assert generate(*words, "6", "--strip", "5") == 0
@@ -123,51 +117,3 @@ def test_of_a_prepared_set_the_unseen_images_are_edited(desk, generate, faces):
     assert names_in(desk / "o") == sorted(
         [*(f"faces-{index}-edit.png" for index in unseen), "edits.png"]
     )
-
-
-def test_edited_images_of_one_name_do_not_overwrite_each_other(desk, generate):
-    for place, source in (("x", "a.png"), ("y", "b.png")):
-        (desk / place).mkdir()
-        shutil.copy(desk / source, desk / place / "me.png")
-    assert generate("edit", "x/me.png", "y/me.png", *GLASSES) == 0
-    assert names_in(desk / "o") == ["edits.png", "me-2-edit.png", "me-edit.png"]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        ("a.png", ["Missing option '--attribute'"]),
-        ("--attribute glasses", ["PATHS"]),
-        ("a.png --attribute glases", ["no attribute 'glases'", "did you mean 'glasses'?"]),
-        ("a.png --attribute zzz", ["no attribute 'zzz'", "known: glasses, hat"]),
-        ("a.png --attribute glasses --attribute zzz", ["no attribute 'zzz'"]),
-        (
-            "a.png --attribute glasses --delta 1 --delta 2",
-            ["--delta is given 2 times for 1 attributes", "one for each"],
-        ),
-        (
-            "a.png --attribute glasses --attribute hat --attribute glasses --delta 1 --delta 2",
-            ["--delta is given 2 times for 3 attributes"],
-        ),
-        ("a.png --attribute glasses --delta x", ["--delta", "'x'"]),
-        ("a.png --attribute glasses --delta nan", ["--delta nan: use numbers from -1000 to 1000"]),
-        ("a.png --attribute glasses --delta inf", ["--delta inf: use numbers from -1000"]),
-        ("a.png --attribute glasses --delta 1e39 --remove", ["--delta 1e+39: use"]),
-        (
-            "a.png --attribute glasses --attribute hat --delta 1 --delta nan",
-            ["--delta 1.0, nan: use numbers"],
-        ),
-        ("a.png --attribute glasses --to 1.0", ["--to", "1.0 is not in the range 0.5<x<1"]),
-        ("a.png --attribute glasses --to 0.5", ["--to", "0.5 is not in the range 0.5<x<1"]),
-        ("a.png --attribute glasses --to 0.4", ["--to", "0.4 is not in the range"]),
-        ("a.png --attribute glasses --to nan", ["nan"]),
-        ("a.png --attribute glasses --strip 1", ["--strip", "1 is not in the range"]),
-        ("a.png --attribute glasses --count 0", ["--count", "0 is not in the range"]),
-        ("no.png --attribute glasses", ["no such folder or zip: no.png"]),
-        ("s.safetensors --attribute glasses", ["s.safetensors"]),
-    ],
-)
-def test_an_edit_that_cannot_be_is_refused(arguments, words, ungenerated):
-    message = ungenerated("edit", *arguments.split())
-    for word in words:
-        assert word in message

@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -22,32 +21,16 @@ LABELS = {
 
 
 @pytest.fixture
-def data(data_root: Path) -> tuple[object, ...]:
-    """The options for the prepared pictures."""
-    return ("--dataset", "tiny", "--data-root", data_root)
-
-
-@pytest.fixture
-def told(run_pgvae, data, capsys) -> Callable[..., list[str]]:
+def told(run_pgvae, capsys) -> Callable[..., list[str]]:
     """Evaluate a snapshot of the desk; -> the lines it prints, progress apart."""
 
     def run(*arguments: object, snapshot: object = "s.safetensors") -> list[str]:
         capsys.readouterr()
-        assert run_pgvae("evaluate", "--snapshot", snapshot, *data, *arguments) == 0
+        assert run_pgvae("evaluate", "--snapshot", snapshot, "--dataset", "tiny", *arguments) == 0
         captured = capsys.readouterr()
         progress = re.compile(r"  [\d,]+ of [\d,]+ images$")
         assert all(progress.match(line) for line in captured.err.splitlines())
         return captured.out.splitlines()
-
-    return run
-
-
-@pytest.fixture
-def unmeasured(rejected, data) -> Callable[..., str]:
-    """The same, for what must fail."""
-
-    def run(*arguments: object, snapshot: object = "s.safetensors", code: int = 2) -> str:
-        return rejected("evaluate", "--snapshot", snapshot, *data, *arguments, code=code)
 
     return run
 
@@ -127,61 +110,6 @@ def test_a_folder_of_images_is_prepared_to_measure_with(run_pgvae, desk, picture
     assert "preparing " in out
     assert " 11 images of split train" in out  # half of 23; one of 24 is held out
     assert "PSNR, dB" in out
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        ("--metrics psnrr", ["unknown metric 'psnrr'", "did you mean 'psnr'?"]),
-        ("--metrics ,", ["--metrics", "','"]),
-        ("--metrics psnr,swd", ["swd needs 16 px or more: these images have 8"]),
-        ("--split test", ["--split", "'test'", "val", "train"]),
-        ("--count 1", ["--count", "1 is not in the range x>=2"]),
-        ("--count 0", ["--count", "0 is not in the range"]),
-        ("--seed -1", ["--seed", "-1 is not in the range"]),
-        ("--dataset tinny", ["no data set 'tinny'", "did you mean 'tiny'?"]),
-        ("--device foo", ["unknown device 'foo'"]),
-        (
-            "--metrics fid --inception-weights no.pth",
-            ["no.pth", "no such file", "pt_inception-2015-12-05-6726825d.pth"],
-        ),
-        ("--metrics fid --inception-weights a.png", ["a.png: SHA-256 is "]),
-        ("--json no/e.json", ["no such folder: no; make it, or give another file"]),
-        ("--json a.png/e.json", ["no such folder: a.png"]),
-        ("--snapshot no.safetensors", ["no such snapshot: no.safetensors"]),
-    ],
-)
-def test_what_cannot_be_measured_is_refused(arguments, words, unmeasured):
-    message = unmeasured(*arguments.split())
-    for word in words:
-        assert word in message
-
-
-def test_where_to_write_is_looked_at_before_anything_else(run_pgvae, desk, pictures, capsys):
-    (desk / "f").mkdir()
-    for path, words in (("no/e.json", "no such folder: no"), ("f", "f is a folder")):
-        data = ("--dataset", pictures, "--data-root", "made", "--json", path)
-        assert run_pgvae("evaluate", "--snapshot", "no.safetensors", *data) == 2
-        assert capsys.readouterr().err.startswith(f"error: {words}")
-    assert not (desk / "made").exists()
-
-
-def test_a_truncated_snapshot_is_a_corrupt_file(unmeasured, desk):
-    raw = (desk / "s.safetensors").read_bytes()
-    (desk / "short.safetensors").write_bytes(raw[:-100])
-    assert "truncated" in unmeasured(snapshot="short.safetensors", code=3)
-
-
-@pytest.mark.parametrize(
-    ("settings", "words"),
-    [
-        ({"channels": 1}, "tiny has no 1-channel images at 8 px: it has 4, 8 px, 3 channels"),
-        ({"resolution": 16}, "tiny has no 3-channel images at 16 px: it has 4, 8 px, 3 channels"),
-    ],
-)
-def test_a_set_of_other_images_is_refused(settings, words, rejected, desk, sketch, small):
-    path = sketch(desk / "other.safetensors", **settings)
-    assert words in rejected("evaluate", "--snapshot", path, "--dataset", small)
 
 
 def test_a_set_without_unseen_images_is_refused_unless_its_training_images_are_asked_for(

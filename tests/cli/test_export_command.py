@@ -18,12 +18,6 @@ def export(run_pgvae) -> Callable[..., int]:
     return lambda *arguments: run_pgvae("export", "--snapshot", "s.safetensors", *arguments)
 
 
-@pytest.fixture
-def refused(rejected) -> Callable[..., str]:
-    """The same, for what must fail."""
-    return lambda *arguments: rejected("export", "--snapshot", "s.safetensors", *arguments)
-
-
 def loaded(path) -> Callable[[torch.Tensor], torch.Tensor]:
     return torch.export.load(path).module()
 
@@ -56,10 +50,10 @@ def test_onnx_is_the_usual_format(desk, export, capsys):
     torch.testing.assert_close(torch.from_numpy(images), model.decode(latents), rtol=0, atol=1e-4)
 
 
-def test_a_file_is_replaced_only_by_force(desk, export, refused):
+def test_a_file_is_replaced_only_by_force(desk, export, rejected):
     (desk / "models").mkdir()
     (desk / "models" / "g.pt2").write_bytes(b"mine")
-    message = refused(*PART, "--out", "models/g.pt2")
+    message = rejected("export", "--snapshot", "s.safetensors", *PART, "--out", "models/g.pt2")
     assert "models/g.pt2 is there already" in message
     assert "--force" in message
     assert export(*PART, "--out", "models/g.pt2", "--force") == 0
@@ -67,61 +61,12 @@ def test_a_file_is_replaced_only_by_force(desk, export, refused):
     assert loaded("models/g.pt2")(torch.eye(8)).shape == (8, 3, 8, 8)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        ("", ["Missing option '--part'"]),
-        ("--part decoder", ["--part", "'decoder'", "encoder", "generator"]),
-        ("--part encoder --format pickle", ["--format", "'pickle'", "onnx", "torch-export"]),
-        ("--part encoder --out e.pt2", ["e.pt2: a file of format onnx ends in .onnx"]),
-        ("--part encoder --out e", ["e: a file of format onnx ends in .onnx"]),
-        (
-            "--part encoder --format torch-export --out e.onnx",
-            ["e.onnx: a file of format torch-export ends in .pt2"],
-        ),
-        ("--part encoder --out no/e.onnx", ["no such folder: no"]),
-        ("--part encoder --out a.png/e.onnx", ["no such folder: a.png"]),
-    ],
-)
-def test_an_export_that_cannot_be_is_refused(arguments, words, refused):
-    message = refused(*arguments.split())
-    for word in words:
-        assert word in message
-
-
-def test_a_file_of_the_usual_name_is_not_replaced_either(desk, refused):
-    for form, name in (("onnx", "encoder.onnx"), ("torch-export", "encoder.pt2")):
-        (desk / name).write_bytes(b"mine")
-        message = refused("--part", "encoder", "--format", form)
-        assert f"{name} is there already: give another file, or --force" in message
-
-
-@pytest.mark.parametrize("more", [[], ["--force"]], ids=["", "--force"])
-def test_a_folder_in_the_place_of_the_file_is_refused(more, desk, refused):
-    (desk / "g.pt2").mkdir()
-    message = refused(*PART, "--out", "g.pt2", *more)
-    assert message == "error: g.pt2 is a folder: give a file"
-
-
-@pytest.mark.parametrize(
-    ("out", "words"), [("no/g.pt2", "no such folder: no;"), ("g.pt2", "g.pt2 is there already")]
-)
-def test_where_to_write_is_looked_at_before_what_to_read(out, words, desk, rejected):
-    (desk / "g.pt2").write_bytes(b"mine")
-    assert words in rejected("export", "--snapshot", "no.safetensors", *PART, "--out", out)
-
-
-def test_a_missing_snapshot_is_refused(rejected):
-    message = rejected("export", "--snapshot", "no.safetensors", "--part", "encoder")
-    assert "no such snapshot: no.safetensors" in message
-
-
 @pytest.mark.parametrize("package", ["onnxruntime", "onnxscript"])
-def test_onnx_without_its_packages_is_refused(package, refused, monkeypatch):
+def test_onnx_without_its_packages_is_refused(package, rejected, monkeypatch):
     monkeypatch.setattr(torch.export, "export", lambda *_, **__: None)  # it takes its time
     for other in ("onnxruntime", "onnxscript"):
         monkeypatch.setitem(sys.modules, other, None if other == package else torch)
-    message = refused("--part", "encoder")
+    message = rejected("export", "--snapshot", "s.safetensors", "--part", "encoder")
     assert f"onnx needs the package {package}" in message
     assert "pip install 'pgvae[export]'" in message
     assert "torch-export" in message

@@ -97,6 +97,23 @@ def test_the_same_images_elsewhere_go_on(workplace, pictures, capsys):
     assert load(run).images_seen == 24
 
 
+def test_a_folder_that_has_grown_since_is_told_and_the_run_goes_on_with_what_it_had(
+    workplace, pictures, refused
+):
+    shutil.copytree(pictures, workplace / "photos")
+    assert train("--dataset", "photos", "--total-kimg", "0.008") == 0
+    [run] = (workplace / "runs").iterdir()
+    shutil.copy(workplace / "photos" / "picture-000.png", workplace / "photos" / "more.png")
+    assert train("--dataset", "photos", "--total-kimg", "0.016", "--resume", "--dry-run") == 0
+    before = len(list((workplace / "data").iterdir()))
+    message = refused("--dataset", "photos", "--total-kimg", "0.016", "--resume")
+    assert "photos have changed since" in message
+    assert len(list((workplace / "data").iterdir())) == before
+    shutil.rmtree(workplace / "photos")
+    assert train_alone("--resume", run, "--total-kimg", "0.016") == 0
+    assert load(run).images_seen == 16
+
+
 def test_a_run_that_ends_before_it_has_grown_says_so_twice(workplace, capsys):
     assert train("--total-kimg", "0.008") == 0
     warning = "warning: 0.008 kimg end at 4 px: 8 px are never reached; use a smaller --kimg-per"
@@ -126,6 +143,17 @@ def test_a_run_starts_from_a_run_a_snapshot_or_a_checkpoint(finished, workplace)
         assert len(list((workplace / "runs").iterdir())) == count
     run = workplace / "runs" / "00000-tiny-pioneer-8px"
     assert load(run).latent_dim == 8
+
+
+def test_a_run_that_started_from_a_run_goes_on_though_that_one_has_gone_on_too(finished, workplace):
+    first = shutil.copytree(finished, workplace / "first")
+    (first / "snapshot-000000096.safetensors").rename(workplace / "later.safetensors")
+    words = ("--resume", "--init-from", "first", "--resolution", "16", "--total-kimg")
+    assert train(*words, "0.008") == 0
+    (workplace / "later.safetensors").rename(first / "snapshot-000000096.safetensors")
+    assert train(*words, "0.016") == 0
+    [run] = (workplace / "runs").iterdir()
+    assert load(run).images_seen == 16
 
 
 def test_weights_of_the_same_name_are_told_apart(finished, workplace):

@@ -84,7 +84,10 @@ def test_a_request_for_another_run_finds_none_and_passes_the_others_over(name, t
 
 def test_other_images_are_another_run_and_equal_ones_elsewhere_the_same(tmp_path):
     path = made(tmp_path)
-    assert found(tmp_path, ASKED, digest="f" * 64) is None
+    other = dataclasses.replace(ASKED, dataset="others")
+    assert found(tmp_path, other, digest="f" * 64) is None
+    with pytest.raises(InputError, match="the images of faces have changed since"):
+        found(tmp_path, ASKED, digest="f" * 64)
     assert found(tmp_path, dataclasses.replace(ASKED, dataset="elsewhere/faces")) == path
 
 
@@ -140,7 +143,11 @@ def test_what_is_no_run_of_this_version_is_refused(tmp_path):
     (path / "request.json").unlink()
     with pytest.raises(InputError, match=f"earlier version.*--init-from {path}"):
         Kept.read(path)
-    assert found(tmp_path, ASKED) is None
+    assert found(tmp_path, ASKED) is None  # it has nothing yet
+    (path / "checkpoint-000000096").mkdir()
+    with pytest.raises(InputError, match="earlier version"):
+        found(tmp_path, ASKED)
+    assert found(tmp_path, dataclasses.replace(ASKED, seed=1)) is None
 
 
 # Going on

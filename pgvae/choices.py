@@ -1,0 +1,13 @@
+"""What some settings may be: the commands show it, and PyTorch need not be imported for that."""
+
+from typing import Literal
+
+Animation = Literal["gif", "png", "mp4"]
+CelebaHqSplit = Literal["pioneer", "introvae"]  # by whose protocol images are held out
+Codec = Literal["webp", "png", "jpeg", "raw"]  # of stored images above 128 px
+Crop = Literal["center", "celeba", "pad"]
+ExportFormat = Literal["onnx", "torch-export"]
+ExportPart = Literal["encoder", "generator"]
+Fit = Literal["probe", "difference"]  # how the directions of attributes are estimated
+Likeness = Literal["l1", "ssim", "features"]  # by what images are each other's neighbours
+Sampling = Literal["langevin", "rejection"]  # how latents with given attributes are drawn

@@ -1,0 +1,68 @@
+"""Options that several commands have. Nothing here imports PyTorch, so that help comes at once."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args, get_origin
+
+import click
+
+from pgvae.cli.types import WordList
+from pgvae.config import require
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+PATH = click.Path(path_type=Path)
+POSITIVE, SEVERAL, NATURAL = click.IntRange(min=1), click.IntRange(min=2), click.IntRange(min=0)
+PROBABILITY = click.FloatRange(0, 1, min_open=True, max_open=True)
+
+
+def option(spec: str, help: str = "", type: Any = None, **more: Any) -> Callable[[F], F]:
+    """An option in a line: `option("--json path FILE", "Also write JSON.", PATH)`.
+
+    spec: its names, that of its parameter where it is another, and in capitals what it takes.
+    type: of click, or a `Literal` to choose of. more: as of `click.option`.
+    """
+    words = spec.split()
+    names = [word for word in words if word.startswith("-") or re.fullmatch("[a-z_]+", word)]
+    metavar = next((word for word in words if word not in names), None)
+    if get_origin(type) is Literal:
+        type = click.Choice(get_args(type))
+    return click.option(*names, metavar=metavar, help=help or None, type=type, **more)
+
+
+def snapshot(required: bool) -> Callable[[F], F]:
+    """The option --snapshot; `generate` takes it in two places, and neither is the one."""
+    about = "A .safetensors snapshot, or a run directory: its newest."
+    return option("--snapshot", about, PATH, required=required)
+
+
+SNAPSHOT = snapshot(required=True)
+DATASET = option(
+    "--dataset NAME|PATH",
+    "Prepared set, or a folder or zip of images (prepared on first use).",
+    required=True,
+)
+DATA_ROOT = option("--data-root", "Where prepared sets are.", PATH, default=Path("datasets"))
+LABEL_THRESHOLDS = option(
+    "--label-thresholds LOW,HIGH",
+    "A label below LOW says no, above HIGH yes; between them it is unknown and left out.",
+    WordList(click.FLOAT, 2),
+    default="0.5,0.5",
+)
+INCEPTION_WEIGHTS = option(
+    "--inception-weights FILE",
+    "pt_inception-2015-12-05-6726825d.pth, for the features of the published FID and KID.  "
+    "[default: EfficientNet-Lite0's, said so in the names]",
+    PATH,
+)
+DEVICE = option("--device auto|cpu|cuda[:I]", default="auto")
+SEED = option("--seed", "", NATURAL, default=0)
+PATHS = click.argument("paths", nargs=-1, required=True, type=PATH)
+
+
+def require_writable_file(path: Path, replace: bool = True) -> None:
+    """Raise InputError unless a file may be written there, in the place of another or not."""
+    require(path.parent.is_dir(), f"no such folder: {path.parent}; make it, or give another file")
+    require(not path.is_dir(), f"{path} is a folder: give a file")
+    require(replace or not path.exists(), f"{path} is there already: give another file, or --force")

@@ -1,0 +1,95 @@
+"""The pictures of a run for a page that is one file: small, and as data: URIs."""
+
+import base64
+import io
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from pgvae.errors import InputError
+from pgvae.report.collect import Run
+
+_MAX_SIDE = 1024  # pixels of a picture in the page
+_LOSSLESS_SIDE = 512  # up to which the page has every pixel; above, WebP may lose what none sees
+_ROWS = "a row as they are, below it as they come back"
+_KINDS = (
+    ("fakes", "Samples", "", "Drawn from the same latents each time."),
+    ("reconstructions", "Reconstructions", f"; {_ROWS}", f"The same images each time: {_ROWS}."),
+)
+
+
+class Interpolation(NamedTuple):
+    """A picture of the way between images, as the bytes of a PNG, and what its corners are."""
+
+    png: bytes
+    about: str
+
+
+def album(run: Run, count: int, interpolation: Interpolation | None) -> tuple[list, list]:
+    """The newest pictures of a run, and for each kind of grid title, text and earlier ones.
+
+    A picture is (title, text, data: URI). Of earlier grids there are at most `count` - 1, evenly
+    chosen; what cannot be read is left out, and the notes of the run say so.
+    """
+    newest, strips = [], []
+    for kind, title, more, same in _KINDS:
+        grids, shown = list(run.grids.get(kind, ())), None
+        while grids and not shown:
+            images, path = grids.pop()
+            shown = _picture(run, path, title, _when(run, images) + more)
+        newest.append(shown)
+        places = np.linspace(0, len(grids), min(count, len(grids) + 1)).round().astype(int)[:-1]
+        title = f"Earlier {title.lower()}"
+        found = [_picture(run, p, title, _when(run, i)) for i, p in (grids[k] for k in places)]
+        if any(found):
+            some = f"{len(places) + 1} of {len(grids) + 1}, the newest above. "
+            strips.append((title, some * (len(grids) >= count) + same, list(filter(None, found))))
+    if (run.path / "reals.png").is_file():
+        reals = _picture(run, run.path / "reals.png", "Real images", "of the training data")
+        newest.insert(1, reals)
+    own = sorted(run.path.glob("interpolation*.png"), key=lambda p: (p.stat().st_mtime, p.name))
+    if interpolation or own:
+        png, about = interpolation or (own[-1], own[-1].name)
+        newest.append(_picture(run, png, "Interpolation", about))
+    return list(filter(None, newest)), strips
+
+
+def embed(source: Path | bytes) -> str:
+    """A PNG as a data: URI of WebP, at most 1024 px a side; InputError where it is no picture."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as file:
+                image = file.convert("RGB")
+    except UnidentifiedImageError as error:
+        raise InputError("it is not a picture") from error
+    except (SyntaxError, Warning, Image.DecompressionBombError) as error:
+        raise InputError(str(error)) from error
+    image.thumbnail((_MAX_SIDE, _MAX_SIDE))
+    lossless = max(image.size) <= _LOSSLESS_SIDE
+    file = io.BytesIO()
+    image.save(file, "WEBP", lossless=lossless, quality=90)
+    return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def kimg(images: float) -> str:
+    """Images in thousands: 6, 8.512, 1,250."""
+    return f"{round(images) / 1000:,.3f}".rstrip("0").rstrip(".")
+
+
+def _picture(run: Run, source: Path | bytes, title: str, about: str) -> tuple | None:
+    name = source.name if isinstance(source, Path) else "the interpolation"
+    with run.noting(f"{name} could not be read"):
+        return title, about, embed(source)
+    return None
+
+
+def _when(run: Run, images: int) -> str:
+    """After how many images, and in which stage by the log."""
+    at = {n: v for n in ("resolution", "alpha") for i, v in run.series.get(n, ()) if i <= images}
+    stage = f", {at['resolution']:g} px" if "resolution" in at else ""
+    fading = f", alpha {at['alpha']:.2f}" if at.get("alpha", 1) < 0.995 else ""
+    return f"{kimg(images)} kimg{stage}{fading}"
