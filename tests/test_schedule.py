@@ -90,24 +90,20 @@ def test_stages_that_begin_only_after_the_end_are_never_reached(total, late) -> 
 # --- pre-training, progress, milestones
 
 
-def test_pretraining_is_the_first_part_of_a_run() -> None:
-    plan = schedule(pretrain_kimg=2.5)
-    seen = [plan.at(images).pretraining for images in (0, 2_499, 2_500, 40_000)]
+@pytest.mark.parametrize(
+    ("anneal", "shares"),
+    [
+        (0.0, {0: 0.0, 7_999: 0.0, 8_000: 0.0, 16_000: 0.25, 24_000: 0.5, 40_000: 1.0, 10**9: 1.0}),
+        (24.0, {0: 0.0, 8_000: 0.0, 12_000: 0.25, 24_000: 1.0, 40_000: 1.0}),
+    ],
+    ids=["of the run", "of another length"],
+)
+def test_progress_begins_after_pretraining(anneal, shares) -> None:
+    plan = schedule(pretrain_kimg=8.0, anneal_kimg=anneal)  # of 40,000 images
+    assert {i: plan.at(i).progress for i in shares} == pytest.approx(shares)
+    seen = [plan.at(images).pretraining for images in (0, 7_999, 8_000, 40_000)]
     assert seen == [True, True, False, False]
-    assert not schedule().at(0).pretraining
-
-
-def test_progress_is_the_share_of_the_run_after_pretraining() -> None:
-    plan = schedule(pretrain_kimg=8.0)  # 32,000 images are left
-    shares = {0: 0.0, 7_999: 0.0, 8_000: 0.0, 16_000: 0.25, 24_000: 0.5, 40_000: 1.0, 10**9: 1.0}
-    assert {i: plan.at(i).progress for i in shares} == pytest.approx(shares)
-    assert schedule().at(10_000).progress == 0.25
-
-
-def test_progress_may_be_of_another_length_than_the_run() -> None:
-    plan = schedule(pretrain_kimg=8.0, anneal_kimg=24.0)  # of 40,000 images
-    shares = {0: 0.0, 8_000: 0.0, 12_000: 0.25, 24_000: 1.0, 40_000: 1.0}
-    assert {i: plan.at(i).progress for i in shares} == pytest.approx(shares)
+    assert (schedule().at(0).pretraining, schedule().at(10_000).progress) == (False, 0.25)
 
 
 def test_each_milestone_multiplies_the_rate_of_its_stage() -> None:

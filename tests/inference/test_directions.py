@@ -166,24 +166,21 @@ def named(*names: str, seed: int = 0) -> Directions:
     return Directions(names, draw[:, :D].contiguous(), draw[:, D].contiguous(), about)
 
 
-def test_logits_are_linear_in_the_latents():
-    directions, latents = named("glasses", "hat"), prior("gaussian", 20, D)
-    chances = torch.sigmoid(directions.logits(latents)).double()
-    torch.testing.assert_close(chances, certainties(directions, latents), rtol=1e-5, atol=1e-6)
-
-
 def test_attributes_come_in_the_order_asked_for():
     directions = named("glasses", "hat", "beard")
     chosen = directions.of(["beard", "glasses"])
     assert chosen.names == ("beard", "glasses")
     assert torch.equal(chosen.weight, directions.weight[[2, 0]])
     assert torch.equal(chosen.bias, directions.bias[[2, 0]])
+    chances = torch.sigmoid(chosen.logits(prior("gaussian", 20, D))).double()
+    expected = certainties(chosen, prior("gaussian", 20, D))
+    torch.testing.assert_close(chances, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_an_unknown_attribute_is_refused_with_the_nearest_name():
     with pytest.raises(InputError, match=r"(?s)glases.*glasses") as refusal:
         named("hat", "glasses", "beard").of(["hat", "glases"])
-    assert "\n" not in str(refusal.value)
+    assert str(refusal.value).isprintable()
 
 
 def test_directions_join_those_of_other_names():
@@ -213,16 +210,13 @@ def test_what_is_saved_is_loaded(kept):
     assert torch.equal(found.bias, content.bias)
 
 
-def test_directions_of_another_snapshot_are_refused(kept):
+def test_directions_of_another_snapshot_or_length_are_refused(kept):
     path, snapshot = kept
-    saved(snapshot, "sphere")
-    with pytest.raises(InputError, match="snapshot"):
-        load_directions(path, snapshot, D)
-
-
-def test_directions_of_another_length_are_refused(kept):
     with pytest.raises(CorruptFileError):
-        load_directions(*kept, D + 1)
+        load_directions(path, snapshot, D + 1)
+    saved(snapshot, "sphere")
+    with pytest.raises(InputError, match="made for another snapshot"):
+        load_directions(path, snapshot, D)
 
 
 def test_a_truncated_file_and_noise_are_refused(kept):
