@@ -27,7 +27,7 @@ import torch  # noqa: E402
 from pgvae import ops  # noqa: E402
 from pgvae.config import ModelConfig, RunConfig, usual_settings  # noqa: E402
 from pgvae.objectives import OBJECTIVES, settings_of  # noqa: E402
-from pgvae.schedule import PRESETS, from_preset  # noqa: E402
+from pgvae.schedule import Schedule, Stage  # noqa: E402
 from pgvae.training.state import TrainState  # noqa: E402
 from pgvae.training.step import resolve_precision, train_step  # noqa: E402
 from pgvae.types import Batch  # noqa: E402
@@ -42,7 +42,7 @@ class Trainer:
         self.impl, self.objective, self.precision = impl, objective, precision
         self.device = device
         self.state = TrainState.create(config, device, config.model.resolution)
-        self.stage = config.schedule.at(0)
+        self.moment = config.schedule.at(0)
         self.wall: list[float] = []
         self.cpu: list[float] = []
 
@@ -52,7 +52,7 @@ class Trainer:
         wall, cpu = time.perf_counter(), time.process_time()
         with ops.using(self.impl):
             scalars = train_step(
-                self.state, self.objective, self.stage, Batch(images, labels), self.precision
+                self.state, self.objective, self.moment, Batch(images, labels), self.precision
             )
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
@@ -98,7 +98,7 @@ def main(
         dataset="random",
         dataset_digest="",
         model=model,
-        schedule=from_preset(PRESETS["pioneer"], (resolution,), batch_size=batch),
+        schedule=Schedule((Stage(resolution, batch, lr=1e-3, stable_kimg=1),), total_kimg=1),
         objective=settings_of(chosen),
     )
     precision = resolve_precision(precision, device)

@@ -27,7 +27,6 @@ tuning.shorten_spinning()
 import click  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
-from pgvae.training.settings import parse_settings  # noqa: E402
 from PIL import Image  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
@@ -36,8 +35,9 @@ from pgvae.config import from_dict  # noqa: E402
 from pgvae.metrics import toy2d as metric  # noqa: E402
 from pgvae.nn.growing import seeded  # noqa: E402
 from pgvae.objectives import OBJECTIVES, Objective, terms  # noqa: E402
-from pgvae.schedule import Schedule  # noqa: E402
-from pgvae.training.state import TrainState, derive_seed  # noqa: E402
+from pgvae.schedule import Schedule, Stage  # noqa: E402
+from pgvae.training.plan import parse_settings  # noqa: E402
+from pgvae.training.state import Dials, Skips, TrainState, derive_seed  # noqa: E402
 from pgvae.training.step import train_step  # noqa: E402
 from pgvae.types import Batch, Nets, Posterior  # noqa: E402
 
@@ -197,14 +197,16 @@ def build(objective: Objective, preset: Preset, seed: int) -> TrainState:
         generator, ema = (PointGenerator(config, preset.width) for _ in range(2))
     ema.load_state_dict(generator.state_dict())
     nets = Nets(encoder, generator, ema.requires_grad_(False))
+    device = torch.device("cpu")
+    dials = Dials(device)
     optimizers = {
-        name: torch.optim.Adam(net.parameters(), lr=preset.lr, betas=objective.betas, fused=True)
-        for name, net in (("encoder", encoder), ("generator", generator))
+        name: torch.optim.Adam(net.parameters(), lr=dials.lr, betas=objective.betas, fused=True)
+        for name, net in nets.trained().items()
     }
     run = SimpleNamespace(
         seed=seed, ema_kimg=preset.average * preset.batch / 1000, ema_rampup=0.0, init_from=None
     )
-    return TrainState(run, nets, optimizers)
+    return TrainState(run, nets, optimizers, dials, torch.Generator(), Skips(device))
 
 
 def train(objective: Objective, preset: Preset, data: str, seed: int) -> np.ndarray:
@@ -212,31 +214,24 @@ def train(objective: Objective, preset: Preset, data: str, seed: int) -> np.ndar
     state = build(objective, preset, seed)
     kimg = preset.batch / 1000
     schedule = Schedule(
-        resolutions=(4,),  # of no meaning here
-        batch_sizes=(preset.batch,),
-        learning_rates=(preset.lr,),
-        first_kimg=preset.steps * kimg,
-        fade_kimg=0,
-        stable_kimg=0,
+        (Stage(4, preset.batch, preset.lr),),  # the resolution has no meaning here
         total_kimg=preset.steps * kimg,
         pretrain_kimg=preset.pretrain * kimg if objective.pretraining else 0,
         milestones_kimg=tuple(step * kimg for step in preset.milestones),
         milestone_factor=preset.factor,
     )
-    rng = np.random.default_rng([seed, 1])
+    draws = np.random.default_rng([seed, 1])
     while state.images_seen < schedule.total_images:
-        stage = schedule.at(state.images_seen)
-        for optimizer in state.optimizers.values():
-            optimizer.param_groups[0]["lr"] = stage.lr
-        points = draw_points(data, preset.batch, rng)
+        points = draw_points(data, preset.batch, draws)
         images = torch.from_numpy(SCALE * points).float()[:, :, None, None]
         labels = torch.from_numpy(points > 0).float()
-        train_step(state, objective, stage, Batch(images, labels), "fp32")
-    latents = torch.Generator().manual_seed(derive_seed(seed, "samples"))
+        moment = schedule.at(state.images_seen)
+        train_step(state, objective, moment, Batch(images, labels), "fp32")
+    rng = torch.Generator().manual_seed(derive_seed(seed, "samples"))
     config = state.nets.ema.config
+    noise = torch.randn(POINTS, config.latent_dim, generator=rng)
     with torch.no_grad():
-        z = terms.sample_prior(config.head, POINTS, config.latent_dim, latents)
-        return state.nets.ema(z).flatten(1).numpy() / SCALE
+        return state.nets.ema(terms.on_prior(config.head, noise)).flatten(1).numpy() / SCALE
 
 
 def score(points: np.ndarray, data: str, seed: int) -> dict[str, float | int | None]:
@@ -321,7 +316,8 @@ def main(
     if change:
         changes = dict(text.split("=", 1) for text in change)
         chosen = replace(chosen, **{k: json.loads(v) for k, v in changes.items()})
-    settings = {**chosen.settings, **parse_settings(objective, texts).everywhere}
+    everywhere, _ = parse_settings(OBJECTIVES[objective], texts)
+    settings = {**chosen.settings, **everywhere}
     label = ",".join([name, *texts, *change])
     torch.set_num_threads(1)
     records, pictures = [], []

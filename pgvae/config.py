@@ -29,29 +29,58 @@ Precision = Literal["auto", "fp32", "tf32", "bf16"]
 
 
 def require(condition: bool, message: str) -> None:
-    """Raise InputError with `message` unless `condition` holds (NaN never does)."""
+    """Raise InputError with `message` unless `condition` holds (NaN never does).
+
+    >>> require(0.5 > 0, "too small")
+    >>> require(float("nan") > 0, "too small")
+    Traceback (most recent call last):
+    pgvae.errors.InputError: too small
+    """
     if not condition:
         raise InputError(message)
 
 
 def require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    """Raise InputError unless `value` is one of `choices`."""
+    """Raise InputError unless `value` is one of `choices`.
+
+    >>> require_choice("head", "cube", ("sphere", "gaussian"))
+    Traceback (most recent call last):
+    pgvae.errors.InputError: head is 'cube': choose one of sphere, gaussian
+    """
     require(value in choices, f"{name} is {value!r}: choose one of {', '.join(choices)}")
 
 
 def require_weight(name: str, value: float) -> None:
-    """Raise InputError unless `value` is finite and 0 or more."""
+    """Raise InputError unless `value` is finite and 0 or more.
+
+    >>> require_weight("beta_kl", -1.0)
+    Traceback (most recent call last):
+    pgvae.errors.InputError: beta_kl is -1.0: use a finite number >= 0
+    """
     require(math.isfinite(value) and value >= 0, f"{name} is {value}: use a finite number >= 0")
 
 
 def nearest(name: str, names: list[str]) -> str:
-    """A hint for an unknown `name`: the most similar of `names`, or all of them."""
+    """A hint for an unknown `name`: the most similar of `names`, or all of them.
+
+    >>> nearest("miror", ["seed", "mirror"])
+    "did you mean 'mirror'?"
+    >>> nearest("xyzzy", ["seed", "mirror"])
+    'known: mirror, seed'
+    """
     close = difflib.get_close_matches(name, names, n=1)
     return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(names))}"
 
 
 def check_resolution(resolution: int, what: str = "resolution") -> int:
-    """Return `resolution` if it is a power of two in 4..1024; InputError otherwise."""
+    """Return `resolution` if it is a power of two in 4..1024; InputError otherwise.
+
+    >>> check_resolution(64)
+    64
+    >>> check_resolution(100)
+    Traceback (most recent call last):
+    pgvae.errors.InputError: resolution 100 is not a power of two from 4 to 1024: use 64 or 128
+    """
     if MIN_RESOLUTION <= resolution <= MAX_RESOLUTION:
         below = 2 ** int(math.log2(resolution))
         if below == resolution:
@@ -63,12 +92,23 @@ def check_resolution(resolution: int, what: str = "resolution") -> int:
 
 
 def resolutions_between(start: int, final: int) -> tuple[int, ...]:
-    """The powers of two from `start` to `final`, both included: (4, 8, 16) for 4, 16."""
+    """The powers of two from `start` to `final`, both included.
+
+    >>> resolutions_between(4, 16)
+    (4, 8, 16)
+    """
     return tuple(2**k for k in range(int(math.log2(start)), int(math.log2(final)) + 1))
 
 
 def from_dict(cls: type[T], values: Mapping[str, Any], what: str) -> T:
-    """Build dataclass `cls` from parsed JSON; unknown names raise InputError with a hint."""
+    """Build dataclass `cls` from parsed JSON; unknown names raise InputError with a hint.
+
+    >>> from_dict(LabelConfig, {"attributes": ["hat", "glasses"]}, "labels").attributes
+    ('hat', 'glasses')
+    >>> from_dict(LabelConfig, {"atributes": ["hat"]}, "labels")
+    Traceback (most recent call last):
+    pgvae.errors.InputError: unknown labels setting 'atributes': did you mean 'attributes'?
+    """
     names = [f.name for f in dataclasses.fields(cls) if f.init]
     for name in values:
         require(name in names, f"unknown {what} setting {name!r}: {nearest(name, names)}")
@@ -144,7 +184,11 @@ class ModelConfig:
         require(self.fmap_base >= 1, f"fmap_base is {self.fmap_base}: use 1 or more")
 
     def fmaps(self, resolution: int) -> int:
-        """Feature maps of the generator's block (and the encoder's from_rgb) at a resolution."""
+        """Feature maps of the generator's block (and the encoder's from_rgb) at a resolution.
+
+        >>> [ModelConfig().fmaps(resolution) for resolution in (4, 32, 64, 1024)]
+        [512, 512, 256, 16]
+        """
         return max(1, min(2 * self.fmap_base // resolution, self.fmap_max))
 
 
@@ -153,6 +197,9 @@ def usual_settings(arch: Arch, resolution: int) -> dict[str, Any]:
 
     residual: IntroVAE's widths (32 feature maps at the final resolution, 16 at 1024 px, 512 at
     most), no normalisation. pggan: PGGAN's widths, equalized learning rates, pixel norm.
+
+    >>> usual_settings("residual", 128)
+    {'fmap_base': 2048, 'encoder_norm': 'none', 'generator_norm': 'none'}
     """
     if arch == "residual":
         widths = min(16 * resolution, 8192)

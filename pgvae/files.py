@@ -21,7 +21,12 @@ def fsync(path: Path) -> None:
 
 
 def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file, as hex."""
+    """The SHA-256 of a file, as hex.
+
+    >>> (folder / "empty").touch()
+    >>> sha256_of(folder / "empty")[:16]
+    'e3b0c44298fc1c14'
+    """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -31,6 +36,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """A path beside `path` to write a file or a directory at; it becomes `path` on success.
 
     On an error nothing is left. A full disk raises ResourceError naming the path.
+
+    >>> with atomic_path(folder / "notes.txt") as aside:
+    ...     _ = aside.write_text("all or nothing")
+    >>> [file.name for file in folder.iterdir()]
+    ['notes.txt']
     """
     aside = path.with_name(f".{path.name}.tmp")
     remove(aside)
@@ -65,7 +75,13 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 
 def remove(path: Path) -> None:
-    """Delete a file or a directory tree, if it is there."""
+    """Delete a file or a directory tree, if it is there.
+
+    >>> (folder / "a" / "b").mkdir(parents=True)
+    >>> remove(folder / "a")
+    >>> (folder / "a").exists()
+    False
+    """
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

@@ -21,13 +21,21 @@ _MIN_CELL = 64
 
 
 def to_bytes(images: Tensor) -> np.ndarray:
-    """[N, C, H, W] in [-1, 1] (clamped) -> uint8 [N, H, W, C]."""
+    """[N, C, H, W] in [-1, 1] (clamped) -> uint8 [N, H, W, C].
+
+    >>> to_bytes(torch.tensor([-1.0, 0.0, 1.0, 7.0]).reshape(1, 1, 2, 2)).flatten().tolist()
+    [0, 128, 255, 255]
+    """
     levels = (images.detach().float().clamp(-1, 1) + 1) * 127.5
     return levels.round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
 
 
 def to_picture(image: np.ndarray) -> Image.Image:
-    """uint8 [H, W, C] with 1 or 3 channels to a Pillow image."""
+    """uint8 [H, W, C] with 1 or 3 channels to a Pillow image.
+
+    >>> [to_picture(np.zeros((2, 3, channels), np.uint8)).mode for channels in (1, 3)]
+    ['L', 'RGB']
+    """
     return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
 
 
@@ -35,6 +43,9 @@ def grid_of(images: Tensor, columns: int | None = None) -> np.ndarray:
     """[N, C, R, R] in [-1, 1] -> one picture, uint8 [H, W, C], row by row on white.
 
     Images under 64 px are enlarged by whole factors, pixel by pixel, so that they can be seen.
+
+    >>> grid_of(torch.zeros(5, 3, 8, 8)).shape  # two rows of three
+    (128, 192, 3)
     """
     cells = to_bytes(images)
     count, side = cells.shape[0], cells.shape[1]
@@ -49,12 +60,22 @@ def grid_of(images: Tensor, columns: int | None = None) -> np.ndarray:
 
 
 def save_grid(path: Path, images: Tensor, columns: int | None = None) -> None:
-    """Write `grid_of(images, columns)` as a PNG."""
+    """Write `grid_of(images, columns)` as a PNG.
+
+    >>> save_grid(folder / "samples.png", model.sample(4))
+    >>> (folder / "samples.png").read_bytes()[1:4]
+    b'PNG'
+    """
     _save(path, to_picture(grid_of(images, columns)))
 
 
 def save_images(paths: list[Path], images: Tensor) -> None:
-    """Write each of [N, C, R, R] in [-1, 1] as a PNG of its own."""
+    """Write each of [N, C, R, R] in [-1, 1] as a PNG of its own.
+
+    >>> save_images([folder / "a.png", folder / "b.png"], model.sample(2))
+    >>> sorted(file.name for file in folder.iterdir())
+    ['a.png', 'b.png']
+    """
     for path, image in zip(paths, to_bytes(images), strict=True):
         _save(path, to_picture(image))
 
@@ -68,6 +89,10 @@ def interleave(*sets: Tensor, columns: int) -> Tensor:
     """Rows of the first set, below each the matching rows of the others, filled up with white.
 
     K times [N, C, R, R] in [-1, 1] -> [K M, C, R, R], M the next multiple of `columns`.
+
+    >>> images = torch.tensor([-1.0, -0.5, 0.25]).reshape(3, 1, 1, 1)
+    >>> interleave(images, -images, columns=2).flatten().tolist()
+    [-1.0, -0.5, 1.0, 0.5, 0.25, 1.0, -0.25, 1.0]
     """
     white = sets[0].new_ones(-len(sets[0]) % columns, *sets[0].shape[1:])
     rows = zip(*(torch.cat([images, white]).split(columns) for images in sets), strict=True)
@@ -75,7 +100,12 @@ def interleave(*sets: Tensor, columns: int) -> Tensor:
 
 
 def check_animation(ending: str) -> None:
-    """Raise InputError unless animations of this ending, one of `ANIMATIONS`, can be written."""
+    """Raise InputError unless animations of this ending, one of `ANIMATIONS`, can be written.
+
+    >>> check_animation("avi")
+    Traceback (most recent call last):
+    pgvae.errors.InputError: animations are gif, png, mp4: got 'avi'
+    """
     if ending not in ANIMATIONS:
         raise InputError(f"animations are {', '.join(ANIMATIONS)}: got {ending!r}")
     if ending == "mp4" and importlib.util.find_spec("imageio_ffmpeg") is None:
@@ -90,6 +120,10 @@ def save_animation(path: Path, images: Tensor, fps: int) -> None:
     fps: 1 to 100. GIF and PNG repeat for ever. GIF has 256 colours a frame and counts in hundredths
     of a second; MP4 is lossy. Small images are enlarged as in `grid_of`. InputError as
     `check_animation`.
+
+    >>> save_animation(folder / "walk.gif", model.walk(model.sample_latents(2), steps=3), fps=10)
+    >>> (folder / "walk.gif").read_bytes()[:3]
+    b'GIF'
     """
     check_animation(path.suffix.removeprefix("."))
     frames = [grid_of(image[None]) for image in images]

@@ -72,7 +72,12 @@ class _Entry(NamedTuple):
 
 
 def save_snapshot(path: Path, snapshot: Snapshot) -> None:
-    """Write atomically; ResourceError when the disk is full."""
+    """Write atomically; ResourceError when the disk is full.
+
+    >>> save_snapshot(folder / "snapshot-60.safetensors", snapshot)
+    >>> load_snapshot(folder / "snapshot-60.safetensors").attributes
+    ('glasses', 'hat')
+    """
     tensors = {"mean_image": snapshot.mean_image.contiguous().cpu()}
     for part, net in snapshot.nets.parts().items():
         state = net.state_dict()
@@ -92,7 +97,13 @@ def save_snapshot(path: Path, snapshot: Snapshot) -> None:
 
 
 def newest_snapshot(path: Path) -> Path:
-    """The snapshot itself, or the newest one of a run directory; InputError without any."""
+    """The snapshot itself, or the newest one of a run directory; InputError without any.
+
+    >>> for name in ("snapshot-60.safetensors", "snapshot-200.safetensors"):
+    ...     (folder / name).touch()
+    >>> newest_snapshot(folder).name
+    'snapshot-200.safetensors'
+    """
     if not path.is_dir():
         return path
     found = snapshots_in(path)
@@ -115,6 +126,10 @@ def load_snapshot(path: str | Path) -> Snapshot:
 
     Raises InputError where there is no such file or it is not a snapshot of this version, and
     CorruptFileError where it is truncated, or its tensors are not those it declares.
+
+    >>> load_snapshot("runs/none.safetensors")
+    Traceback (most recent call last):
+    pgvae.errors.InputError: no such snapshot: runs/none.safetensors
     """
     path = Path(path)
     about, found = _read_header(path)

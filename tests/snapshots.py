@@ -1,7 +1,8 @@
-"""What the tests of snapshots share: a small one, and the two halves of a file."""
+"""What the tests of snapshots share: a small one, the two halves of a file, and a trap."""
 
 import json
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -14,9 +15,10 @@ PARTS = ("encoder", "generator", "ema")
 
 
 def make(alpha: float = 1.0, **changes) -> Snapshot:
-    """A snapshot at 8 px of networks that grow to 16."""
+    """A snapshot at 8 px of networks that grow to 16, its average another than its generator."""
     config = ModelConfig(resolution=16, latent_dim=8, fmap_max=8, **changes)
-    nets = build_nets(config, 8, fading=alpha < 1, seed=3)
+    nets, other = (build_nets(config, 8, fading=alpha < 1, seed=seed) for seed in (3, 4))
+    nets.ema.load_state_dict(other.generator.state_dict())
     rng = torch.Generator().manual_seed(0)
     return Snapshot(
         nets=nets,
@@ -46,3 +48,21 @@ def join(path: Path, header: object, data: bytes) -> Path:
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     path.write_bytes(struct.pack("<Q", len(text)) + text + data)
     return path
+
+
+def changed(path: Path, change: Callable[[dict, dict], object]) -> Path:
+    """A snapshot after `change` of its table of tensors and of what our JSON says."""
+    header, data = split(written(path))
+    said = json.loads(header.pop("__metadata__")["pgvae"])
+    change(header, said)
+    return join(path, {"__metadata__": {"pgvae": json.dumps(said)}, **header}, data)
+
+
+class Trap:
+    """Unpickling it makes a file."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple:
+        return Path.touch, (self.mark,)

@@ -1,5 +1,6 @@
-"""The schedule: a pure function of the images seen."""
+"""The schedule, a pure function of the images seen: the papers', and what a user changes."""
 
+import dataclasses
 import math
 from itertools import pairwise
 
@@ -8,140 +9,112 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pgvae.errors import InputError
-from pgvae.schedule import Schedule
+from pgvae.objectives import schedule_called
+from pgvae.request import Request
+from pgvae.schedule import Moment, Schedule, SchedulePreset, Stage, from_preset
 
 ALL = (4, 8, 16, 32, 64, 128, 256, 512, 1024)
-# 4 px, 8 px while it fades and after, 16 px likewise.
-PHASES = ({"margin": 1.0}, {"margin": 2.0}, {}, {"margin": 3.0}, {"margin": 4.0, "alpha": 5.0})
+
+
+def stages(fade: float = 4.0) -> tuple[Stage, ...]:
+    """10k images at 4 px; at 8 and at 16 px so many k of fade, then 6k; each with its settings."""
+    return (
+        Stage(4, 32, 1e-3, 0.0, 10.0, {}, {"margin": 1.0}),
+        Stage(8, 16, 2e-3, fade, 6.0, {"margin": 2.0}, {}),
+        Stage(16, 8, 3e-3, fade, 6.0, {"margin": 3.0}, {"margin": 4.0, "alpha": 5.0}),
+    )
 
 
 def schedule(**changes) -> Schedule:
-    values = {
-        "resolutions": (4, 8, 16),
-        "batch_sizes": (32, 16, 8),
-        "learning_rates": (1e-3, 2e-3, 3e-3),
-        "first_kimg": 10.0,
-        "fade_kimg": 4.0,
-        "stable_kimg": 6.0,
-        "total_kimg": 40.0,
-        "settings": PHASES,
+    return Schedule(**{"stages": stages(), "total_kimg": 40.0, **changes})
+
+
+def preset(name: str, resolutions: tuple[int, ...] = ALL, **asked) -> Schedule:
+    return from_preset(schedule_called(name), resolutions, Request(**asked))
+
+
+def starts(plan: Schedule) -> list[Moment]:
+    """The first moment of each stage."""
+    return [plan.at(plan.start_of(i)) for i in range(len(plan.stages))]
+
+
+# --- stages
+
+
+@pytest.mark.parametrize("total", [40.0, 12.0], ids=["to the end", "cut short"])
+def test_stages_follow_their_lengths_and_settings(total: float) -> None:
+    plan = schedule(total_kimg=total)
+    first, fading, stable, last = {"margin": 1.0}, {"margin": 2.0}, {}, plan.stages[2].settings
+    expected = {
+        0: (4, 1.0, 32, 1e-3, first),
+        9_999: (4, 1.0, 32, 1e-3, first),
+        10_000: (8, 0.0, 16, 2e-3, fading),
+        11_000: (8, 0.25, 16, 2e-3, fading),
+        13_999: (8, 0.99975, 16, 2e-3, fading),
+        14_000: (8, 1.0, 16, 2e-3, stable),
+        19_999: (8, 1.0, 16, 2e-3, stable),
+        20_000: (16, 0.0, 8, 3e-3, {"margin": 3.0}),
+        22_000: (16, 0.5, 8, 3e-3, {"margin": 3.0}),
+        24_000: (16, 1.0, 8, 3e-3, last),
+        10**12: (16, 1.0, 8, 3e-3, last),
     }
-    return Schedule(**{**values, **changes})
+    found = {images: plan.at(images) for images in expected}
+    held = ((m.resolution, m.alpha, m.batch_size, m.lr, m.settings) for m in found.values())
+    assert dict(zip(expected, held, strict=True)) == expected
+    assert [plan.start_of(i) for i in range(3)] == [0, 10_000, 20_000]
+    assert plan.resolutions == (4, 8, 16)
+    assert plan.total_images == 1000 * total
 
 
-# --- settings of the objective that change over a run
+def test_without_a_fade_a_resolution_and_its_settings_are_there_at_once() -> None:
+    plan = schedule(stages=stages(fade=0.0))
+    found = [plan.at(images) for images in (9_999, 10_000, 16_000)]
+    assert [(m.resolution, m.alpha) for m in found] == [(4, 1.0), (8, 1.0), (16, 1.0)]
+    assert [m.settings for m in found] == [stage.settings for stage in plan.stages]
 
 
-def test_settings_are_those_of_the_phase() -> None:
-    plan = schedule()  # 8 px from 10,000 images, 16 px from 20,000; both fade for 4,000
-    moments = {0: 0, 9_999: 0, 10_000: 1, 13_999: 1, 14_000: 2, 19_999: 2}
-    moments |= {20_000: 3, 23_999: 3, 24_000: 4, 40_000: 4, 10**9: 4}
-    assert {images: dict(plan.at(images).settings) for images in moments} == {
-        images: PHASES[phase] for images, phase in moments.items()
-    }
+def test_the_past_and_the_holder_of_a_moment_change_nothing() -> None:
+    plan = schedule()
+    late = plan.at(30_000)
+    plan.at(0)
+    assert plan.at(30_000) == late == schedule().at(30_000)
+    late.settings["margin"] = 7.0
+    assert plan.at(30_000).settings == {"margin": 4.0, "alpha": 5.0}
 
 
-def test_without_settings_none_ever_change() -> None:
-    plan = schedule(settings=())
-    assert all(dict(plan.at(images).settings) == {} for images in (0, 12_000, 40_000))
-
-
-def test_without_growth_there_is_one_phase() -> None:
-    single = {"resolutions": (4,), "batch_sizes": (32,), "learning_rates": (1e-3,)}
-    plan = schedule(**single, settings=({"margin": 7.0},))
-    assert [dict(plan.at(images).settings) for images in (0, 40_000)] == [{"margin": 7.0}] * 2
-
-
-def test_without_a_fade_the_settings_of_a_fade_never_hold() -> None:
-    plan = schedule(fade_kimg=0.0)
-    assert [dict(plan.at(images).settings) for images in (9_999, 10_000, 16_000)] == [
-        PHASES[0],
-        PHASES[2],
-        PHASES[4],
-    ]
+@pytest.mark.parametrize(("total", "late"), [(21.0, ()), (20.0, (16,)), (9.0, (8, 16))])
+def test_stages_that_begin_only_after_the_end_are_never_reached(total, late) -> None:
+    assert schedule(total_kimg=total).never_reached() == late
 
 
 # --- pre-training, progress, milestones
 
 
-def test_pretraining_is_the_first_part_of_a_run() -> None:
-    plan = schedule(pretrain_kimg=2.5)
-    seen = [plan.at(images).pretraining for images in (0, 2_499, 2_500, 40_000)]
+@pytest.mark.parametrize(
+    ("anneal", "shares"),
+    [
+        (0.0, {0: 0.0, 7_999: 0.0, 8_000: 0.0, 16_000: 0.25, 24_000: 0.5, 40_000: 1.0, 10**9: 1.0}),
+        (24.0, {0: 0.0, 8_000: 0.0, 12_000: 0.25, 24_000: 1.0, 40_000: 1.0}),
+    ],
+    ids=["of the run", "of another length"],
+)
+def test_progress_begins_after_pretraining(anneal, shares) -> None:
+    plan = schedule(pretrain_kimg=8.0, anneal_kimg=anneal)  # of 40,000 images
+    assert {i: plan.at(i).progress for i in shares} == pytest.approx(shares)
+    seen = [plan.at(images).pretraining for images in (0, 7_999, 8_000, 40_000)]
     assert seen == [True, True, False, False]
-    assert not schedule().at(0).pretraining
-
-
-def test_progress_is_the_share_of_the_run_after_pretraining() -> None:
-    plan = schedule(pretrain_kimg=8.0)  # 32,000 images are left
-    moments = {0: 0.0, 7_999: 0.0, 8_000: 0.0, 16_000: 0.25, 24_000: 0.5, 40_000: 1.0, 10**9: 1.0}
-    assert {i: plan.at(i).progress for i in moments} == pytest.approx(moments)
-    assert schedule().at(10_000).progress == 0.25
-
-
-def test_a_run_that_is_all_pretraining_is_refused() -> None:
-    for kimg in (40.0, 100.0):
-        with pytest.raises(InputError, match=r"of 40\.0 in all: use less"):
-            schedule(pretrain_kimg=kimg)
-
-
-def test_progress_may_be_of_another_length_than_the_run() -> None:
-    plan = schedule(pretrain_kimg=8.0, anneal_kimg=24.0)  # of 40,000 images
-    moments = {0: 0.0, 8_000: 0.0, 12_000: 0.25, 24_000: 1.0, 40_000: 1.0}
-    assert {i: plan.at(i).progress for i in moments} == pytest.approx(moments)
+    assert (schedule().at(0).pretraining, schedule().at(10_000).progress) == (False, 0.25)
 
 
 def test_each_milestone_multiplies_the_rate_of_its_stage() -> None:
     plan = schedule(milestones_kimg=(5.0, 12.0, 12.0), milestone_factor=0.1)
-    moments = {0: 1e-3, 4_999: 1e-3, 5_000: 1e-4, 9_999: 1e-4, 10_000: 2e-4, 11_999: 2e-4}
-    moments |= {12_000: 2e-6, 20_000: 3e-6}
-    assert {i: plan.at(i).lr for i in moments} == pytest.approx(moments, rel=1e-12)
+    rates = {0: 1e-3, 4_999: 1e-3, 5_000: 1e-4, 9_999: 1e-4, 10_000: 2e-4, 11_999: 2e-4}
+    rates |= {12_000: 2e-6, 20_000: 3e-6}
+    assert {i: plan.at(i).lr for i in rates} == pytest.approx(rates, rel=1e-12)
+    assert schedule(milestones_kimg=(5.0,)).at(5_000).lr == 5e-4  # halved unless told otherwise
 
 
-def test_a_milestone_halves_the_rate_unless_told_otherwise() -> None:
-    assert schedule(milestones_kimg=(5.0,)).at(5_000).lr == 5e-4
-
-
-# --- a pure function
-
-
-def test_stages_follow_the_three_lengths() -> None:
-    """10k at 4 px; at 8 px 4k of fade and 6k stable; at 16 px 4k of fade, then on."""
-    plan = schedule()
-    expected = {
-        0: (4, 1.0, 32, 1e-3),
-        9_999: (4, 1.0, 32, 1e-3),
-        10_000: (8, 0.0, 16, 2e-3),
-        11_000: (8, 0.25, 16, 2e-3),
-        14_000: (8, 1.0, 16, 2e-3),
-        19_999: (8, 1.0, 16, 2e-3),
-        20_000: (16, 0.0, 8, 3e-3),
-        22_000: (16, 0.5, 8, 3e-3),
-    }
-    found = {images: plan.at(images) for images in expected}
-    assert {i: (s.resolution, s.alpha, s.batch_size, s.lr) for i, s in found.items()} == expected
-    assert [plan.start_of(i) for i in range(3)] == [0, 10_000, 20_000]
-
-
-def test_the_past_and_the_holder_of_a_stage_change_nothing() -> None:
-    plan = schedule()
-    late = plan.at(30_000)
-    plan.at(0)
-    assert plan.at(30_000) == late == schedule().at(30_000)
-    if isinstance(late.settings, dict):
-        late.settings["margin"] = 7.0
-    assert dict(plan.at(30_000).settings) == PHASES[4]
-
-
-def test_past_the_end_the_last_stage_goes_on() -> None:
-    plan = schedule()
-    assert plan.at(10**12) == plan.at(plan.total_images)
-    assert plan.at(10**12).resolution == 16
-
-
-def test_without_a_fade_a_new_resolution_is_there_at_once() -> None:
-    plan = schedule(fade_kimg=0.0)
-    assert (plan.at(9_999).resolution, plan.at(9_999).alpha) == (4, 1.0)
-    assert (plan.at(10_000).resolution, plan.at(10_000).alpha) == (8, 1.0)
+# --- any schedule
 
 
 @st.composite
@@ -151,14 +124,19 @@ def schedules(draw) -> Schedule:
     kimg = st.floats(0.001, 5000, allow_nan=False)
     total = draw(kimg)
     return Schedule(
-        resolutions=resolutions,
-        batch_sizes=tuple(draw(st.integers(1, 512)) for _ in resolutions),
-        learning_rates=tuple(draw(st.floats(1e-6, 1e-1)) for _ in resolutions),
-        first_kimg=draw(kimg),
-        fade_kimg=draw(kimg),
-        stable_kimg=draw(kimg),
+        stages=tuple(
+            Stage(
+                resolution=resolution,
+                batch_size=draw(st.integers(1, 512)),
+                lr=draw(st.floats(1e-6, 1e-1)),
+                fade_kimg=draw(kimg) if index else 0.0,
+                stable_kimg=draw(kimg),
+                fading={"phase": 2 * index - 1},
+                settings={"phase": 2 * index},
+            )
+            for index, resolution in enumerate(resolutions)
+        ),
         total_kimg=total,
-        settings=tuple({"phase": i} for i in range(2 * len(resolutions) - 1)),
         pretrain_kimg=total * draw(st.floats(0, 0.999)),
         anneal_kimg=draw(st.one_of(st.just(0.0), kimg)),
         milestones_kimg=tuple(draw(st.lists(kimg, max_size=3))),
@@ -166,83 +144,183 @@ def schedules(draw) -> Schedule:
 
 
 @settings(derandomize=True, deadline=None)
-@given(plan=schedules(), moments=st.lists(st.integers(0, 10**8), min_size=2, max_size=20))
-def test_alpha_is_a_share_and_resolution_never_decreases(plan, moments) -> None:
-    starts = [plan.start_of(i) + offset for i in range(len(plan.resolutions)) for offset in (0, 1)]
-    stages = [plan.at(images) for images in sorted({*moments, *starts})]
-    for stage in stages:
-        assert 0.0 <= stage.alpha <= 1.0
-        assert stage.resolution in plan.resolutions
-        index = plan.resolutions.index(stage.resolution)
-        assert stage.batch_size == plan.batch_sizes[index]
-        assert 0.125 * plan.learning_rates[index] <= stage.lr <= plan.learning_rates[index]
-        assert stage.settings["phase"] == max(0, 2 * index - (stage.alpha < 1))
-        assert 0.0 <= stage.progress <= 1.0
-        assert not (stage.pretraining and stage.progress > 0)
-    for before, after in pairwise(stages):
-        assert after.resolution >= before.resolution
+@given(plan=schedules(), images=st.lists(st.integers(0, 10**8), min_size=2, max_size=20))
+def test_alpha_is_a_share_and_time_goes_forward(plan: Schedule, images: list[int]) -> None:
+    first = [plan.start_of(i) for i in range(len(plan.stages))]
+    assert [plan.at(start).resolution for start in first] == [*plan.resolutions]
+    assert [plan.at(start - 1).resolution for start in first[1:]] == [*plan.resolutions[:-1]]
+    around = {start + offset for start in first for offset in (0, 1)}
+    moments = [plan.at(seen) for seen in sorted({*images, *around})]
+    for moment in moments:
+        index = plan.resolutions.index(moment.resolution)
+        stage = plan.stages[index]
+        assert 0.0 <= moment.alpha <= 1.0
+        assert moment.batch_size == stage.batch_size
+        assert 0.125 * stage.lr <= moment.lr <= stage.lr
+        assert moment.settings["phase"] == 2 * index - (moment.alpha < 1)
+        assert 0.0 <= moment.progress <= 1.0
+        assert not (moment.pretraining and moment.progress > 0)
+    for before, after in pairwise(moments):
+        assert (after.resolution, after.alpha) >= (before.resolution, before.alpha)
         assert after.settings["phase"] >= before.settings["phase"]
         assert after.progress >= before.progress
         assert after.pretraining <= before.pretraining
-        if after.resolution == before.resolution:
-            assert after.alpha >= before.alpha
-    assert stages[-1].resolution == plan.resolutions[-1]
+    assert moments[-1].resolution == plan.resolutions[-1]
 
 
-@settings(derandomize=True, deadline=None)
-@given(plan=schedules())
-def test_every_resolution_has_its_turn_at_its_start(plan) -> None:
-    for index, resolution in enumerate(plan.resolutions):
-        assert plan.at(plan.start_of(index)).resolution == resolution
-        if index:
-            assert plan.at(plan.start_of(index) - 1).resolution == plan.resolutions[index - 1]
+# --- the papers'
+
+# Batch sizes and learning rates at 4, 8, ... 1024 px, before milestones.
+PAPERS = {
+    # Batches of one GPU, but its 1 at 1024 px, which makes the KL infinite, is 2 here.
+    "pioneer": ([128, 128, 128, 64, 32, 16, 8, 4, 2], [1e-3] * 9),
+    "pggan": ([128, 128, 128, 64, 32, 16, 8, 4, 4], [1e-3] * 8 + [1.5e-3]),
+    # Its table: 5e-4 for 4 to 32 px; batches of 32 at 128 and 256 px.
+    "balanced_pioneer": ([128, 128, 128, 64, 32, 32, 32, 4, 2], [5e-4] * 4 + [1e-3] * 5),
+    "introvae": ([64] * 6 + [32, 12, 8], [2e-4] * 9),
+    "introvac": ([64] * 6 + [32, 12, 8], [2e-4] * 9),
+}
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_batches_and_rates_are_the_papers(name: str) -> None:
+    preset = dataclasses.replace(schedule_called(name), milestones=())
+    moments = starts(from_preset(preset, ALL))
+    assert ([m.batch_size for m in moments], [m.lr for m in moments]) == PAPERS[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "half"),
+    [
+        ("pioneer", 2_400_000, 1_200_000),
+        ("balanced_pioneer", 2_400_000, 1_200_000),
+        ("pggan", 600_000, 600_000),
+    ],
+)
+def test_pioneer_and_pggan_fade_over_the_first_half_of_a_stage(name, first, half) -> None:
+    plan = preset(name)
+    assert [plan.at(images).alpha for images in (0, 1, half // 2, first - 1)] == [1.0] * 4
+    for index in range(1, len(ALL)):
+        start = first + 2 * half * (index - 1)
+        assert plan.start_of(index) == start
+        assert (plan.at(start - 1).resolution, plan.at(start - 1).alpha) == (ALL[index - 1], 1.0)
+        for share in (0.0, 0.1, 0.25, 0.5, 0.999, 1.0, 1.5, 1.999):
+            moment = plan.at(start + round(share * half))
+            assert moment.resolution == ALL[index]
+            assert moment.alpha == pytest.approx(min(share, 1.0), abs=1e-9)
+        assert plan.at(start + half - 1).alpha < 1
+        assert plan.at(start + half).alpha == 1.0
+    assert plan.total_images == first + 8 * 2 * half
+    assert preset(name, (4, 8, 16)).total_images == first + 2 * 2 * half
+
+
+def test_one_epoch_of_introvaes_200_is_pretraining() -> None:
+    plan = preset("introvae", (256,))
+    assert plan.total_images == 200 * 29_000
+    assert plan.at(28_999).pretraining
+    assert not plan.at(29_000).pretraining
+    assert plan.at(plan.total_images - 1).lr == 2e-4
+
+
+def test_introvacs_rate_is_halved_after_60_90_and_120_of_150_epochs() -> None:
+    plan, epoch = preset("introvac", (128,)), 30_000
+    assert plan.total_images == 150 * epoch
+    for milestone, rate in ((60, 1e-4), (90, 5e-5), (120, 2.5e-5)):
+        assert plan.at(milestone * epoch - 1).lr == pytest.approx(2 * rate)
+        assert plan.at(milestone * epoch).lr == pytest.approx(rate)
+    assert not plan.at(0).pretraining
+
+
+# --- what a user puts in place of a preset's values
+
+
+def test_the_users_values_replace_the_presets() -> None:
+    plan = preset("pioneer", (4, 8), kimg_per_stage=20.0, batch=6, lr=5e-4, total_kimg=33.0)
+    assert plan.at(19_999).resolution == 4
+    expected = Moment(resolution=8, alpha=0.0, batch_size=6, lr=5e-4, progress=20 / 33)
+    assert plan.at(20_000) == expected
+    assert plan.at(25_000).alpha == pytest.approx(0.5)
+    assert plan.at(0).batch_size == 6
+    assert plan.total_images == 33_000
+
+
+@pytest.mark.parametrize("total", [10.0, 3.0])
+def test_pretraining_and_milestones_are_shares_of_a_shorter_run(total: float) -> None:
+    assert preset("introvae", (64,), total_kimg=total).pretrain_kimg == total / 200
+    milestones = preset("introvac", (64,), total_kimg=total).milestones_kimg
+    assert milestones == pytest.approx((0.4 * total, 0.6 * total, 0.8 * total))
+
+
+def test_the_users_pretraining_and_milestones_replace_the_presets() -> None:
+    plan = preset("introvae", (4, 8), pretrain_kimg=1.5, lr_milestones=(2.0,), lr=1e-3)
+    assert [plan.at(images).pretraining for images in (0, 1499, 1500)] == [True, True, False]
+    assert [plan.at(images).lr for images in (1999, 2000)] == [1e-3, 5e-4]
+    assert not preset("introvae", (4, 8), pretrain_kimg=0.0).at(0).pretraining
+
+
+@pytest.mark.parametrize(("resolutions", "batches"), [((32,), [64]), ((16, 32), [128, 64])])
+def test_a_run_may_have_one_stage_or_start_above_4_px(resolutions, batches) -> None:
+    plan = preset("pioneer", resolutions)
+    found = [(m.resolution, m.alpha, m.batch_size) for m in starts(plan)]
+    assert found == [*zip(resolutions, (1.0, 0.0), batches, strict=False)]
+    assert plan.at(10**9).resolution == 32
+
+
+def test_what_a_run_changes_as_it_goes_on_leaves_lengths_and_settings() -> None:
+    asked = Request(batch=2, lr=1.0, total_kimg=50.0, pretrain_kimg=3.0, lr_milestones=(7.0,))
+    expected = tuple(dataclasses.replace(stage, batch_size=2, lr=1.0) for stage in stages())
+    whole = {"total_kimg": 50.0, "pretrain_kimg": 3.0, "milestones_kimg": (7.0,)}
+    assert schedule().changed(asked) == schedule(stages=expected, **whole)
+    assert schedule().changed(Request(kimg_per_stage=1.0, seed=3)) == schedule()
+
+
+def test_a_preset_at_another_rate_has_it_in_every_stage() -> None:
+    kept = schedule_called("pggan")
+    other = kept.at_rate(0.5)
+    assert [m.lr for m in starts(from_preset(other, ALL))] == [0.5] * 9
+    assert other == SchedulePreset(**{**vars(kept), "learning_rates": other.learning_rates})
+
+
+def test_the_schedule_of_no_paper_is_refused_with_the_nearest() -> None:
+    with pytest.raises(InputError, match=r"--schedule pionee: unknown.*'pioneer'"):
+        schedule_called("pionee")
 
 
 # --- bad input
 
+_NOT_A_LENGTH = (math.nan, math.inf, -1.0)
+
 
 @pytest.mark.parametrize(
-    "changes",
+    ("name", "value", "message"),
     [
-        {"batch_sizes": (32, 16, -1)},
-        {"batch_sizes": (32, 16, 0)},
-        {"batch_sizes": (32, 16)},
-        {"batch_sizes": ()},
-        {"learning_rates": (1e-3, math.nan, 1e-3)},
-        {"learning_rates": (1e-3, math.inf, 1e-3)},
-        {"learning_rates": (1e-3, 0.0, 1e-3)},
-        {"learning_rates": (1e-3, -1e-3, 1e-3)},
-        {"learning_rates": (1e-3,)},
-        {"total_kimg": 0.0},
-        {"total_kimg": -1.0},
-        {"total_kimg": math.nan},
-        {"total_kimg": math.inf},
-        {"first_kimg": math.nan},
-        {"first_kimg": math.inf},
-        {"first_kimg": -1.0},
-        {"fade_kimg": math.nan},
-        {"fade_kimg": -1.0},
-        {"stable_kimg": math.nan},
-        {"stable_kimg": -1.0},
-        {"pretrain_kimg": math.nan},
-        {"pretrain_kimg": math.inf},
-        {"pretrain_kimg": -1.0},
-        {"milestones_kimg": (1.0, math.nan)},
-        {"milestones_kimg": (math.inf,)},
-        {"milestones_kimg": (0.0,)},
-        {"milestones_kimg": (-1.0,)},
-        {"milestone_factor": 0.0},
-        {"milestone_factor": 1.5},
-        {"milestone_factor": math.nan},
-        {"settings": PHASES[:3]},
-        {"settings": (*PHASES, {})},
-        {"resolutions": (), "batch_sizes": (), "learning_rates": (), "settings": ()},
-        {"resolutions": (4, 16, 64)},
-        {"resolutions": (16, 8, 4)},
-        {"resolutions": (4, 4, 8)},
+        *(("batch_size", value, f"batch size is {value}: use 1 or more") for value in (0, -1)),
+        *(("lr", value, "learning rate") for value in (*_NOT_A_LENGTH, 0.0)),
+        *(("fade_kimg", value, "fade_kimg") for value in _NOT_A_LENGTH),
+        *(("stable_kimg", value, "stable_kimg") for value in _NOT_A_LENGTH),
     ],
-    ids=str,
 )
-def test_a_schedule_refuses(changes) -> None:
-    with pytest.raises(InputError):
-        schedule(**changes)
+def test_a_stage_refuses(name, value, message) -> None:
+    with pytest.raises(InputError, match=message):
+        Stage(**{"resolution": 8, "batch_size": 16, "lr": 1e-3, name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        *(("total_kimg", value, "total_kimg is") for value in (*_NOT_A_LENGTH, 0.0)),
+        *(("pretrain_kimg", value, "pretrain_kimg is") for value in _NOT_A_LENGTH),
+        *(("pretrain_kimg", value, "not below the 40 kimg .*use less") for value in (40.0, 100.0)),
+        *(("anneal_kimg", value, "anneal_kimg is") for value in _NOT_A_LENGTH),
+        *(("milestones_kimg", (1.0, value), "milestones") for value in (*_NOT_A_LENGTH, 0.0)),
+        *(("milestone_factor", value, "milestone_factor") for value in (0.0, 1.5, math.nan)),
+        ("stages", (), "resolutions"),
+        ("stages", stages()[::2], r"resolutions \(4, 16\) must each be twice"),
+        ("stages", stages()[::-1], "twice the one before"),
+        ("stages", stages()[:1] * 2, "twice the one before"),
+        ("stages", stages()[1:], "the first stage has nothing to fade from"),
+    ],
+)
+def test_a_schedule_refuses(name, value, message) -> None:
+    with pytest.raises(InputError, match=message):
+        schedule(**{name: value})

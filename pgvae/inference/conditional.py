@@ -57,6 +57,12 @@ def langevin(
     [K] bool, whether each attribute is to be there. With a = 2e-4 and 5,000 steps the time is 1, in
     which it does not quite forget its start. On the sphere the walk is that of a Gaussian vector
     whose direction is the latent. check: what else to reject. InputError where hardly an end stays.
+
+    >>> rng = torch.Generator().manual_seed(0)
+    >>> hat = model.directions.of(["hat"])
+    >>> found = langevin("gaussian", hat, torch.tensor([True]), 5, rng, steps=20, step_size=0.05)
+    >>> bool((hat.logits(found.latents) > 0).all())
+    True
     """
     signs = yes.float() * 2 - 1  # [K]
 
@@ -85,6 +91,12 @@ def reject(
 
     only_right: leave out those that the classifier gets wrong, as `langevin` does. check: what else
     to reject. InputError where hardly a draw is kept.
+
+    >>> rng = torch.Generator().manual_seed(0)
+    >>> hat = model.directions.of(["hat"])
+    >>> found = reject("gaussian", hat, torch.tensor([False]), 5, rng)
+    >>> found.latents.shape, bool((hat.logits(found.latents) < 0).all())
+    (torch.Size([5, 4]), True)
     """
     signs = yes.float() * 2 - 1
 

@@ -35,6 +35,10 @@ class Directions:
     names:  of the K attributes.
     weight: [K, d] float32. bias: [K] float32.
     about:  how they were found: method, data set, accuracy, for the reader.
+
+    >>> found = Directions(("hat", "glasses"), torch.eye(2), torch.tensor([0.0, -1.0]))
+    >>> found.of(["glasses"]).logits(torch.tensor([[5.0, 3.0]])).item()
+    2.0
     """
 
     names: tuple[str, ...]
@@ -85,6 +89,10 @@ def move(head: Head, latents: Tensor, directions: Directions, deltas: Sequence[f
 
     deltas: one for each attribute, in deviations of the prior: 1 for N(0, I), 1 / sqrt(d) on the
     unit sphere, where the result is taken back to it.
+
+    >>> hat = Directions(("hat",), torch.tensor([[0.0, 5.0]]), torch.zeros(1))
+    >>> move("gaussian", torch.zeros(1, 2), hat, [3.0]).tolist()
+    [[0.0, 3.0]]
     """
     require(all(map(math.isfinite, deltas)), f"deltas are {[*deltas]}: use finite numbers")
     unit = F.normalize(directions.weight, dim=1)  # [K, d]
@@ -101,6 +109,11 @@ def move_to(head: Head, latents: Tensor, directions: Directions, certainty: floa
     Latents that are as sure already stay. On the sphere a certainty that no point has gives the
     surest point. Several attributes are met in turn, until all hold or, where they all but exclude
     each other, for 200 rounds.
+
+    >>> hat = Directions(("hat",), torch.tensor([[0.0, 5.0]]), torch.zeros(1))
+    >>> moved = move_to("gaussian", torch.zeros(1, 2), hat, 0.9)
+    >>> round(torch.sigmoid(hat.logits(moved)).item(), 4)
+    0.9
     """
     require(0 < certainty < 1, f"certainty is {certainty}: use a probability between 0 and 1")
     sign = 1.0 if certainty >= 0.5 else -1.0
@@ -150,6 +163,11 @@ def estimate(
                 gives length and bias, so that it has a probability too.
 
     InputError where a label does not say both yes and no.
+
+    >>> latents = torch.tensor([[-1.0, 0.0], [1.0, 0.0]])
+    >>> found = estimate(latents, torch.tensor([[0.0], [1.0]]), ["hat"])
+    >>> (found.logits(latents) > 0).flatten().tolist()
+    [False, True]
     """
     require_choice("method", method, get_args(Fit))
     scale = latents.double().square().mean().sqrt().clamp(min=1e-12)
@@ -198,12 +216,23 @@ def _logistic_regression(x: Tensor, y: Tensor, ridge: float) -> tuple[Tensor, Te
 
 
 def directions_path(snapshot: Path) -> Path:
-    """Where the directions of a snapshot are kept: beside it."""
+    """Where the directions of a snapshot are kept: beside it.
+
+    >>> directions_path(Path("runs/a/snapshot-60.safetensors")).name
+    'directions-snapshot-60.safetensors'
+    """
     return snapshot.with_name(f"directions-{snapshot.stem}.safetensors")
 
 
 def save_directions(path: Path, directions: Directions, snapshot: Path) -> None:
-    """Write atomically; ResourceError when the disk is full."""
+    """Write atomically; ResourceError when the disk is full.
+
+    >>> snapshot, path = folder / "a.safetensors", folder / "directions-a.safetensors"
+    >>> snapshot.touch()
+    >>> save_directions(path, model.directions, snapshot)
+    >>> load_directions(path, snapshot, 4).names
+    ('glasses', 'hat')
+    """
     about = {
         "format": _FORMAT,
         "names": list(directions.names),

@@ -19,13 +19,7 @@ from torch import Tensor, nn
 from pgvae.choices import Sampling
 from pgvae.config import require, require_choice
 from pgvae.inference import conditional, paths
-from pgvae.inference.directions import (
-    Directions,
-    directions_path,
-    load_directions,
-    move,
-    move_to,
-)
+from pgvae.inference.directions import Directions, directions_path, load_directions, move, move_to
 from pgvae.objectives import terms
 from pgvae.snapshot import Snapshot, load_snapshot, newest_snapshot
 from pgvae.types import Posterior
@@ -42,6 +36,15 @@ class Model:
     attributes: names of the labels that it was trained with.
     mean_image: [C, R, R] in [-1, 1], mean of the training images.
     path:       the snapshot's file; None for one that is not in a file.
+
+    >>> model.resolution, model.latent_dim, model.attributes
+    (8, 4, ('glasses', 'hat'))
+    >>> images = model.sample(2, seed=1)
+    >>> latents = model.encode(images)
+    >>> images.shape, latents.shape, model.classify(images).shape
+    (torch.Size([2, 3, 8, 8]), torch.Size([2, 4]), torch.Size([2, 2]))
+    >>> torch.equal(model.decode(latents), model.reconstruct(images))
+    True
     """
 
     def __init__(
@@ -135,6 +138,9 @@ class Model:
 
         Four are its corners: top left, top right, bottom left, bottom right. Latents move along
         great circles on the sphere and along straight lines otherwise.
+
+        >>> [len(model.interpolate(model.sample(n), steps=5)) for n in (2, 4)]
+        [5, 25]
         """
         if len(images) not in (2, 4) or steps < 2:
             raise ValueError(f"give 2 or 4 images and 2 or more steps: got {len(images)}, {steps}")
@@ -147,6 +153,9 @@ class Model:
         """A walk through latents [N, d], N >= 2: -> [(N - 1) steps + 1, C, R, R].
 
         closed: back to the first one and up to just before it, for a loop: [N steps, C, R, R].
+
+        >>> len(model.walk(model.sample_latents(3), steps=4))
+        9
         """
         if len(latents) < 2 or steps < 1:
             raise ValueError(
@@ -192,6 +201,9 @@ class Model:
 
         From the posterior's mean along w / |w| (IntroVAC, section 4.2). InputError for an attribute
         that the model does not know.
+
+        >>> model.edit(model.sample(2), ["glasses", "hat"], [2.0, -1.0]).shape
+        torch.Size([2, 3, 8, 8])
         """
         return self.decode(self.move(self.encode(images), attribute, delta, to=to))
 
@@ -219,6 +231,9 @@ class Model:
         """New images with given attributes, {"glasses": 1, "hat": 0}: -> [count, C, R, R].
 
         Decodes `conditional_latents`, which has the other options.
+
+        >>> model.sample_conditional(2, {"hat": 1}, method="rejection", sure=None).shape
+        torch.Size([2, 3, 8, 8])
         """
         return self.decode(self.conditional_latents(count, attributes, steps, **options).latents)
 
@@ -269,29 +284,14 @@ class Model:
         return min(max(1, _BATCH_PIXELS // self.resolution**2), 256)
 
 
-def pick_device(name: str) -> torch.device:
-    """The device for "auto", "cpu" or "cuda[:i]"; InputError where it is not here."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = None
-    require(device is not None and device.type in ("cpu", "cuda"), f"unknown device {name!r}")
-    if device.type == "cuda":
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        require(
-            (device.index or 0) < count,
-            f"device {name} is not here: torch {torch.__version__} sees {count} CUDA devices; "
-            "use --device cpu",
-        )
-    return device
-
-
 def load(path: str | Path, device: str | torch.device = "cpu") -> Model:
     """Load a snapshot, or the newest one of a run directory; its averaged generator decodes.
 
     Raises InputError (no such file, a pickle, another format) or CorruptFileError.
+
+    >>> load("runs/none.safetensors")
+    Traceback (most recent call last):
+    pgvae.errors.InputError: no such snapshot: runs/none.safetensors
     """
     path = newest_snapshot(Path(path))
     return Model(load_snapshot(path), device, path)

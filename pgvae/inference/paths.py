@@ -12,6 +12,10 @@ def slerp(a: Tensor, b: Tensor, ratio: Tensor | float) -> Tensor:
     """Spherical interpolation of unit vectors [..., d] along their great circle.
 
     Falls back on a normalised straight line where the vectors are (nearly) equal or opposite.
+
+    >>> half = slerp(torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0]), 0.5)
+    >>> [round(value, 4) for value in half.tolist()]
+    [0.7071, 0.7071]
     """
     angle = torch.acos((a * b).sum(dim=-1, keepdim=True).clamp(-1, 1))
     near = torch.sin(angle) < 1e-4
@@ -22,13 +26,21 @@ def slerp(a: Tensor, b: Tensor, ratio: Tensor | float) -> Tensor:
 
 
 def line(head: Head, a: Tensor, b: Tensor, steps: int) -> Tensor:
-    """`steps` latents from a to b, both included: [..., d] twice -> [steps, ..., d]."""
+    """`steps` latents from a to b, both included: [..., d] twice -> [steps, ..., d].
+
+    >>> line("gaussian", torch.zeros(1), torch.ones(1), 3).flatten().tolist()
+    [0.0, 0.5, 1.0]
+    """
     mix = slerp if head == "sphere" else torch.lerp
     return torch.stack([mix(a, b, t) for t in torch.linspace(0, 1, steps, device=a.device)])
 
 
 def square(head: Head, corners: Tensor, steps: int) -> Tensor:
-    """Latents of a grid with the corners [4, d] (row by row): -> [steps, steps, d]."""
+    """Latents of a grid with the corners [4, d] (row by row): -> [steps, steps, d].
+
+    >>> square("gaussian", torch.tensor([[0.0], [2.0], [4.0], [6.0]]), 3)[..., 0].tolist()
+    [[0.0, 1.0, 2.0], [2.0, 3.0, 4.0], [4.0, 5.0, 6.0]]
+    """
     top, bottom = (line(head, *corners[i : i + 2], steps) for i in (0, 2))
     return line(head, top, bottom, steps)
 
@@ -37,6 +49,12 @@ def polyline(head: Head, points: Tensor, steps: int, closed: bool = False) -> Te
     """A walk through points [N, d]: -> [(N - 1) steps + 1, d], with a point every `steps`.
 
     closed: on to just before the first point, so that it can be repeated: [N steps, d].
+
+    >>> points = torch.tensor([[0.0], [2.0]])
+    >>> polyline("gaussian", points, 2).flatten().tolist()
+    [0.0, 1.0, 2.0]
+    >>> polyline("gaussian", points, 2, closed=True).flatten().tolist()
+    [0.0, 1.0, 2.0, 1.0]
     """
     ends = points.roll(-1, dims=0) if closed else points[1:]
     legs = [line(head, a, b, steps + 1)[:-1] for a, b in zip(points, ends, strict=False)]

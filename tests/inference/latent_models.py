@@ -1,7 +1,6 @@
 """What the tests of latents share: priors, linear classifiers, and their laws in closed form."""
 
 import math
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pgvae.inference import Directions, Model, directions_path, load, save_directions
-from pgvae.snapshot import Snapshot, save_snapshot
+from pgvae.snapshot import save_snapshot
 
 HEADS = ("gaussian", "sphere")
 SIGMAS = 4.5  # of the standard error: of a hundred figures one is beyond with a chance of 1e-3
@@ -89,28 +88,19 @@ def logit(probability: float) -> float:
     return math.log(probability / (1 - probability))
 
 
-def snapshot_of(head: str, classes: int = 0, objective: str = "vac") -> Snapshot:
-    """A snapshot at 8 px, d = 8, of the attributes glasses and Bärte."""
-    return replace(make(head=head, classes=classes), objective={"name": objective})
+def model_of(head: str, classes: int = 0, alpha: float = 1.0, **changes) -> Model:
+    """A model at 8 px, d = 8, of the attributes glasses and Bärte."""
+    return Model(make(alpha, head=head, classes=classes, **changes))
 
 
-def model_of(head: str, classes: int = 0, objective: str = "vac") -> Model:
-    return Model(snapshot_of(head, classes, objective))
+def images_of(count: int, channels: int = 3, seed: int = 0) -> Tensor:
+    """Random images at 8 px."""
+    return torch.rand(count, channels, 8, 8, generator=rng(seed)) * 2 - 1
 
 
-def saved(path: Path, head: str = "gaussian", classes: int = 0) -> Path:
-    save_snapshot(path, snapshot_of(head, classes))
+def saved(path: Path, head: str = "gaussian", classes: int = 0, alpha: float = 1.0) -> Path:
+    save_snapshot(path, make(alpha, head=head, classes=classes))
     return path
-
-
-class Trap:
-    """Creates a file when it is unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple:
-        return Path.touch, (self.path,)
 
 
 def hats(seed: int = 0) -> Directions:

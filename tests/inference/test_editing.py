@@ -9,6 +9,7 @@ from latent_models import (
     beside,
     certainties,
     hats,
+    images_of,
     logit,
     model_of,
     pointing,
@@ -154,10 +155,6 @@ def test_what_is_no_certainty_is_refused(certainty):
         move_to("gaussian", prior("gaussian", 2, 3), pointing([1.0, 0.0, 0.0]), certainty)
 
 
-def images_of(count: int, seed: int = 0) -> Tensor:
-    return torch.rand(count, 3, 8, 8, generator=rng(seed)) * 2 - 1
-
-
 @pytest.fixture
 def vac() -> Model:
     return model_of("gaussian", classes=2)
@@ -169,10 +166,10 @@ def probed(request, tmp_path) -> Model:
     return probed_model(tmp_path, request.param)
 
 
-@pytest.mark.parametrize(("classes", "objective"), [(2, "vac"), (3, "introvac")])
-def test_the_classifiers_rows_are_the_directions(classes, objective):
+@pytest.mark.parametrize("classes", [2, 3])
+def test_the_classifiers_rows_are_the_directions(classes):
     """Introvac's third, of an attribute that there is not, is "fake"."""
-    model = model_of("gaussian", classes, objective)
+    model = model_of("gaussian", classes)
     found = model.directions
     assert found.names == ("glasses", "Bärte")
     assert torch.equal(found.weight, model.encoder.classifier.weight[:2])
@@ -194,13 +191,10 @@ def test_a_model_without_directions_says_how_to_estimate_them(head, tmp_path):
             model.sample_conditional(1, {"glasses": 1})
 
 
-def test_directions_are_read_from_the_file_beside_the_snapshot(probed):
+def test_directions_are_the_classifiers_then_those_of_the_file_beside(probed, tmp_path):
     assert probed.directions.names == ("hat", "glasses")
     assert torch.equal(probed.directions.weight, hats().weight)
     assert torch.equal(probed.directions.bias, hats().bias)
-
-
-def test_the_classifiers_attributes_come_before_those_of_the_file(tmp_path):
     model = pgvae.load(beside(saved(tmp_path / "s.safetensors", classes=2), hats()))
     assert model.directions.names == ("glasses", "Bärte", "hat")
     expected = torch.cat([model.encoder.classifier.weight, hats().weight[:1]])
@@ -238,23 +232,16 @@ def test_each_attribute_has_its_delta_or_all_have_one(vac):
     torch.testing.assert_close(vac.move(z, tuple(names), 1.5), z + 1.5 * units.sum(dim=0))
 
 
-def test_a_probed_model_moves_and_edits_as_its_head_does(probed):
-    images, head = images_of(3), probed.config.head
+@pytest.mark.parametrize("to", [None, 0.05, 0.9])
+def test_a_probed_model_moves_as_its_head_does_or_until_it_is_as_sure(to, probed):
+    images, names, deltas = images_of(6), ["glasses", "hat"], [2.0, -1.0]
     codes = probed.encode(images)
-    moved = probed.move(codes, ["glasses", "hat"], [2.0, -1.0])
-    torch.testing.assert_close(moved, move(head, codes, hats(), [-1.0, 2.0]))
-    edited = probed.edit(images, ["glasses", "hat"], [2.0, -1.0])
-    torch.testing.assert_close(edited, probed.decode(moved))
-
-
-@pytest.mark.parametrize("to", [0.05, 0.9])
-def test_to_moves_until_it_is_as_sure(to, probed):
-    images = images_of(6)
-    codes = probed.encode(images)
-    moved = probed.move(codes, ["glasses", "hat"], to=to)
-    assert as_sure(certainties(probed.directions, moved), to).all()
-    edited = probed.edit(images, ["glasses", "hat"], to=to)
-    torch.testing.assert_close(edited, probed.decode(moved))
+    moved = probed.move(codes, names, deltas, to=to)
+    if to is None:
+        torch.testing.assert_close(moved, move(probed.config.head, codes, hats(), deltas[::-1]))
+    else:
+        assert as_sure(certainties(probed.directions, moved), to).all()
+    torch.testing.assert_close(probed.edit(images, names, deltas, to=to), probed.decode(moved))
 
 
 @pytest.mark.parametrize("deltas", [[], [1.0], [1.0, 2.0, 3.0]])

@@ -1,13 +1,12 @@
 """Ways through the latent space: their ends, their counts, and even steps along them."""
 
-import math
-
 import pytest
 import torch
 from latent_models import HEADS, model_of, prior
 from torch import Tensor
+from torch.nn import functional as F
 
-from pgvae.inference.paths import line, polyline, square
+from pgvae.inference.paths import line, polyline, slerp, square
 
 
 def step_lengths(head: str, points: Tensor) -> Tensor:
@@ -38,15 +37,18 @@ def test_the_steps_of_a_line_are_equal_and_together_the_shortest_way(head):
     torch.testing.assert_close(steps, (direct / 7).expand(7), rtol=1e-4, atol=1e-5)
 
 
-def test_a_line_stays_on_the_sphere():
-    a, b = prior("sphere", 40, 6, seed=0), prior("sphere", 40, 6, seed=1)
-    norms = line("sphere", a, b, 9).norm(dim=-1)
-    torch.testing.assert_close(norms, torch.ones(9, 40), rtol=0, atol=1e-6)
-
-
-def test_a_line_between_equal_latents_stays_there(head):
-    [z] = prior(head, 1, 6)
-    torch.testing.assert_close(line(head, z, z, 4), z.expand(4, 6))
+@pytest.mark.parametrize("distance", [0.0, 1e-7, 1e-5, 1e-4, 1e-3])
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_slerp_of_nearly_equal_and_opposite_vectors_is_finite(distance, sign):
+    a = prior("sphere", 20, 8, seed=4)
+    b = sign * F.normalize(a + distance * prior("sphere", 20, 8, seed=5), dim=1)
+    for ratio in torch.linspace(0, 1, 7):
+        point = slerp(a, b, ratio)
+        assert point.isfinite().all()
+        if sign > 0:
+            assert (point - a).norm(dim=1).max() <= distance + 1e-3
+    torch.testing.assert_close(slerp(a, b, 0.0), a, atol=1e-4, rtol=0)
+    torch.testing.assert_close(slerp(a, b, 1.0), b, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("steps", [2, 5])
@@ -76,27 +78,16 @@ def test_a_square_is_bilinear_for_a_gaussian():
     torch.testing.assert_close(square("gaussian", corners, 5), expected)
 
 
-def test_a_square_stays_on_the_sphere():
-    norms = square("sphere", prior("sphere", 4, 6), 7).norm(dim=-1)
-    torch.testing.assert_close(norms, torch.ones(7, 7), rtol=0, atol=1e-6)
-
-
 @pytest.mark.parametrize(("count", "steps"), [(2, 1), (2, 4), (5, 3)])
-def test_a_walk_passes_a_point_every_so_many_steps(head, count, steps):
+@pytest.mark.parametrize("closed", [False, True])
+def test_a_walk_passes_a_point_every_so_many_steps(head, count, steps, closed):
     points = prior(head, count, 6)
-    walk = polyline(head, points, steps)
-    assert walk.shape == ((count - 1) * steps + 1, 6)
+    walk = polyline(head, points, steps, closed)
+    assert walk.shape == (count * steps if closed else (count - 1) * steps + 1, 6)
     torch.testing.assert_close(walk[::steps], points)
-
-
-@pytest.mark.parametrize(("count", "steps"), [(2, 1), (2, 4), (5, 3)])
-def test_a_closed_walk_ends_one_step_before_its_start(head, count, steps):
-    points = prior(head, count, 6)
-    walk = polyline(head, points, steps, closed=True)
-    assert walk.shape == (count * steps, 6)
-    torch.testing.assert_close(walk[::steps], points)
-    last_leg = torch.cat([walk[-steps:], points[:1]])
-    torch.testing.assert_close(last_leg, line(head, points[-1], points[0], steps + 1))
+    if closed:  # it ends one step before its start
+        last_leg = torch.cat([walk[-steps:], points[:1]])
+        torch.testing.assert_close(last_leg, line(head, points[-1], points[0], steps + 1))
 
 
 @pytest.mark.parametrize("closed", [False, True])
@@ -111,22 +102,12 @@ def test_the_steps_of_a_leg_are_equal(head, closed):
     torch.testing.assert_close(step_lengths(head, walk), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_an_open_walk_is_the_beginning_of_the_closed_one(head):
-    points = prior(head, 4, 6)
-    whole = polyline(head, points, 5, closed=True)
-    torch.testing.assert_close(polyline(head, points, 5), whole[:16])
-
-
-def test_a_walk_stays_on_the_sphere():
-    norms = polyline("sphere", prior("sphere", 6, 8), 7, closed=True).norm(dim=-1)
-    torch.testing.assert_close(norms, torch.ones(42), rtol=0, atol=1e-6)
-
-
-def test_a_quarter_of_a_circle_is_walked_by_equal_angles():
-    corner = torch.eye(2)
-    angles = torch.arange(4) * math.pi / 6  # 0, 30, 60, 90 degrees
-    expected = torch.stack([angles.cos(), angles.sin()], dim=1)
-    torch.testing.assert_close(polyline("sphere", corner, 3), expected)
+def test_every_way_stays_on_the_sphere():
+    a, b = prior("sphere", 40, 6, seed=0), prior("sphere", 40, 6, seed=1)
+    ways = (line("sphere", a, b, 9), square("sphere", a[:4], 7), polyline("sphere", a, 7, True))
+    for way in ways:
+        norms = way.norm(dim=-1)
+        torch.testing.assert_close(norms, torch.ones_like(norms), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("closed", [False, True])
