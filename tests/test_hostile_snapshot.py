@@ -122,10 +122,10 @@ HOSTILE: dict[str, Change] = {
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_header_is_refused_quickly(name, tmp_path):
     path = changed(tmp_path / "s.safetensors", HOSTILE[name])
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(CorruptFileError) as caught:
         load_snapshot(path)
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 5  # of this process: others may be busy
     assert len(str(caught.value)) < 1000
 
 
