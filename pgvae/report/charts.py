@@ -123,9 +123,12 @@ def chart(panel: Panel, schedule: Schedule | None, images: float) -> Figure:
     if not log and 0 < 6 * span < high - low:
         axes.set_ylim(max(low, inner_low - span / 4), min(high, inner_high + span / 4))
     bottom, top = axes.get_ylim()
-    beyond, lost = ((fine < bottom) | (fine > top)).sum(), len(values) - len(fine)
-    remarks = [f"{beyond} beyond the axis"] * (beyond > 0) + [f"{lost} not finite"] * (lost > 0)
-    axes.text(0, -0.25, ", ".join(remarks), transform=axes.transAxes, color=_RED)
+    remarks = {
+        "beyond the axis": ((fine < bottom) | (fine > top)).sum(),
+        "not finite": len(values) - len(fine),
+    }
+    said = ", ".join(f"{count} {what}" for what, count in remarks.items() if count)
+    axes.text(0, -0.25, said, transform=axes.transAxes, color=_RED)
     return figure
 
 

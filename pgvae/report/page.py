@@ -3,7 +3,6 @@
 import base64
 import hashlib
 from datetime import UTC, datetime
-from importlib.resources import files
 from pathlib import Path
 
 import jinja2
@@ -37,18 +36,18 @@ def write_report(
 
 def compose(run: Run, snapshots: int, interpolation: tuple[bytes, str] | None) -> str:
     """The page as text."""
-    template, style = (
-        files("pgvae.report").joinpath(f"page.{ending}").read_text("utf-8")
-        for ending in ("html", "css")
-    )
-    # What a damaged file lacks has no value, however deep.
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.ChainableUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.PackageLoader("pgvae.report", ""),
+        autoescape=True,
+        undefined=jinja2.ChainableUndefined,  # what a damaged file lacks, however deep
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters.update(kimg=kimg, plain=plain, as_uri=charts.as_uri)
+    style, *_ = environment.loader.get_source(environment, "page.css")
     newest, strips = album(run, snapshots, interpolation)
     with matplotlib.rc_context(charts.STYLE):
-        return environment.from_string(template).render(
+        return environment.get_template("page.html").render(
             run=run,
             charts=charts,
             style=style,
