@@ -114,7 +114,7 @@ def _read_log(run: Run) -> None:
         with contextlib.suppress(OSError, *MALFORMED):  # no clock shows such a time
             run.times.append(datetime.fromtimestamp(int(seconds), UTC))
     if not run.series:
-        raise InputError(f"{run.path} has nothing to report yet: stats.jsonl has no line; wait")
+        raise InputError(f"{run.path} has nothing to report yet: wait for a line in stats.jsonl")
     if damaged:
         run.notes.append(f"Lines of stats.jsonl that could not be read: {damaged:,}.")
 

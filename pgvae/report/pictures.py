@@ -12,11 +12,8 @@ from pgvae.report.collect import Run
 _MAX_SIDE = 1024  # pixels of a picture in the page
 _LOSSLESS_SIDE = 512  # up to which the page has every pixel; above, WebP may lose what none sees
 _KINDS = (
-    ("fakes", "Samples", "", "Drawn from the same latents each time."),
-    (
-        *("reconstructions", "Reconstructions"),
-        *("; a row as they are, below it as they come back", "The same images each time."),
-    ),
+    ("fakes", "Samples", "Drawn from the same latents each time."),
+    ("reconstructions", "Reconstructions", "Of the same images each time."),
 )
 
 
@@ -27,11 +24,11 @@ def album(run: Run, count: int, interpolation: tuple[bytes, str] | None) -> tupl
     chosen; what cannot be read is left out, and the notes of the run say so.
     """
     newest, strips = [], []
-    for kind, title, more, same in _KINDS:
+    for kind, title, same in _KINDS:
         grids, shown = list(run.grids.get(kind, ())), None
         while grids and not shown:
             images, path = grids.pop()
-            shown = _picture(run, path, title, _when(run, images) + more)
+            shown = _picture(run, path, title, _when(run, images))
         newest.append(shown)
         places = np.linspace(0, len(grids), min(count, len(grids) + 1)).round().astype(int)[:-1]
         title = f"Earlier {title.lower()}"
