@@ -1,7 +1,6 @@
 """What the tests of the report share: run directories made by hand, and pages taken apart."""
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -37,25 +36,17 @@ def picture(path: Path) -> Path:
     return path
 
 
-def make_run(
-    path: Path, lines: Iterable[dict], snapshots: Iterable[int] = (), **changes: Any
-) -> Path:
-    """A run of PIONEER with these lines in its log and grids at these counts of images.
-
-    changes: `dataset`, and what its status.json says.
-    """
+def make_run(path: Path, lines: list[dict], *snapshots: int, name: str = "faces", **status) -> Path:
+    """A run on `name` with these lines in its log and grids at these counts of images."""
     path.mkdir(parents=True)
     model = ModelConfig(resolution=16, latent_dim=8, fmap_max=8)
     objective = {"name": "pioneer", "lambda_x": 10.0, "lambda_z": 1000.0}
-    dataset = changes.pop("dataset", "faces")
-    config = RunConfig(dataset, "0123456789abcdef" * 4, model, PLAN, objective)
+    config = RunConfig(name, "0123456789abcdef" * 4, model, PLAN, objective)
     (path / "config.json").write_text(json.dumps(config.to_dict()))
-    request = Request(dataset="my faces; rm -rf $HOME", settings=("lambda_x=10",))
-    request.write(path / "request.json")
+    Request(dataset="my $faces", settings=("lambda_x=10",)).write(path / "request.json")
     (path / "stats.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    (path / "status.json").write_text(
-        json.dumps({"status": "done", "images_seen": 0, "message": "", **changes})
-    )
+    status = {"status": "done", "images_seen": 0, **status}
+    (path / "status.json").write_text(json.dumps(status))
     for images in snapshots:
         for kind in ("fakes", "reconstructions"):
             picture(path / f"{kind}-{images:09d}.png")
@@ -76,7 +67,6 @@ class Page:
     """
 
     def __init__(self, source: str) -> None:
-        self.source = source
         self.root = ElementTree.fromstring(source)
         self.text = "".join(self.root.find("body").itertext())
         shown = self.values("label/img", "alt"), self.values("label/img", "src")

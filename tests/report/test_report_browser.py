@@ -34,8 +34,8 @@ def test_the_page_fits_its_window_is_light_or_dark_enlarges_pictures_and_runs_no
     tmp_path, width, scheme, colours
 ):
     lines = [tick(n, **{"val/psnr": n / 100}) for n in (2000, 3000)]
-    source = page_of(make_run(tmp_path / "run", lines, (2000, 3000))).source
-    source = source.replace("</body>", PROBE)
+    page_of(make_run(tmp_path / "run", lines, 2000, 3000))
+    source = (tmp_path / "page.html").read_text(encoding="utf-8").replace("</body>", PROBE)
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--dump-dom"]
     flags += [f"--window-size={width},900", f"--blink-settings=preferredColorScheme={scheme}"]
     flags += [f"--user-data-dir={tmp_path / 'profile'}", (tmp_path / "page.html").as_uri()]

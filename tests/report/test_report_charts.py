@@ -22,10 +22,12 @@ def _style():
 def axes_of(*curves: list[float], images: float = 1000, schedule: Schedule | None = None):
     """Of a chart of curves with a value every 100 images; the second is a floor."""
     lines = [
-        charts.Curve(name, name, 100 * (np.arange(len(values)) + 1.0), np.array(values, float))
+        charts.Curve(
+            name, "", np.arange(100.0, 100 * len(values) + 1, 100), np.array(values, float)
+        )
         for name, values in zip(("swd", "swd floor"), curves, strict=False)
     ]
-    return charts.chart(charts.Panel("swd", "", lines), schedule, images).axes[0]
+    return charts.chart(charts.Panel("", "", lines), schedule, images).axes[0]
 
 
 def svg_of(axes) -> str:
@@ -37,34 +39,34 @@ def texts(axes) -> list[str]:
 
 
 def test_one_term_is_one_chart_of_five_curves_at_most_and_sections_are_in_one_order():
-    names = ("lr", "encoder/rec", "encoder/kl", "metric/swd floor", "val/psnr", "generator/rec")
-    more = ("metric/swd", "anything", "alpha", "resolution", "train/psnr")
     hats = [f"val/accuracy no {k}" for k in range(6)]
-    series = {name: [(100, 0.5)] for name in (*names, *more, *hats)}
+    names = (
+        "lr encoder/rec encoder/kl metric/swd val/psnr generator/rec odd alpha train/psnr".split()
+    )
+    series = {name: [(100, 0.5)] for name in (*names, "metric/swd floor", "resolution", *hats)}
     found = charts.panels_of({**series, "skipped_steps": [(100, 0)]})
-    layout = {t: [[c.name for c in p.curves] for p in panels] for t, panels in found.items()}
-    assert layout == {
+    assert {t: [[c.name for c in p.curves] for p in panels] for t, panels in found.items()} == {
         "Unseen images": [["val/psnr"], hats[:5], hats[5:]],
         "Training images, as the set has no unseen ones": [["train/psnr"]],
-        "Metrics while training": [["metric/swd floor", "metric/swd"]],
+        "Metrics while training": [["metric/swd", "metric/swd floor"]],
         "Training": [["encoder/rec", "generator/rec"], ["encoder/kl"]],
-        "Pace": [["lr"], ["anything"]],
+        "Pace": [["lr"], ["odd"]],
     }
-    title, unit, [hat] = found["Unseen images"][2]
-    assert (title, unit, hat.label) == ("Accuracy of the classifier", "%", "no 5")
-    assert hat.values.tolist() == [50]
+    [hat] = found["Unseen images"][2].curves
+    assert (hat.label, hat.values.tolist()) == ("no 5", [50])
     assert [*charts.panels_of({"skipped_steps": [(100, 3)]})] == ["Pace"]
 
 
-def test_points_are_where_they_belong_a_floor_is_dashed_and_gaps_are_marked_and_counted():
-    axes = axes_of([1, 2, math.nan, math.inf, 3, 1e101], [4, 5])
-    first, lost, floor, _ = axes.lines
+def test_points_are_where_they_belong_a_floor_is_dashed_gaps_are_marked_and_stages_behind():
+    axes = axes_of([1, 2, math.nan, math.inf, 3, 1e101], [4, 5], images=2500, schedule=PLAN)
+    first, lost, floor, _ = axes.lines[2:]
     assert first.get_xydata()[[0, 1, 4]].tolist() == [[0.1, 1], [0.2, 2], [0.5, 3]]
     assert np.isnan(first.get_ydata()).tolist() == [False, False, True, True, False, True]
     assert lost.get_xdata().tolist() == pytest.approx([0.3, 0.4, 0.6])
     assert floor.get_xydata().tolist() == [[0.1, 4], [0.2, 5]]
     assert [line.get_linestyle() for line in (first, floor)] == ["-", "--"]
-    assert (axes.get_xlim(), texts(axes)) == ((0, 1), ["3 not finite"])
+    assert (axes.get_xlim(), texts(axes)) == ((0, 2.5), ["4 px", "8 px", "3 not finite"])
+    assert (axes.patches[1].get_x(), axes.patches[1].get_width()) == (2, 1)
 
 
 @pytest.mark.parametrize(
@@ -74,9 +76,7 @@ def test_points_are_where_they_belong_a_floor_is_dashed_and_gaps_are_marked_and_
         ([1, 29], "linear", []),
         ([-1, 1000, 2, 3], "linear", []),
         ([*[k % 7 for k in range(50)], 1e6], "linear", ["1 beyond the axis"]),
-        ([*range(50), 1e99], "linear", ["1 beyond the axis"]),
         ([5e-324, 1], "linear", []),
-        ([1e-300], "linear", []),
         ([1e99, -1e99], "linear", []),
         ([math.nan, 1e200], "linear", ["2 not finite"]),
     ],
@@ -85,8 +85,6 @@ def test_any_numbers_can_be_drawn_and_one_of_many_does_not_hide_the_others(value
     axes = axes_of(values)
     assert (axes.get_yscale(), texts(axes)) == (scale, remarks)
     assert "<svg" in svg_of(axes)
-    shown = [v for v in values if axes.get_ylim()[0] <= v <= axes.get_ylim()[1]]
-    assert len(shown) == len(values) - sum(int(text[0]) for text in remarks)
 
 
 def test_a_long_series_is_a_small_file_that_keeps_its_extremes():
@@ -98,13 +96,6 @@ def test_a_long_series_is_a_small_file_that_keeps_its_extremes():
     heights = np.array(re.findall(r"^L [\d.]+ ([\d.]+)", svg, re.MULTILINE), float)
     ends = [144 - 0.72 * axes.transData.transform((0, y))[1] for y in (4, -4)]
     assert np.abs(np.subtract.outer(ends, heights)).min(axis=1) == pytest.approx([0, 0], abs=1e-3)
-
-
-def test_stages_that_have_begun_are_behind_a_chart():
-    assert texts(axes_of([1], schedule=PLAN, images=8000)) == ["4 px", "8 px", "16 px"]
-    axes = axes_of([1], schedule=PLAN, images=2500)
-    assert texts(axes) == ["4 px", "8 px"]
-    assert (axes.patches[1].get_x(), axes.patches[1].get_width()) == (2, 1)
 
 
 @pytest.mark.parametrize(("seen", "total"), [(0, 8), (3000, 8), (9000, 8), (1000, 4.25), (0, 1)])
