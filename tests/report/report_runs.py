@@ -67,6 +67,7 @@ class Page:
     """
 
     def __init__(self, source: str) -> None:
+        self.source = source
         self.root = ElementTree.fromstring(source)
         self.text = "".join(self.root.find("body").itertext())
         shown = self.values("label/img", "alt"), self.values("label/img", "src")

@@ -7,43 +7,33 @@ import re
 import matplotlib
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from report_runs import PLAN, STAGES
 
 from pgvae.report import charts
 from pgvae.schedule import Schedule
 
 
-@pytest.fixture(autouse=True)
-def _style():
-    with matplotlib.rc_context(charts.STYLE):
-        yield
-
-
-def axes_of(*curves: list[float], images: float = 1000, schedule: Schedule | None = None):
-    """Of a chart of curves with a value every 100 images; the second is a floor."""
+def draw(
+    *curves: list[float], images: float = 1000, schedule: Schedule | None = None
+) -> tuple[Axes, list[str], str]:
+    """A chart of curves with a value every 100 images, the second a floor: axes, texts, SVG."""
     lines = [
-        charts.Curve(
-            name, "", np.arange(100.0, 100 * len(values) + 1, 100), np.array(values, float)
-        )
+        charts.Curve(name, "", np.arange(1, len(values) + 1) * 100.0, np.array(values, float))
         for name, values in zip(("swd", "swd floor"), curves, strict=False)
     ]
-    return charts.chart(charts.Panel("", "", lines), schedule, images).axes[0]
-
-
-def svg_of(axes) -> str:
-    return base64.b64decode(charts.as_uri(axes.figure).partition(",")[2]).decode()
-
-
-def texts(axes) -> list[str]:
-    return [text.get_text() for text in axes.texts if text.get_text()]
+    with matplotlib.rc_context(charts.STYLE):
+        figure = charts.chart(charts.Panel("", "", lines), schedule, images)
+        svg = base64.b64decode(charts.as_uri(figure).partition(",")[2]).decode()
+    [axes] = figure.axes
+    return axes, [text.get_text() for text in axes.texts if text.get_text()], svg
 
 
 def test_one_term_is_one_chart_of_five_curves_at_most_and_sections_are_in_one_order():
     hats = [f"val/accuracy no {k}" for k in range(6)]
-    names = (
-        "lr encoder/rec encoder/kl metric/swd val/psnr generator/rec odd alpha train/psnr".split()
-    )
-    series = {name: [(100, 0.5)] for name in (*names, "metric/swd floor", "resolution", *hats)}
+    names = ["lr", "encoder/rec", "encoder/kl", "metric/swd", "val/psnr", "generator/rec", "odd"]
+    names += ["alpha", "resolution", "train/psnr", "metric/swd floor", *hats]
+    series = {name: [(100, 0.5)] for name in names}
     found = charts.panels_of({**series, "skipped_steps": [(100, 0)]})
     assert {t: [[c.name for c in p.curves] for p in panels] for t, panels in found.items()} == {
         "Unseen images": [["val/psnr"], hats[:5], hats[5:]],
@@ -58,14 +48,15 @@ def test_one_term_is_one_chart_of_five_curves_at_most_and_sections_are_in_one_or
 
 
 def test_points_are_where_they_belong_a_floor_is_dashed_gaps_are_marked_and_stages_behind():
-    axes = axes_of([1, 2, math.nan, math.inf, 3, 1e101], [4, 5], images=2500, schedule=PLAN)
+    values = [1, 2, math.nan, math.inf, 3, 1e101]
+    axes, texts, _ = draw(values, [4, 5], images=2500, schedule=PLAN)
     first, lost, floor, _ = axes.lines[2:]
     assert first.get_xydata()[[0, 1, 4]].tolist() == [[0.1, 1], [0.2, 2], [0.5, 3]]
     assert np.isnan(first.get_ydata()).tolist() == [False, False, True, True, False, True]
     assert lost.get_xdata().tolist() == pytest.approx([0.3, 0.4, 0.6])
     assert floor.get_xydata().tolist() == [[0.1, 4], [0.2, 5]]
     assert [line.get_linestyle() for line in (first, floor)] == ["-", "--"]
-    assert (axes.get_xlim(), texts(axes)) == ((0, 2.5), ["4 px", "8 px", "3 not finite"])
+    assert (axes.get_xlim(), texts) == ((0, 2.5), ["4 px", "8 px", "3 not finite"])
     assert (axes.patches[1].get_x(), axes.patches[1].get_width()) == (2, 1)
 
 
@@ -82,16 +73,15 @@ def test_points_are_where_they_belong_a_floor_is_dashed_gaps_are_marked_and_stag
     ],
 )
 def test_any_numbers_can_be_drawn_and_one_of_many_does_not_hide_the_others(values, scale, remarks):
-    axes = axes_of(values)
-    assert (axes.get_yscale(), texts(axes)) == (scale, remarks)
-    assert "<svg" in svg_of(axes)
+    axes, texts, svg = draw(values)
+    assert (axes.get_yscale(), texts) == (scale, remarks)
+    assert "<svg" in svg
 
 
 def test_a_long_series_is_a_small_file_that_keeps_its_extremes():
     values = [math.sin(k) for k in range(99_991)]
     values[33_333], values[50_000] = 4, -4
-    axes = axes_of(values, images=1e7)
-    svg = svg_of(axes)
+    axes, _, svg = draw(values, images=1e7)
     assert len(svg) < 50_000
     heights = np.array(re.findall(r"^L [\d.]+ ([\d.]+)", svg, re.MULTILINE), float)
     ends = [144 - 0.72 * axes.transData.transform((0, y))[1] for y in (4, -4)]
