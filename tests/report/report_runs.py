@@ -2,10 +2,8 @@
 
 import json
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
-import numpy as np
 from PIL import Image
 
 from pgvae.config import ModelConfig, RunConfig
@@ -30,9 +28,10 @@ def tick(images: int, **values: float) -> dict[str, float]:
 
 
 def picture(path: Path) -> Path:
-    """64 x 64 random squares of 8 px."""
-    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    Image.fromarray(pixels).resize((512, 512), Image.Resampling.NEAREST).save(path)
+    """Squares of 8 px, of 512 px in all."""
+    Image.radial_gradient("L").resize((64, 64)).resize((512, 512), Image.Resampling.NEAREST).save(
+        path
+    )
     return path
 
 
@@ -45,31 +44,27 @@ def make_run(path: Path, lines: list[dict], *snapshots: int, name: str = "faces"
     (path / "config.json").write_text(json.dumps(config.to_dict()))
     Request(dataset="my $faces", settings=("lambda_x=10",)).write(path / "request.json")
     (path / "stats.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    status = {"status": "done", "images_seen": 0, **status}
-    (path / "status.json").write_text(json.dumps(status))
+    (path / "status.json").write_text(json.dumps({"status": "done", "images_seen": 0, **status}))
     for images in snapshots:
         for kind in ("fakes", "reconstructions"):
             picture(path / f"{kind}-{images:09d}.png")
     return path
 
 
-def page_of(run: Path, **options: Any) -> "Page":
+def page_of(run: Path, snapshots: int = 9) -> "Page":
     """The page about a run, taken apart."""
-    write_report(run, run.parent / "page.html", **options)
+    write_report(run, run.parent / "page.html", snapshots=snapshots)
     return Page((run.parent / "page.html").read_text(encoding="utf-8"))
 
 
 class Page:
-    """A page taken apart: it is XML too, so that tags must balance.
-
-    pictures: address of those that can be enlarged, by their alternative text.
-    legend:   last value of each curve, by its name in stats.jsonl.
-    """
+    """A page taken apart: it is XML too, so that tags must balance."""
 
     def __init__(self, source: str) -> None:
         self.source = source
         self.root = ElementTree.fromstring(source)
         self.text = "".join(self.root.find("body").itertext())
+        # Addresses by alternative texts, and last values of curves by their names in stats.jsonl.
         shown = self.values("label/img", "alt"), self.values("label/img", "src")
         self.pictures = dict(zip(*shown, strict=True))
         self.legend = dict(zip(self.values("li", "title"), self.all("li/b"), strict=True))

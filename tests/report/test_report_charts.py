@@ -14,9 +14,7 @@ from pgvae.report import charts
 from pgvae.schedule import Schedule
 
 
-def draw(
-    *curves: list[float], images: float = 1000, schedule: Schedule | None = None
-) -> tuple[Axes, list[str], str]:
+def draw(*curves: list[float], images=1000.0, schedule=None) -> tuple[Axes, list[str], str]:
     """A chart of curves with a value every 100 images, the second a floor: axes, texts, SVG."""
     lines = [
         charts.Curve(name, "", np.arange(1, len(values) + 1) * 100.0, np.array(values, float))
