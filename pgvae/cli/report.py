@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pgvae.inference import Model
-    from pgvae.report import Interpolation
 
 _STEPS = 8  # a side of the grid between four images
 _CELL = 128  # pixels of one of its images, at most
@@ -68,7 +67,7 @@ def report_command(
 
 def _interpolation(
     run: Path, dataset: str | None, data_root: Path, seed: int, device: str
-) -> "Interpolation | None":
+) -> tuple[bytes, str] | None:
     """Between what the user asked for, or samples where the run has no picture of its own.
 
     Without a usable snapshot there is none; that is an error where a user named a data set.
@@ -100,15 +99,13 @@ def _interpolation(
     return _between(model, images, f"{unseen}images of {path.name}")
 
 
-def _between(model: "Model", images: "Tensor", what: str) -> "Interpolation":
-    """The grid between four images [4, C, R, R] in [-1, 1]."""
+def _between(model: "Model", images: "Tensor", what: str) -> tuple[bytes, str]:
+    """The grid between four images [4, C, R, R] in [-1, 1], as a PNG, and what it is."""
     from torch.nn.functional import avg_pool2d
 
     from pgvae.pictures import grid_of, to_picture
-    from pgvae.report import Interpolation
 
     grid = avg_pool2d(model.interpolate(images, _STEPS), max(1, model.resolution // _CELL))
     file = io.BytesIO()
     to_picture(grid_of(grid, _STEPS)).save(file, "PNG")
-    about = f"between four {what}; corners are their reconstructions"
-    return Interpolation(file.getvalue(), about)
+    return file.getvalue(), f"between four {what}; corners are their reconstructions"

@@ -6,10 +6,10 @@ All of it needs the packages of the extra `report`: importing it without them ra
 from pgvae.errors import InputError
 
 try:
-    from pgvae.report.page import Interpolation, write_report
+    from pgvae.report.page import write_report
 except ImportError as error:
     raise InputError(
         f"a report needs the package {error.name}: pip install 'pgvae[report]'"
     ) from error
 
-__all__ = ["Interpolation", "write_report"]
+__all__ = ["write_report"]

@@ -3,7 +3,7 @@
 import base64
 import io
 import math
-from collections import Counter
+from collections import defaultdict
 from typing import NamedTuple
 
 import numpy as np
@@ -13,8 +13,6 @@ from matplotlib.markers import TICKDOWN
 
 from pgvae.schedule import Schedule
 
-MOST_POINTS = 1000
-LEFT, RIGHT = 0.13, 0.95  # ends of a chart's axis, as shares of its width
 STYLE = {
     **dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), "#666"),
     **dict.fromkeys(("axes.spines.left", "axes.spines.top", "axes.spines.right"), False),
@@ -22,6 +20,7 @@ STYLE = {
     "axes.formatter.min_exponent": 5,
     "axes.formatter.useoffset": False,
     "font.size": 8,
+    "path.simplify_threshold": 1,  # pixels: a line of any length takes little room
     "svg.fonttype": "none",
 }
 _RED = "#d62728"
@@ -62,24 +61,27 @@ class Panel(NamedTuple):
 
 
 def panels_of(series: dict[str, list[tuple[float, float]]]) -> dict[str, list[Panel]]:
-    """Charts by section, in the order of the page; every curve of the log is in one.
+    """Charts of at most five curves by section, in the order of the page; every curve is in one.
 
     Resolution and alpha are left to the timeline, and a count of skipped steps that stays 0 out.
     """
-    found: dict[str, dict[str, Panel]] = {section: {} for section in _SECTIONS}
-    counts: Counter[tuple[str, str]] = Counter()
+    found: dict[str, dict[str, list[Curve]]] = {name: defaultdict(list) for name in _SECTIONS}
     for name, points in series.items():
         images, values = np.array(points).T
         if name in ("resolution", "alpha") or (name == "skipped_steps" and not values.any()):
             continue
         section, term, label = _place(name)
-        title, unit = _KNOWN.get(term, (term, ""))
-        part = counts[section, term] // _MOST_CURVES
-        counts[section, term] += 1
-        title += f" ({part + 1})" if part else ""
-        panel = found[section].setdefault(title, Panel(title, unit, []))
-        panel.curves.append(Curve(name, label, images, values * (100 if unit == "%" else 1)))
-    return {_SECTIONS[s]: list(panels.values()) for s, panels in found.items() if panels}
+        values *= 100 if term == "accuracy" else 1
+        found[section][term].append(Curve(name, label, images, values))
+    return {
+        title: [
+            Panel(*_KNOWN.get(term, (term, "")), curves[k : k + _MOST_CURVES])
+            for term, curves in found[section].items()
+            for k in range(0, len(curves), _MOST_CURVES)
+        ]
+        for section, title in _SECTIONS.items()
+        if found[section]
+    }
 
 
 def _place(name: str) -> tuple[str, str, str]:
@@ -87,81 +89,53 @@ def _place(name: str) -> tuple[str, str, str]:
     first, slash, rest = name.partition("/")
     if not slash:
         return "", name, name
-    if first == "metric":
-        return first, rest.removesuffix(" floor"), rest
     term, _, attribute = rest.partition(" ")
-    return (first, term, attribute or name) if first in _SECTIONS else ("loss", rest, first)
-
-
-def thinned(curve: Curve) -> Curve:
-    """At most `MOST_POINTS` of a curve's points: its ends, and the extremes of each of its spans.
-
-    NaN counts as an extreme, so that it stays too.
-    """
-    count = len(curve.values)
-    if count <= MOST_POINTS:
-        return curve
-    kept = {0, count - 1}
-    for span in np.array_split(np.arange(count), MOST_POINTS // 2 - 1):
-        kept |= {span[curve.values[span].argmin()], span[curve.values[span].argmax()]}
-    chosen = sorted(kept)
-    return curve._replace(images=curve.images[chosen], values=curve.values[chosen])
-
-
-def drawable(values: np.ndarray) -> np.ndarray:
-    """Which values have a place on an axis: finite, and below 1e100."""
-    return np.abs(values) < 1e100
-
-
-def limits(values: np.ndarray) -> tuple[float, float, bool]:
-    """Lowest and highest of drawable values [N] that a chart shows, and whether its axis is log.
-
-    Logarithmic for positive values that span a factor of 30; otherwise without the few ends that
-    are further away than 6 times the range of the middle 96 %.
-    """
-    found = np.sort(values) if len(values) else np.zeros(1)
-    cut = max(1, len(found) // 50) if len(found) >= 20 else 0
-    low, high, inner_low, inner_high = found[[0, -1, cut, -1 - cut]]
-    log, span = low > 1e-100 and inner_high > 30 * inner_low, inner_high - inner_low
-    if log or not 0 < 6 * span < high - low:
-        return low, high, log
-    return max(low, inner_low - span / 4), min(high, inner_high + span / 4), log
+    return (first, term, attribute or term) if first in _SECTIONS else ("loss", rest, first)
 
 
 def chart(panel: Panel, schedule: Schedule | None, images: float) -> Figure:
     """Curves over images seen, from 0 to `images`; its title and legend are the page's.
 
-    Values that are not finite are bars at the bottom, and those beyond the axis are counted.
+    Logarithmic for positive values that span a factor of 30, but for the outer 4 %; otherwise the
+    axis leaves out what is further away than 6 times the range of the others, and counts it.
+    Values that are not finite are bars at the bottom.
     """
     figure = Figure((4, 2))
-    axes = figure.add_axes((LEFT, 0.18, RIGHT - LEFT, 0.7))
-    values = np.concatenate([curve.values for curve in panel.curves])
-    fine = values[drawable(values)]
-    low, high, log = limits(fine)
+    axes = figure.add_axes((0.13, 0.18, 0.82, 0.7))
+    # What is not finite, or as good as that, has no place on an axis.
+    lines = [np.where(np.abs(c.values) < 1e100, c.values, math.nan) for c in panel.curves]
+    values = np.concatenate(lines)
+    fine = values[~np.isnan(values)]
+    ends = np.percentile(fine if len(fine) else [0], (0, 2, 98, 100))
+    low, inner_low, inner_high, high = ends.tolist()
+    log, span = low > 1e-100 and inner_high > 30 * inner_low, inner_high - inner_low
     _set_up(axes, schedule, images / 1000, "log" if log else "linear")
-    for index, curve in enumerate(map(thinned, panel.curves)):
-        kimg, shown = curve.images / 1000, np.where(drawable(curve.values), curve.values, math.nan)
+    for index, (curve, shown) in enumerate(zip(panel.curves, lines, strict=True)):
+        kimg = curve.images / 1000
         # Curves that agree would hide each other: the first shows beside the ones on top of it.
-        width = 2.2 if index == 0 and len(panel.curves) > 1 else 1.2
+        width = 2.2 if index == 0 and len(lines) > 1 else 1.2
         width *= 0.5 if len(kimg) > 250 else 1
         dash = "--" if curve.name.endswith(" floor") else "-"
         every = None if len(kimg) <= 40 else [len(kimg) - 1]
         axes.plot(kimg, shown, dash, marker="o", ms=3, lw=width, markevery=every)
         lost = kimg[np.isnan(shown)]
         axes.plot(lost, 0 * lost, "|", color=_RED, transform=axes.get_xaxis_transform())
-    beyond = ((fine < low) | (fine > high)).sum()
-    if beyond:
-        axes.set_ylim(low, high)
-    remarks = ((beyond, "beyond the axis"), (len(values) - len(fine), "not finite"))
-    said = ", ".join(f"{count} {what}" for count, what in remarks if count)
+    if not log and 0 < 6 * span < high - low:
+        axes.set_ylim(max(low, inner_low - span / 4), min(high, inner_high + span / 4))
+    bottom, top = axes.get_ylim()
+    remarks = {
+        "beyond the axis": ((fine < bottom) | (fine > top)).sum(),
+        "not finite": len(values) - len(fine),
+    }
+    said = ", ".join(f"{count} {what}" for what, count in remarks.items() if count)
     axes.text(0, -0.25, said, transform=axes.transAxes, color=_RED)
     return figure
 
 
-def timeline(schedule: Schedule, seen: float, snapshots: list[int], width: float) -> Figure:
+def timeline(schedule: Schedule, seen: float, grids: dict[str, list], width: float) -> Figure:
     """A staircase with a slope for each fade: done and to come, snapshots, rates, pre-training.
 
-    width: in inches, for windows of different sizes.
+    grids: as in `Run`; width: in inches, for windows of different sizes.
     """
     figure = Figure((width, 1.5))
     axes = figure.add_axes((0.01, 0.22, 0.98, 0.66))
@@ -179,7 +153,7 @@ def timeline(schedule: Schedule, seen: float, snapshots: list[int], width: float
     for kimg in schedule.milestones_kimg:
         axes.axvline(kimg, color="C1", linestyle=":")
     axes.plot((0, schedule.pretrain_kimg), (0, 0), color="C1", lw=5, solid_capstyle="butt")
-    kimg = np.minimum(snapshots, total) / 1000
+    kimg = np.minimum([images for images, _ in grids.get("fakes", ())], total) / 1000
     axes.plot(kimg, 0 * kimg, marker=TICKDOWN, linestyle="", color="#666", clip_on=False)
     if seen < total:
         axes.axvline(seen / 1000, color="#333")

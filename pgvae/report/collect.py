@@ -8,6 +8,7 @@ import contextlib
 import json
 import math
 import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pgvae.config import RunConfig
+from pgvae.data.images import RejectError
 from pgvae.errors import InputError, PgvaeError
 from pgvae.request import FILE, Request
 from pgvae.schedule import Schedule
@@ -31,10 +33,10 @@ class Run:
     schedule:    its schedule, checked; None where config.json is of another version.
     series:      by name in stats.jsonl: images seen and value of each line, NaN and inf included.
     images_seen: how far it is, by the log or the status, whichever knows more.
-    times:       of the log's first and newest line; None where none says.
+    times:       of the lines of the log that say theirs.
     grids:       by kind ("fakes", "reconstructions"): images seen and path, oldest first.
     evaluations: each evaluation*.json by its name, as it is.
-    command:     what comes after `python train.py` to repeat the run; empty where it is not known.
+    command:     that repeats the run; empty where it is not known.
     notes:       what could not be read.
     """
 
@@ -44,10 +46,10 @@ class Run:
     status: dict[str, Any] = field(default_factory=dict)
     series: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
     images_seen: float = 0.0
-    times: tuple[datetime, datetime] | None = None
+    times: list[datetime] = field(default_factory=list)
     grids: dict[str, list[tuple[int, Path]]] = field(default_factory=dict)
     evaluations: dict[str, dict[str, Any]] = field(default_factory=dict)
-    command: tuple[str, ...] = ()
+    command: str = ""
     notes: list[str] = field(default_factory=list)
 
     @contextlib.contextmanager
@@ -55,7 +57,7 @@ class Run:
         """Go on after an error of damaged or missing files, with a note of what is wrong."""
         try:
             yield
-        except (PgvaeError, OSError, *MALFORMED) as error:
+        except (PgvaeError, RejectError, OSError, *MALFORMED) as error:
             self.notes.append(f"{what} ({_short(error)}).")
 
 
@@ -78,7 +80,7 @@ def read_run(path: Path) -> Run:
         run.status = _object(path / "status.json")
         run.images_seen = max(run.images_seen, float(int(run.status["images_seen"])))
     with run.noting(f"{FILE} could not be read, so there is no command to repeat the run"):
-        run.command = Request.read(path / FILE).words()
+        run.command = shlex.join(("python", "train.py", *Request.read(path / FILE).words()))
     for file in sorted(path.glob("evaluation*.json")):
         with run.noting(f"{file.name} could not be read"):
             values = _object(file)
@@ -110,11 +112,9 @@ def _read_log(run: Run) -> None:
         for name, value in numbers.items():
             run.series.setdefault(name, []).append((images, value))
         with contextlib.suppress(OSError, *MALFORMED):  # no clock shows such a time
-            time = datetime.fromtimestamp(int(seconds), UTC)
-            run.times = (run.times[0] if run.times else time, time)
+            run.times.append(datetime.fromtimestamp(int(seconds), UTC))
     if not run.series:
-        why = "no line of it can be read" if damaged else "it has no stats.jsonl with lines"
-        raise InputError(f"{run.path} has nothing to report yet: {why}; wait for its first line")
+        raise InputError(f"{run.path} has nothing to report yet: wait for a line in stats.jsonl")
     if damaged:
         run.notes.append(f"Lines of stats.jsonl that could not be read: {damaged:,}.")
 

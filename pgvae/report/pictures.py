@@ -2,44 +2,33 @@
 
 import base64
 import io
-import warnings
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
-from pgvae.errors import InputError
+from pgvae.data.images import decode
 from pgvae.report.collect import Run
 
 _MAX_SIDE = 1024  # pixels of a picture in the page
 _LOSSLESS_SIDE = 512  # up to which the page has every pixel; above, WebP may lose what none sees
-_ROWS = "a row as they are, below it as they come back"
 _KINDS = (
-    ("fakes", "Samples", "", "Drawn from the same latents each time."),
-    ("reconstructions", "Reconstructions", f"; {_ROWS}", f"The same images each time: {_ROWS}."),
+    ("fakes", "Samples", "Drawn from the same latents each time."),
+    ("reconstructions", "Reconstructions", "Of the same images each time."),
 )
 
 
-class Interpolation(NamedTuple):
-    """A picture of the way between images, as the bytes of a PNG, and what its corners are."""
-
-    png: bytes
-    about: str
-
-
-def album(run: Run, count: int, interpolation: Interpolation | None) -> tuple[list, list]:
+def album(run: Run, count: int, interpolation: tuple[bytes, str] | None) -> tuple[list, list]:
     """The newest pictures of a run, and for each kind of grid title, text and earlier ones.
 
     A picture is (title, text, data: URI). Of earlier grids there are at most `count` - 1, evenly
     chosen; what cannot be read is left out, and the notes of the run say so.
     """
     newest, strips = [], []
-    for kind, title, more, same in _KINDS:
+    for kind, title, same in _KINDS:
         grids, shown = list(run.grids.get(kind, ())), None
         while grids and not shown:
             images, path = grids.pop()
-            shown = _picture(run, path, title, _when(run, images) + more)
+            shown = _picture(run, path, title, _when(run, images))
         newest.append(shown)
         places = np.linspace(0, len(grids), min(count, len(grids) + 1)).round().astype(int)[:-1]
         title = f"Earlier {title.lower()}"
@@ -57,33 +46,19 @@ def album(run: Run, count: int, interpolation: Interpolation | None) -> tuple[li
     return list(filter(None, newest)), strips
 
 
-def embed(source: Path | bytes) -> str:
-    """A PNG as a data: URI of WebP, at most 1024 px a side; InputError where it is no picture."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as file:
-                image = file.convert("RGB")
-    except UnidentifiedImageError as error:
-        raise InputError("it is not a picture") from error
-    except (SyntaxError, Warning, Image.DecompressionBombError) as error:
-        raise InputError(str(error)) from error
-    image.thumbnail((_MAX_SIDE, _MAX_SIDE))
-    lossless = max(image.size) <= _LOSSLESS_SIDE
-    file = io.BytesIO()
-    image.save(file, "WEBP", lossless=lossless, quality=90)
-    return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
-
-
 def kimg(images: float) -> str:
     """Images in thousands: 6, 8.512, 1,250."""
     return f"{round(images) / 1000:,.3f}".rstrip("0").rstrip(".")
 
 
 def _picture(run: Run, source: Path | bytes, title: str, about: str) -> tuple | None:
-    name = source.name if isinstance(source, Path) else "the interpolation"
-    with run.noting(f"{name} could not be read"):
-        return title, about, embed(source)
+    """Title, text and a data: URI of WebP; None, and a note, for what is no picture."""
+    with run.noting(f"{getattr(source, 'name', 'the interpolation')} could not be read"):
+        image = decode(source if isinstance(source, bytes) else source.read_bytes()).image
+        image.thumbnail((_MAX_SIDE, _MAX_SIDE))
+        file = io.BytesIO()
+        image.save(file, "WEBP", lossless=max(image.size) <= _LOSSLESS_SIDE, quality=90)
+        return title, about, f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
     return None
 
 

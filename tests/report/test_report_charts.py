@@ -1,119 +1,95 @@
 """Charts: which curves stand in one, where points are, what is marked."""
 
+import base64
 import math
+import re
 
+import matplotlib
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from report_runs import PLAN, STAGES
 
 from pgvae.report import charts
-from pgvae.report.charts import MOST_POINTS, Curve, Panel
 from pgvae.schedule import Schedule
 
 
-def curve(*values: float, name: str = "encoder/rec") -> Curve:
-    """A curve with a value every 100 images."""
-    return Curve(name, name, 100 * (np.arange(len(values)) + 1.0), np.array(values, dtype=float))
+def draw(*curves: list[float], images=1000.0, schedule=None) -> tuple[Axes, list[str], str]:
+    """A chart of curves with a value every 100 images, the second a floor: axes, texts, SVG."""
+    lines = [
+        charts.Curve(name, "", np.arange(1, len(values) + 1) * 100.0, np.array(values, float))
+        for name, values in zip(("swd", "swd floor"), curves, strict=False)
+    ]
+    with matplotlib.rc_context(charts.STYLE):
+        figure = charts.chart(charts.Panel("", "", lines), schedule, images)
+        svg = base64.b64decode(charts.as_uri(figure).partition(",")[2]).decode()
+    [axes] = figure.axes
+    return axes, [text.get_text() for text in axes.texts if text.get_text()], svg
 
 
-def axes_of(*curves: Curve, images: float = 1000, schedule: Schedule | None = None):
-    figure = charts.chart(Panel("rec", "", list(curves)), schedule, images)
-    assert charts.as_uri(figure).startswith("data:image/svg+xml;base64,")
-    return figure.axes[0]
-
-
-def texts(axes) -> list[str]:
-    return [text.get_text() for text in axes.texts if text.get_text()]
-
-
-def layout(*names: str, value: float = 1.0) -> dict[str, list[list[str]]]:
-    """Names of the curves of each chart, by section."""
-    found = charts.panels_of({name: [(100.0, value)] for name in names})
-    return {title: [[c.name for c in p.curves] for p in panels] for title, panels in found.items()}
-
-
-def test_one_term_is_one_chart_and_sections_are_in_one_order():
-    names = ("lr", "encoder/rec", "encoder/kl", "metric/swd floor", "val/psnr", "generator/rec")
-    assert layout(*names, "metric/swd", "anything", "alpha", "resolution", "train/psnr") == {
-        "Unseen images": [["val/psnr"]],
+def test_one_term_is_one_chart_of_five_curves_at_most_and_sections_are_in_one_order():
+    hats = [f"val/accuracy no {k}" for k in range(6)]
+    names = ["lr", "encoder/rec", "encoder/kl", "metric/swd", "val/psnr", "generator/rec", "odd"]
+    names += ["alpha", "resolution", "train/psnr", "metric/swd floor", *hats]
+    series = {name: [(100, 0.5)] for name in names}
+    found = charts.panels_of({**series, "skipped_steps": [(100, 0)]})
+    assert {t: [[c.name for c in p.curves] for p in panels] for t, panels in found.items()} == {
+        "Unseen images": [["val/psnr"], hats[:5], hats[5:]],
         "Training images, as the set has no unseen ones": [["train/psnr"]],
-        "Metrics while training": [["metric/swd floor", "metric/swd"]],
+        "Metrics while training": [["metric/swd", "metric/swd floor"]],
         "Training": [["encoder/rec", "generator/rec"], ["encoder/kl"]],
-        "Pace": [["lr"], ["anything"]],
+        "Pace": [["lr"], ["odd"]],
     }
-    assert layout("skipped_steps", value=0) == {}
-    assert layout("skipped_steps", value=3) == {"Pace": [["skipped_steps"]]}
+    [hat] = found["Unseen images"][2].curves
+    assert (hat.label, hat.values.tolist()) == ("no 5", [50])
+    assert [*charts.panels_of({"skipped_steps": [(100, 3)]})] == ["Pace"]
 
 
-def test_accuracies_are_percent_and_at_most_five_to_a_chart():
-    [panels] = charts.panels_of({f"val/accuracy no {k}": [(1, 0.5)] for k in range(12)}).values()
-    assert [len(panel.curves) for panel in panels] == [5, 5, 2]
-    assert panels[1].title == "Accuracy of the classifier (2)"
-    assert (panels[2].unit, panels[2].curves[1].label) == ("%", "no 11")
-    assert panels[0].curves[0].values.tolist() == [50]
-
-
-def test_points_are_where_images_and_values_put_them_and_a_floor_is_dashed():
-    axes = axes_of(curve(0, 5, 10), curve(1, 2, 3, name="swd floor"))
-    first, second = (line for line in axes.lines if line.get_marker() == "o")
-    assert first.get_xydata().tolist() == [[0.1, 0], [0.2, 5], [0.3, 10]]
-    assert axes.get_xlim() == (0, 1)
-    assert [line.get_linestyle() for line in (first, second)] == ["-", "--"]
-
-
-def test_values_that_are_not_finite_are_gaps_that_are_marked_and_counted():
-    axes = axes_of(curve(1, 2, math.nan, math.inf, 3, 1e101))
-    line, lost = axes.lines
-    assert np.isnan(line.get_ydata()).tolist() == [False, False, True, True, False, True]
+def test_points_are_where_they_belong_a_floor_is_dashed_gaps_are_marked_and_stages_behind():
+    values = [1, 2, math.nan, math.inf, 3, 1e101]
+    axes, texts, _ = draw(values, [4, 5], images=2500, schedule=PLAN)
+    first, lost, floor, _ = axes.lines[2:]
+    assert first.get_xydata()[[0, 1, 4]].tolist() == [[0.1, 1], [0.2, 2], [0.5, 3]]
+    assert np.isnan(first.get_ydata()).tolist() == [False, False, True, True, False, True]
     assert lost.get_xdata().tolist() == pytest.approx([0.3, 0.4, 0.6])
-    assert texts(axes) == ["3 not finite"]
-
-
-def test_one_outlier_of_many_is_beyond_the_axis_and_counted_and_few_values_are_all_on_it():
-    axes = axes_of(curve(*(k % 7 for k in range(50)), 1e6), images=6000)
-    assert axes.get_ylim()[1] < 10
-    assert texts(axes) == ["1 beyond the axis"]
-    assert axes_of(curve(-3, 1, 2, 1000)).get_ylim()[1] > 1000
-
-
-@pytest.mark.parametrize(
-    ("values", "scale"), [((1, 31), "log"), ((1, 29), "linear"), ((-1, 1000), "linear")]
-)
-def test_axes_are_logarithmic_for_positive_values_that_span_much(values, scale):
-    assert axes_of(curve(*values)).get_yscale() == scale
-
-
-@pytest.mark.parametrize(
-    "values",
-    [[1e99, -1e99], [5e-324, 1], [1e-300], [0, 1e-99], [math.nan], [1e200], [*range(50), 1e99]],
-)
-def test_any_numbers_can_be_drawn(values):
-    assert axes_of(curve(*values)).get_xlim() == (0, 1)
-
-
-@pytest.mark.parametrize("count", [MOST_POINTS, MOST_POINTS + 1, 99_991])
-def test_a_long_series_keeps_its_ends_its_extremes_and_its_gaps(count):
-    values = [math.sin(k) for k in range(count)]
-    low, high, gap = count // 3, count // 2, count - 7
-    values[low], values[high], values[gap] = -50.0, 50.0, math.nan
-    found = charts.thinned(curve(*values))
-    assert len(found.values) <= MOST_POINTS
-    kept = (found.images / 100 - 1).tolist()
-    assert kept == sorted(set(kept))
-    assert {0, low, high, gap, count - 1} <= set(kept)
-
-
-def test_stages_that_have_begun_are_behind_a_chart():
-    assert texts(axes_of(curve(1), schedule=PLAN, images=8000)) == ["4 px", "8 px", "16 px"]
-    axes = axes_of(curve(1), schedule=PLAN, images=2500)
-    assert texts(axes) == ["4 px", "8 px"]
+    assert floor.get_xydata().tolist() == [[0.1, 4], [0.2, 5]]
+    assert [line.get_linestyle() for line in (first, floor)] == ["-", "--"]
+    assert (axes.get_xlim(), texts) == ((0, 2.5), ["4 px", "8 px", "3 not finite"])
     assert (axes.patches[1].get_x(), axes.patches[1].get_width()) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("values", "scale", "remarks"),
+    [
+        ([1, 100], "log", []),
+        ([1, 29], "linear", []),
+        ([-1, 1000, 2, 3], "linear", []),
+        ([*[k % 7 for k in range(50)], 1e6], "linear", ["1 beyond the axis"]),
+        ([5e-324, 1], "linear", []),
+        ([1e99, -1e99], "linear", []),
+        ([math.nan, 1e200], "linear", ["2 not finite"]),
+    ],
+)
+def test_any_numbers_can_be_drawn_and_one_of_many_does_not_hide_the_others(values, scale, remarks):
+    axes, texts, svg = draw(values)
+    assert (axes.get_yscale(), texts) == (scale, remarks)
+    assert "<svg" in svg
+
+
+def test_a_long_series_is_a_small_file_that_keeps_its_extremes():
+    values = [math.sin(k) for k in range(99_991)]
+    values[33_333], values[50_000] = 4, -4
+    axes, _, svg = draw(values, images=1e7)
+    assert len(svg) < 50_000
+    heights = np.array(re.findall(r"^L [\d.]+ ([\d.]+)", svg, re.MULTILINE), float)
+    ends = [144 - 0.72 * axes.transData.transform((0, y))[1] for y in (4, -4)]
+    assert np.abs(np.subtract.outer(ends, heights)).min(axis=1) == pytest.approx([0, 0], abs=1e-3)
 
 
 @pytest.mark.parametrize(("seen", "total"), [(0, 8), (3000, 8), (9000, 8), (1000, 4.25), (0, 1)])
 def test_the_staircase_follows_alpha_and_what_is_done_ends_at_the_images_seen(seen, total):
     plan = Schedule(STAGES, total_kimg=total, pretrain_kimg=0.5, milestones_kimg=(0.75,))
-    axes = charts.timeline(plan, seen, [2000, 8001], 9).axes[0]
+    axes = charts.timeline(plan, seen, {"fakes": [(500, None), (8001, None)]}, 9).axes[0]
     ahead, done = (area.get_paths()[0] for area in axes.collections)
     for images in range(100, int(total * 1000), 300):
         moment = plan.at(images)
@@ -123,3 +99,4 @@ def test_the_staircase_follows_alpha_and_what_is_done_ends_at_the_images_seen(se
     assert done.get_extents().x1 == min(seen / 1000, total)
     rate, pretraining = (line for line in axes.lines if line.get_color() == "C1")
     assert (rate.get_xdata()[0], pretraining.get_xdata()[1]) == (0.75, 0.5)
+    assert [0.5, min(total, 8.001)] in [[*line.get_xdata()] for line in axes.lines[-2:]]

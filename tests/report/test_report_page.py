@@ -1,241 +1,174 @@
-"""The whole page."""
+"""The page about a run, whole or damaged."""
 
 import base64
 import io
 import json
 import math
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from report_runs import Page, finished, make_run, page_of, picture, tick
+from report_runs import Page, make_run, page_of, picture, tick
 
 from pgvae.errors import InputError
-from pgvae.report import Interpolation, write_report
-from pgvae.report.page import figure
-from pgvae.report.pictures import embed, kimg
+from pgvae.report.page import plain
+from pgvae.report.pictures import kimg
 
 HOSTILE = "</title></style></script><script>alert(1)</script>\"'&"
+METRICS = {
+    "swd": {"label": "SWD x 1000", "value": 63.5, "floor": 7.25, "details": {"8 px": 2}},
+    "fid": {"value": math.nan, "floor": None, "std": 0.5, "better": "lower"},
+}
+METRICS |= {"plain": 3, "none": None, "odd": [10**400, math.inf]}
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    return finished(tmp_path_factory.mktemp("report") / "00000-faces-pioneer-16px")
+def page(tmp_path_factory) -> Page:
+    """Of a finished run with all that a page can show."""
+    lines = [tick(n, **{"both/rec": 2000 / n, "both/kl": -n}) for n in range(100, 8001, 100)]
+    figures = {"img_per_s": 10, "val/psnr": 20.125, "val/psnr_gain": 5.5, "val/accuracy hat": 0.875}
+    lines.append({"images": 8000, **figures, "metric/swd": 40.5, "metric/swd floor": 3.25})
+    place = tmp_path_factory.mktemp("report") / "00000-faces-pioneer-16px"
+    run = make_run(place, lines, 2500, 4000, 6000, 8000)
+    for name in ("interpolation", "fakes-final"):
+        picture(run / f"{name}.png")
+    Image.linear_gradient("L").resize((2048, 2048)).save(run / "reals.png")
+    values = {"snapshot": "s.safetensors", "count": 2000, "seed": math.inf, "metrics": METRICS}
+    (run / "evaluation-a.json").write_text(json.dumps(values))
+    return page_of(run, snapshots=3)
 
 
-@pytest.fixture(scope="module")
-def page(run) -> Page:
-    return page_of(run)
+@pytest.fixture
+def small(tmp_path) -> Path:
+    """A run that can be damaged."""
+    return make_run(tmp_path / "run", [tick(2800), tick(2950)], 60, 120, 180)
+
+
+def damage(path: Path, content: str | None) -> None:
+    """Write other bytes, or remove it."""
+    path.write_bytes((content or "").encode("latin-1"))
+    if content is None:
+        path.unlink()
 
 
 def test_the_page_says_what_the_run_is_and_how_to_repeat_it(page):
-    assert page.all("title") == ["faces pioneer 16 px"]
-    assert page.all("h1") == ["faces pioneer, 16 px"]
-    assert page.all("p[@class='note']") == []
+    assert page.all("title") + page.all("h1") == ["faces pioneer 16 px", "faces pioneer, 16 px"]
+    assert page.all("header/p") == ["Finished", "00000-faces-pioneer-16px"]
     for said in (
-        "Finished",
-        "00000-faces-pioneer-16px",
-        "Images seen8 kimgof 8 kimg planned",
-        "Stage16 pxfaded in",
-        "First to last entry0:13:10 2024-05-06 07:00 to 2024-05-06 07:13 UTC",
+        *("Images seen8 kimgof 8 kimg planned", "Stage16 pxfaded in", "lambda_z 1000.0"),
         "Speed10 images/sat the last entry",
-        "PSNR21.12 dBunseen images, +5.5 dB against the mean image",
-        "Written by pgvae report on 2024-05-06 07:08 UTC",
-        "digest 0123456789abcdef)",
-        "dataset_digest " + "0123456789abcdef" * 4,
-        "lambda_z 1000.0",
+        "First to last entry0:13:10 2024-05-06 07:00 to 2024-05-06 07:13 UTC",
+        "PSNR20.12 dBunseen images, +5.5 dB against the mean image",
+        *("digest 0123456789abcdef)", "dataset_digest " + "0123456789abcdef" * 4),
     ):
         assert said in page.text
-    assert page.all("pre") == [
-        "python train.py --dataset 'my faces; rm -rf $HOME' --set lambda_x=10"
-    ]
-
-
-def test_every_figure_of_the_log_is_in_a_curve_and_no_other(run, page):
-    lines = [json.loads(line) for line in (run / "stats.jsonl").read_text().splitlines()]
-    left_out = {"images", "time", "resolution", "alpha", "skipped_steps"}
-    assert page.curves.keys() == {name for line in lines for name in line} - left_out
-    for name, (points, last) in page.curves.items():
-        factor = 100 if "accuracy" in name else 1
-        assert points == [[x["images"], figure(x[name] * factor)] for x in lines if name in x]
-        assert last == points[-1][1]
-
-
-def test_everything_is_in_the_file_and_no_other_script_is_let_run(page):
-    for element in page.root.iter():
-        for name, value in element.attrib.items():
-            assert name not in ("src", "srcset") or value.startswith("data:image/")
-            assert name != "href" or value.startswith(("#", "data:"))
-            assert name != "style"
-            assert not name.startswith("on")
-    [policy] = page.values("meta[@http-equiv]", "content")
-    pattern = r"default-src 'none'; img-src data:; style-src 'sha256-\S+'; script-src 'sha256-\S+'"
-    assert re.fullmatch(pattern, policy)
-    assert [href[1:] for href in page.values("a", "href")] == page.values("section", "id")
-
-
-def test_grids_say_when_they_were_made(page):
-    earlier = ("2 kimg, 4 px", "4 kimg, 8 px", "6 kimg, 16 px")
-    assert list(page.pictures) == [
-        "Samples: 8 kimg, 16 px",
-        "Real images: of the training data",
-        "Reconstructions: 8 kimg, 16 px; a row as they are, below it as they come back",
-        *(f"Earlier {kind}: {when}" for kind in ("samples", "reconstructions") for when in earlier),
-    ]
-
-
-def test_of_many_snapshots_some_are_shown_and_the_page_says_so(tmp_path):
-    run = make_run(tmp_path / "run", [tick(2500)], snapshots=range(100, 4001, 100))
-    page = page_of(run, snapshots=4)
-    assert [text for text in page.pictures if "amples" in text] == [
-        "Samples: 4 kimg, 8 px, alpha 0.50",
-        *(
-            "Earlier samples: 0.1 kimg",
-            "Earlier samples: 1.4 kimg",
-            "Earlier samples: 2.7 kimg, 8 px, alpha 0.50",
-        ),
-    ]
-    assert page.text.count("4 of 40, the newest above.") == 2
-
-
-@pytest.mark.parametrize(
-    ("status", "said"),
-    [
-        ("running", "Running, last heard of 0:03:05 before this page was written"),
-        ("preempted", "Stopped"),
-        ("failed", "Failed"),
-    ],
-)
-def test_an_unfinished_run_shows_where_it_stands_and_why(tmp_path, status, said):
-    lines = [tick(n, **{"encoder/rec": math.nan if n > 2900 else n}) for n in (2800, 2900, 2950)]
-    why = {"status": status, "message": "stopped at 3,000 images: rec is NaN", "images_seen": 3000}
-    page = page_of(make_run(tmp_path / "run", lines, **why))
-    assert page.all(f"p[@class='state {status}']") == [said]
-    assert page.all("p[@class='note']") == ["stopped at 3,000 images: rec is NaN"]
-    assert "Images seen3 kimgof 8 kimg planned" in page.text
-    assert "Stage8 pxfading in, alpha 0.95" in page.text
-    assert page.curves["encoder/rec"][1] == "NaN"
-    assert "There are no pictures yet" in page.text
-
-
-def test_a_log_of_thousands_of_lines_is_thinned(tmp_path):
-    lines = [tick(n, **{"both/rec": math.sin(n)}) for n in range(1, 5001)]
-    page = page_of(make_run(tmp_path / "run", lines))
-    assert len(page.curves["both/rec"][0]) <= 1000
-    assert "Of more than 1,000 points" in page.text
-    assert len(page.source) < 400_000
-
-
-def test_hostile_names_are_texts(tmp_path):
-    lines = [tick(100, **{f"encoder/{HOSTILE}": 1.0, f"val/accuracy {HOSTILE}": 0.5, HOSTILE: 1})]
-    names = {"dataset": HOSTILE + "\ud800", "status": HOSTILE, "message": HOSTILE}
-    run = make_run(tmp_path / "run", lines, **names)
-    metrics = {HOSTILE: {"value": 1, HOSTILE: HOSTILE, "unit": HOSTILE, "floor": HOSTILE}}
-    (run / "evaluation.json").write_text(json.dumps({"metrics": metrics, "dataset": HOSTILE}))
-    page = page_of(run)
-    assert [len(page.all(tag)) for tag in ("script", "style", "title")] == [1, 1, 1]
-    assert "alert(1)</script>" not in page.source
-    assert page.text.count("<script>alert(1)</script>") >= 8
-    assert page.all("title") == [f"{HOSTILE}? pioneer 16 px"]  # half a surrogate pair
-
-
-def test_stages_are_a_table(page):
+    assert page.all("pre") == ["python train.py --dataset 'my $faces' --set lambda_x=10"]
     assert page.all("section[@id='growth']//td") == [
         *("4 px", "0", "2", "–", "16", "0.001", ""),
         *("8 px", "2", "4", "3", "8", "0.001", "fading lambda_x 3; then as usual"),
         *("16 px", "4", "8", "5", "4", "0.0005", "lambda_x 4"),
     ]
-
-
-def test_an_evaluation_is_a_table_of_values_and_floors(tmp_path):
-    run = make_run(tmp_path / "run", [tick(100)])
-    swd = {"label": "SWD x 1000", "value": 63.5, "floor": 7.25, "better": "lower"}
-    metrics = {
-        "swd": {**swd, "details": {"16 px": 80.125, "8 px": 2}},
-        "fid": {"value": 55.25, "std": 0.5, "better": None, "details": {"n": 3}},
-        "plain": 3,
-        "broken": {"value": math.nan, "floor": None},
-        "none": None,
-        "odd": [10**400, math.inf],
-    }
-    values = {"snapshot": "s.safetensors", "count": 2000, "seed": math.inf, "metrics": metrics}
-    (run / "evaluation-a.json").write_text(json.dumps(values))
-    page = page_of(run)
-    assert page.all("h3") == ["evaluation-a.json snapshot s.safetensors, count 2,000, seed inf"]
+    assert "evaluation-a.json snapshot s.safetensors, count 2,000, seed inf" in page.all("h3")
     rows = [row.strip() for row in page.all("section[@id='metrics']//tr")]
-    assert rows[1:-1] == [
-        "SWD x 100063.57.25lower16 px 80.12, 8 px 2",
-        "fid55.25–std 0.5, n 3",
-        "plain3–",
-        "brokenNaN–",
-        "none––",
-    ]
+    assert rows[1:5] == ["SWD x 100063.57.258 px 2", "fidNaN–lowerstd 0.5", "plain3–", "none––"]
 
 
-def test_an_interpolation_of_the_caller_goes_before_the_newest_of_the_run(tmp_path):
-    run = make_run(tmp_path / "run", [tick(100)])
-    own = picture(run / "interpolation.png")
-    assert list(page_of(run).pictures) == ["Interpolation: interpolation.png"]
-    page = page_of(run, interpolation=Interpolation(own.read_bytes(), "between four samples"))
-    assert list(page.pictures) == ["Interpolation: between four samples"]
+def test_pictures_are_the_newest_of_each_kind_and_some_of_the_earlier_ones(page):
+    newest = ["Samples: 8 kimg, 16 px", "Real images: of the training data"]
+    newest += ["Reconstructions: 8 kimg, 16 px", "Interpolation: interpolation.png"]
+    earlier = ("2.5 kimg, 8 px, alpha 0.50", "6 kimg, 16 px")
+    older = [f"Earlier {k}: {when}" for k in ("samples", "reconstructions") for when in earlier]
+    assert [*page.pictures] == newest + older
+    assert page.text.count("3 of 4, the newest above.") == 2
+    files = (base64.b64decode(page.pictures[name].partition(",")[2]) for name in newest[:2])
+    samples, reals = (np.asarray(Image.open(io.BytesIO(file)), float) for file in files)
+    assert samples.shape == (512, 512, 3)
+    assert np.ptp(samples.reshape(64, 8, 64, 8, 3), axis=(1, 3)).max() == 0  # as they were
+    wanted = Image.linear_gradient("L").resize((1024, 1024)).convert("RGB")
+    assert np.abs(reals - np.asarray(wanted)).mean() < 3
 
 
-def test_a_picture_that_cannot_be_read_is_a_note_and_the_one_before_is_shown(tmp_path):
-    run = make_run(tmp_path / "run", [tick(100)], snapshots=(1000, 2000, 3000, 4000))
-    newest, cut = run / "fakes-000004000.png", run / "fakes-000002000.png"
-    newest.write_bytes(b"nope")
-    cut.write_bytes(cut.read_bytes()[:5000])
-    Image.new("1", (16384, 8192)).save(run / "reals.png")
+def test_every_figure_of_the_log_is_in_a_curve_and_no_other(page):
+    legend = {"lr": "0.0005", "img_per_s": "10", "both/rec": "0.25", "both/kl": "−8,000"}
+    legend |= {"val/psnr": "20.12", "val/psnr_gain": "5.5", "val/accuracy hat": "87.5"}
+    assert page.legend == {**legend, "metric/swd": "40.5", "metric/swd floor": "3.25"}
+    words = page.values("figure/img[@class]", "alt")
+    assert "rec: both/rec last 0.25, lowest 0.25, highest 20;" in words
+
+
+def test_everything_is_in_the_file_and_nothing_may_be_run(page):
+    assert not re.search(r'<script| style=| on\w+=|(src|href|srcset)="(?!data:|#)', page.source)
+    [policy] = page.values("meta[@http-equiv]", "content")
+    assert re.fullmatch(r"default-src 'none'; img-src data:; style-src 'sha256-\S+'", policy)
+    assert [href[1:] for href in page.values("a", "href")] == page.values("section", "id")
+
+
+def test_hostile_names_are_texts(tmp_path):
+    lines = [tick(100, **{f"encoder/{HOSTILE}": 1.0, f"val/accuracy {HOSTILE}": 0.5, HOSTILE: 1})]
+    run = make_run(
+        tmp_path / "run", lines, name=HOSTILE + "\ud800", status=HOSTILE, message=HOSTILE
+    )
+    metrics = {HOSTILE: {"value": 1, HOSTILE: HOSTILE, "unit": HOSTILE, "floor": HOSTILE}}
+    (run / "evaluation.json").write_text(json.dumps({"metrics": metrics, "dataset": HOSTILE}))
     page = page_of(run)
-    notes = page.all("p[@class='note']")
-    assert {note.split()[0] for note in notes} == {newest.name, cut.name, "reals.png"}
-    assert f"{newest.name} could not be read (it is not a picture)." in notes
-    assert [text[:24] for text in page.pictures if "ampl" in text] == [
-        *("Samples: 3 kimg, 4 px", "Earlier samples: 1 kimg,")
-    ]
+    assert [len(page.all(tag)) for tag in ("script", "style", "title")] == [0, 1, 1]
+    assert page.text.count("<script>alert(1)</script>") >= 8
+    assert page.all("title") == [f"{HOSTILE}? pioneer 16 px"]  # half a surrogate pair
+    assert "There are no pictures yet" in page.text
 
 
-@pytest.mark.parametrize(("side", "shown"), [(512, 512), (2048, 1024)])
-def test_a_picture_of_512_px_keeps_every_pixel_and_a_larger_one_is_shrunk(side, shown):
-    x = np.linspace(0, 255, side)
-    smooth = np.stack([np.add.outer(x, x) / 2, *[np.tile(x, (side, 1))] * 2], axis=-1)
-    smooth, file = smooth.astype(np.uint8), io.BytesIO()
-    Image.fromarray(smooth).save(file, "PNG")
-    uri = embed(file.getvalue())
-    found = Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
-    part = side // shown
-    wanted = smooth.reshape(shown, part, shown, part, 3).mean(axis=(1, 3))
-    assert np.abs(np.asarray(found) - wanted).mean() <= (3 if side > 512 else 0)
-    assert len(uri) < 200_000
+# Seven lines are damaged, and the last one is cut short.
+LOG = """{"images": 2950, "lr": 0.001, "resolution": 8, "alpha": 0.95}
+{\n[]\nnull\n{"time": 1}\n{"images": NaN}\n{"images": "x"}\n{"images": 50}
+{"images": 3e3, "time": 1e300, "low": -Infinity, "a": "a", "yes": true, "list": [1]}
+{"images": 4000, "l"""
+STATUS = '{"status": "%s", "images_seen": 3000, "message": "rec is NaN"}'
 
 
-def test_a_config_of_another_version_still_has_curves_and_settings(tmp_path):
-    run = make_run(tmp_path / "run", [tick(100)])
-    values = json.loads((run / "config.json").read_text())
-    (run / "config.json").write_text(json.dumps({**values, "colour": "red"}))
-    page = page_of(run)
-    assert "unknown run setting" in page.text
-    assert page.values("section", "id")[0] == "pictures"
-    assert page.curves["img_per_s"][1] == "10"
-    assert "colour red" in page.text
-    (run / "config.json").write_text('{"objective": 3, "model": [], "dataset": null}')
-    assert page_of(run).all("h1") == ["None ?, ? px"]
+@pytest.mark.parametrize(
+    ("name", "content", "note", "still"),
+    [
+        ("stats.jsonl", LOG, "Lines of stats.jsonl that could not be read: 7.", "low −inf"),
+        ("stats.jsonl", LOG, "could not be read: 7.", "Images seen3 kimgof 8 kimg planned"),
+        ("stats.jsonl", LOG, "could not be read: 7.", "Stage8 pxfading in, alpha 0.95"),
+        ("status.json", STATUS % "running", "rec is NaN", "Running, last heard of at 2024-05-06 "),
+        ("status.json", STATUS % "preempted", "rec is NaN", "Stopped"),
+        ("status.json", STATUS % "failed", "rec is NaN", "Images seen3 kimgof 8 kimg planned"),
+        ("status.json", None, "status.json could not be read (No such file", "Status unknown"),
+        ("status.json", '{"images_seen": Infinity}', "status.json could not be read", "2.95 kimg"),
+        ("request.json", None, "there is no command to repeat the run (there is no", "prepared as"),
+        ("request.json", "[]", "there is no command to repeat the run", "prepared as before"),
+        ("evaluation-a.json", "", "evaluation-a.json could not be read", "Pictures"),
+        ("evaluation-a.json", '{"metrics": []}', "evaluation-a.json could not be", "Pictures"),
+        ("config.json", '{"colour": 3}', "so there is no timeline (unknown run", "colour 3"),
+        ("config.json", '{"objective": 3, "model": []}', "there is no timeline", "? ?, ? px"),
+        ("fakes-000000180.png", "no", "fakes-000000180.png could not be", "Samples0.12 kimg"),
+        ("fakes-000000120.png", "\x89PNG\r\n", "fakes-000000120.png could", "Samples0.18 kimg"),
+    ],
+)
+def test_what_a_file_says_or_that_it_is_damaged_is_a_note(small, name, content, note, still):
+    damage(small / name, content)
+    page = page_of(small)
+    [said] = page.all("p[@class='note']")
+    assert note in said
+    assert still in page.text
+    assert {"lr"} <= page.legend.keys() <= {"lr", "low"}
 
 
-def test_a_page_is_written_whole_or_not_at_all(run, tmp_path):
-    out = tmp_path / "report.html"
-    out.write_text("old")
-    write_report(run, out)
-    assert out.read_text().startswith("<!DOCTYPE html>")
-    assert list(tmp_path.iterdir()) == [out]
-    with pytest.raises(InputError, match="No such file or directory; use another --out"):
-        write_report(run, tmp_path / "nowhere" / "report.html")
+@pytest.mark.parametrize("content", ["", "[]", '{"a":', "\xff", "[" * 100_000, "{\n{\n", None])
+@pytest.mark.parametrize(("name", "wrong"), [("config.json", "config"), ("stats.jsonl", "yet: ")])
+def test_without_config_or_log_there_is_no_page_and_an_older_one_stays(small, name, content, wrong):
+    damage(small / name, content)
+    (small.parent / "page.html").write_text("old")
+    with pytest.raises(InputError, match=f"^[^\n]*{wrong}[^\n]*$"):
+        page_of(small)
+    assert (small.parent / "page.html").read_text() == "old"
 
 
 def test_numbers_have_four_digits_and_images_are_counted_in_thousands():
-    values = (0, 17.343128, -4.5, 0.000125, 1.23e-7, 12345.6, math.nan, -math.inf)
-    texts = ["0", "17.34", "−4.5", "0.000125", "1.23e−07", "12,346", "NaN", "−inf"]
-    assert list(map(figure, values)) == texts
-    counts = ["0", "0.5", "8.512", "34", "1,250"]
-    assert [kimg(n) for n in (0, 500, 8512, 34000, 1_250_000)] == counts
+    values = (0.0, 17.343128, -4.5, 0.000125, 1.23e-7, 12345.6, math.nan, -math.inf, 4096, "a")
+    texts = ["0", "17.34", "−4.5", "0.000125", "1.23e−07", "12,346", "NaN", "−inf", "4,096", "a"]
+    assert list(map(plain, values)) == texts
+    assert [kimg(n) for n in (0, 500, 8512, 1_250_000)] == ["0", "0.5", "8.512", "1,250"]
