@@ -181,6 +181,16 @@ def test_its_gradient_is_that_of_finite_differences(form, unbiased) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
+def test_variances_below_1e_4_count_as_1e_4(form) -> None:
+    real, fake = gaussians(3, 2, seed=20), gaussians(3, 2, seed=21)
+    narrow, least = (
+        [(0.01 * mu, torch.full_like(mu, logvar)) for mu, _ in (real, fake)]
+        for logvar in (-30.0, math.log(1e-4))
+    )
+    assert distance(*narrow, form) == pytest.approx(distance(*least, form))
+
+
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize(("n", "m"), [(1, 4), (4, 1), (1, 1)])
 def test_a_side_of_one_is_refused(form, n, m) -> None:
     with pytest.raises(ValueError, match=r"2|two"):

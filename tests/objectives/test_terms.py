@@ -127,6 +127,15 @@ def test_pixel_sums_are_sums_over_the_pixels_of_each_image(kind: str, factor: in
     np.testing.assert_allclose(terms.pixel_sum(kind, x, y).numpy(), factor * values, rtol=2e-6)
 
 
+@pytest.mark.parametrize("kind", ["mse", "l1", "bce"])
+def test_sums_over_halves_are_computed_in_float32(kind: str) -> None:
+    x, y = (torch.tanh(randn(2, 3, 16, 16, seed=seed)).bfloat16() for seed in (1, 2))
+    assert torch.equal(terms.pixel_sum(kind, x, y), terms.pixel_sum(kind, x.float(), y.float()))
+    logits, targets = x[:, 0, :, 0], (y[:, 0, :, 0] > 0).float()
+    expected = terms.known_bce(logits.float(), targets)
+    assert torch.equal(terms.known_bce(logits, targets), expected)
+
+
 def test_cross_entropy_of_saturated_pixels_is_finite() -> None:
     """A tanh output reaches -1 and 1 exactly in float32."""
     x = torch.tensor([-1.0, 1.0, -1.0, 1.0]).view(1, 1, 2, 2)
@@ -136,6 +145,8 @@ def test_cross_entropy_of_saturated_pixels_is_finite() -> None:
     assert loss.isfinite()
     assert loss > 1
     assert x_r.grad.isfinite().all()
+    beyond = terms.pixel_sum("bce", 1.001 * x, x_r)  # as rounding leaves images
+    assert torch.equal(beyond, terms.pixel_sum("bce", x, x_r))
 
 
 # --- labels, of which some are not known
