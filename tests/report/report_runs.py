@@ -29,9 +29,7 @@ def tick(images: int, **values: float) -> dict[str, float]:
 
 def picture(path: Path) -> Path:
     """Squares of 8 px, of 512 px in all."""
-    Image.radial_gradient("L").resize((64, 64)).resize((512, 512), Image.Resampling.NEAREST).save(
-        path
-    )
+    Image.radial_gradient("L").reduce(4).resize((512, 512), Image.Resampling.NEAREST).save(path)
     return path
 
 

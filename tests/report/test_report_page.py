@@ -107,9 +107,7 @@ def test_everything_is_in_the_file_and_nothing_may_be_run(page):
 
 def test_hostile_names_are_texts(tmp_path):
     lines = [tick(100, **{f"encoder/{HOSTILE}": 1.0, f"val/accuracy {HOSTILE}": 0.5, HOSTILE: 1})]
-    run = make_run(
-        tmp_path / "run", lines, name=HOSTILE + "\ud800", status=HOSTILE, message=HOSTILE
-    )
+    run = make_run(tmp_path / "a", lines, name=HOSTILE + "\ud800", status=HOSTILE, message=HOSTILE)
     metrics = {HOSTILE: {"value": 1, HOSTILE: HOSTILE, "unit": HOSTILE, "floor": HOSTILE}}
     (run / "evaluation.json").write_text(json.dumps({"metrics": metrics, "dataset": HOSTILE}))
     page = page_of(run)
