@@ -17,6 +17,7 @@ from pgvae.config import RunConfig
 from pgvae.errors import InputError
 from pgvae.objectives import OBJECTIVES
 from pgvae.request import Request
+from pgvae.training import rundir
 from pgvae.training.rundir import RunDirectory, read_status
 
 
@@ -129,6 +130,12 @@ def test_runs_made_together_get_numbers_of_their_own(tmp_path, config):
             maker.join()
         assert made == ["00000", "00001", "00002", "00003"]
         assert len(list(outdir.iterdir())) == 4
+
+
+def test_a_number_that_another_process_has_just_taken_is_passed_over(tmp_path, config, monkeypatch):
+    seen = iter([set(), {0}, {0}])
+    monkeypatch.setattr(rundir, "_numbers", lambda _: next(seen))
+    assert make(tmp_path, config).name.startswith("00001-")
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS])

@@ -6,9 +6,10 @@ import pytest
 import torch
 from runs import CPU, NO_STORE, UPDATED, bytes_of, state_after, take_steps, tiny_config
 
+from pgvae.errors import ResourceError
 from pgvae.objectives.pioneer import Pioneer
 from pgvae.schedule import Moment
-from pgvae.training.state import Dials, TrainState, derive_seed
+from pgvae.training.state import Dials, Skips, TrainState, derive_seed
 
 GROW_8, FADED_8, GROW_16 = 48, 80, 104
 
@@ -138,3 +139,12 @@ def test_a_rank_draws_numbers_of_its_own_and_rank_0_those_of_a_single_process():
         others |= {state.seed_of("step"), state.seed_of("pool")}
     assert len(others) == 6
     assert alone not in others
+
+
+def test_three_bad_iterations_in_a_row_are_told_though_a_good_one_followed():
+    skips = Skips(CPU)
+    for bad in (True, True, True, False):
+        skips.note(torch.tensor(bad), {"encoder/rec": torch.tensor(torch.nan)})
+        skips.end_iteration()
+    with pytest.raises(ResourceError, match=r"of 3 iterations in a row .*encoder/rec nan"):
+        skips.read()
