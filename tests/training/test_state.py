@@ -64,6 +64,8 @@ def test_growth_keeps_what_there_is_and_new_layers_start_anew():
 @pytest.mark.parametrize("images", [0, GROW_8, FADED_8, GROW_16])
 def test_the_optimisers_hold_exactly_the_layers_that_there_are_at_one_rate(images):
     state = grown(images)
+    rgb = {0: {"4"}, GROW_8: {"4", "8"}, FADED_8: {"8"}, GROW_16: {"8", "16"}}  # the old one fades
+    assert all(set(net.rgb) == rgb[images] for net in state.nets.parts().values())
     state.dials.set(dataclasses.replace(state.config.schedule.at(images), lr=0.25), 0.5)
     for part in UPDATED:
         [group], moved = state.optimizers[part].param_groups, state.optimizers[part].state
@@ -72,14 +74,6 @@ def test_the_optimisers_hold_exactly_the_layers_that_there_are_at_one_rate(image
         assert {id(p) for p in moved} <= {id(p) for p in there}
         assert (len(moved) == len(there)) == (images == FADED_8)  # nothing new, nothing old
         assert float(group["lr"]) == 0.25
-
-
-def test_the_rgb_layers_of_the_stage_before_leave_once_faded():
-    state = state_after(FADED_8)  # the last step was at alpha < 1
-    nets = state.nets.parts().values()
-    assert all(set(net.rgb) == {"4", "8"} for net in nets)
-    state.enter(state.config.schedule.at(FADED_8))
-    assert all(set(net.rgb) == {"8"} for net in nets)
 
 
 def test_nothing_changes_within_a_stage():
