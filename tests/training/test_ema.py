@@ -9,7 +9,7 @@ from torch import nn
 
 from pgvae.objectives.pioneer import Pioneer
 from pgvae.training import step as step_module
-from pgvae.training.ema import copy_new_layers, half_life_decay, update_ema
+from pgvae.training.ema import half_life_decay, update_ema
 
 
 def constant(value: float) -> nn.Linear:
@@ -34,13 +34,6 @@ def test_after_one_half_life_of_images_half_of_the_old_value_is_left(
     assert (net.weight == 3).all()
 
 
-def test_only_layers_that_are_new_are_copied():
-    ema, net = constant(1.0), constant(3.0)
-    copy_new_layers(ema, net, {"weight"})
-    assert (ema.weight == 1).all()
-    assert (ema.bias == 3).all()
-
-
 # Half-lives in images, of the iterations of 4 images: a ramp up to ema_kimg, or none.
 @pytest.mark.parametrize(
     ("ema_kimg", "ema_rampup", "init_from", "half_lives"),
@@ -60,11 +53,6 @@ def test_the_half_life_ramps_up_with_the_images_seen(
     changes = {"ema_kimg": ema_kimg, "ema_rampup": ema_rampup, "init_from": init_from}
     take_steps(state_after(0, **changes), Pioneer(), len(half_lives))
     assert decays == pytest.approx([0.5 ** (4 / h) if h else 0 for h in half_lives], abs=1e-6)
-
-
-def test_the_first_step_sets_the_average_to_the_generator():
-    nets = state_after(4).nets
-    assert bytes_of(nets.ema.state_dict()) == bytes_of(nets.generator.state_dict())
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from pgvae.errors import ResourceError
 from pgvae.inference import load
 from pgvae.schedule import Stage
 from pgvae.snapshot import Snapshot, load_snapshot
-from pgvae.training import engine
+from pgvae.training import engine, record
 from pgvae.training.engine import stop_signals, train
 from pgvae.training.rundir import RunDirectory
 
@@ -88,6 +88,7 @@ def test_a_run_with_a_classifier_tells_its_accuracy_on_unseen_images(objective, 
         assert all(f"accuracy {name} {figure:.1%}" in log for figure in figures)
     model = load(tmp_path / "snapshot-000000056.safetensors")
     assert (model.attributes, model.classifies) == (("glasses", "hat"), True)
+    assert model.alpha == 0.125
     assert model.classify(model.sample(3)).shape == (3, 2)
 
 
@@ -103,6 +104,21 @@ def test_snapshots_come_at_their_interval_and_a_finished_run_has_nothing_more_to
     before = state_bytes(tmp_path, 48), files()
     run_to(config, store, tmp_path, 0.048)
     assert (state_bytes(tmp_path, 48), files()) == before
+
+
+def test_a_checkpoint_comes_first_and_a_snapshot_that_is_missing_is_made_then(
+    whole, store, tmp_path, monkeypatch
+):
+    told = []
+    with monkeypatch.context() as patch:
+        patch.setattr(record, "save_snapshot", lambda *_: told.append(status_of(tmp_path)) or 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run_to(tiny_config(store), store, tmp_path, 0.160)
+    assert images_of(tmp_path, "checkpoint") == [48]
+    assert [(status["status"], status["images_seen"]) for status in told] == [("running", 48)]
+    run_to(tiny_config(store), store, tmp_path, 0.052)
+    name = "snapshot-000000048.safetensors"
+    assert (tmp_path / name).read_bytes() == (whole / name).read_bytes()
 
 
 def test_early_snapshots_and_a_checkpoint_after_some_minutes(store, tmp_path, monkeypatch):
@@ -242,8 +258,9 @@ def test_a_fault_is_in_the_status(fault, raised, code, words, store, tmp_path, m
     if fault:
         monkeypatch.setattr(engine, "train_step", Mock(side_effect=fault))
     with pytest.raises(raised, match=words):
-        run_to(with_stages(config, lr=1e-3 if fault else 1e30), store, tmp_path, 0.160)
+        run_to(with_stages(config, lr=1e-3 if fault else 1e30), store, tmp_path, 40.0)
     status = status_of(tmp_path)
+    assert status["images_seen"] == (0 if fault else 40)  # looked at after ten iterations
     assert (status["status"], status["exit_code"]) == ("failed", code)
     assert status["images_seen"] <= 4 * (3 + engine.CHECK_ITERATIONS)
     assert re.search(words, status["message"])

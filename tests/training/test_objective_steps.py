@@ -30,39 +30,34 @@ EVERY = pytest.mark.parametrize("name", OBJECTIVES)
 BOTH_ARCHS = pytest.mark.parametrize("arch", get_args(Arch))
 
 
-def assert_phases_move(state: TrainState, name: str, phases) -> None:
-    """In one iteration each phase moves the networks that it trains alone, and all of their
-    weights; the average moves at its end alone."""
+@pytest.mark.parametrize(
+    ("name", "arch", "pretrain_kimg"),
+    [
+        *((name, arch, 0.0) for name in OBJECTIVES for arch in get_args(Arch)),
+        *((name, None, 0.1) for name in PRETRAINED),
+    ],
+)
+def test_each_phase_moves_all_of_the_networks_that_it_trains_alone(name, arch, pretrain_kimg):
+    """The average moves at the end of the iteration alone."""
+    state, kind = state_after(4, name, arch=arch, pretrain_kimg=pretrain_kimg), OBJECTIVES[name]
     seen = []
 
     def look(_call, phase, _nets, losses, _):
         seen.append((phase, weights_of(state)))
         return losses
 
-    take_steps(state, altered(OBJECTIVES[name](), look), 1)
+    take_steps(state, altered(kind(), look), 1)
     average = [weights["ema"] for _, weights in seen]
     seen.append(("", weights_of(state)))  # how it ended
     moves = [
         (phase, {part for part in UPDATED if after[part] != before[part]})
         for (phase, before), (_, after) in pairwise(seen)
     ]
+    phases = [kind.pretraining] if pretrain_kimg else kind.phases
     assert moves == [(p.name, set(p.trains)) for p in phases for _ in range(p.repeats)]
     first, last = seen[0][1], seen[-1][1]
     assert [(p, w) for p in first for w in first[p] if last[p][w] == first[p][w]] == []
     assert all(weights == first["ema"] for weights in average)
-
-
-@EVERY
-@BOTH_ARCHS
-def test_each_phase_moves_the_networks_that_it_trains(name, arch):
-    assert_phases_move(state_after(4, name, arch=arch), name, OBJECTIVES[name].phases)
-
-
-@pytest.mark.parametrize("name", PRETRAINED)
-def test_pretraining_moves_both_networks_at_once(name):
-    kind = OBJECTIVES[name]
-    assert_phases_move(state_after(4, name, pretrain_kimg=0.1), name, [kind.pretraining])
-    assert set(kind.pretraining.trains) == set(UPDATED)
 
 
 @EVERY

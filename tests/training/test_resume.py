@@ -8,8 +8,6 @@ from runs import LABELLED, PRETRAINED, run_to, state_bytes, stop_after, tiny_con
 from pgvae.data import Store
 from pgvae.objectives import OBJECTIVES
 
-FADE_8, GROW_8, GROW_16 = 64, 48, 104
-
 
 @pytest.fixture(scope="module")
 def whole_bytes(whole, tmp_path_factory, data_root) -> dict[str, dict[str, str]]:
@@ -27,7 +25,7 @@ def differing(one: dict[str, str], other: dict[str, str]) -> list[str]:
 
 
 @pytest.mark.parametrize("objective", ["pioneer", "vae"])
-@pytest.mark.parametrize("cut", [FADE_8, GROW_8 - 4, GROW_8, GROW_8 + 4, GROW_16, 80, 140])
+@pytest.mark.parametrize("cut", [44, 48, 52, 64, 80, 104, 140])
 def test_forty_steps_equal_two_parts_in_every_byte(objective, cut, whole_bytes, store, tmp_path):
     config = tiny_config(store, objective)
     run_to(config, store, tmp_path, cut / 1000)

@@ -6,9 +6,10 @@ import pytest
 import torch
 from runs import CPU, NO_STORE, UPDATED, bytes_of, state_after, take_steps, tiny_config
 
+from pgvae.errors import ResourceError
 from pgvae.objectives.pioneer import Pioneer
 from pgvae.schedule import Moment
-from pgvae.training.state import Dials, TrainState, derive_seed
+from pgvae.training.state import Dials, Skips, TrainState, derive_seed
 
 GROW_8, FADED_8, GROW_16 = 48, 80, 104
 
@@ -63,6 +64,8 @@ def test_growth_keeps_what_there_is_and_new_layers_start_anew():
 @pytest.mark.parametrize("images", [0, GROW_8, FADED_8, GROW_16])
 def test_the_optimisers_hold_exactly_the_layers_that_there_are_at_one_rate(images):
     state = grown(images)
+    rgb = {0: {"4"}, GROW_8: {"4", "8"}, FADED_8: {"8"}, GROW_16: {"8", "16"}}  # the old one fades
+    assert all(set(net.rgb) == rgb[images] for net in state.nets.parts().values())
     state.dials.set(dataclasses.replace(state.config.schedule.at(images), lr=0.25), 0.5)
     for part in UPDATED:
         [group], moved = state.optimizers[part].param_groups, state.optimizers[part].state
@@ -71,14 +74,6 @@ def test_the_optimisers_hold_exactly_the_layers_that_there_are_at_one_rate(image
         assert {id(p) for p in moved} <= {id(p) for p in there}
         assert (len(moved) == len(there)) == (images == FADED_8)  # nothing new, nothing old
         assert float(group["lr"]) == 0.25
-
-
-def test_the_rgb_layers_of_the_stage_before_leave_once_faded():
-    state = state_after(FADED_8)  # the last step was at alpha < 1
-    nets = state.nets.parts().values()
-    assert all(set(net.rgb) == {"4", "8"} for net in nets)
-    state.enter(state.config.schedule.at(FADED_8))
-    assert all(set(net.rgb) == {"8"} for net in nets)
 
 
 def test_nothing_changes_within_a_stage():
@@ -138,3 +133,12 @@ def test_a_rank_draws_numbers_of_its_own_and_rank_0_those_of_a_single_process():
         others |= {state.seed_of("step"), state.seed_of("pool")}
     assert len(others) == 6
     assert alone not in others
+
+
+def test_three_bad_iterations_in_a_row_are_told_though_a_good_one_followed():
+    skips = Skips(CPU)
+    for bad in (True, True, True, False):
+        skips.note(torch.tensor(bad), {"encoder/rec": torch.tensor(torch.nan)})
+        skips.end_iteration()
+    with pytest.raises(ResourceError, match=r"of 3 iterations in a row .*encoder/rec nan"):
+        skips.read()

@@ -31,6 +31,7 @@ def test_time_moves_no_gradient_stays_and_the_scalars_are_named_by_phase():
     assert state.images_seen == 12
     assert {"encoder/kl_real", "encoder/kl_fake", "encoder/rec_x", "encoder/l1"} <= scalars.keys()
     assert {"generator/kl_fake", "generator/rec_z"} <= scalars.keys()
+    assert "generator/l1" not in scalars  # what another phase has reported
     assert not any(value.requires_grad for value in scalars.values())
     assert all(value.isfinite() for value in scalars.values())
     assert all(p.grad is None for net in state.nets.parts().values() for p in net.parameters())
@@ -39,6 +40,15 @@ def test_time_moves_no_gradient_stays_and_the_scalars_are_named_by_phase():
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16", "auto"])
 def test_a_precision_that_was_chosen_stays_and_automatic_is_fp32_on_a_cpu(precision):
     assert resolve_precision(precision, CPU) == precision.replace("auto", "fp32")
+
+
+def test_bf16_rounds_the_losses():
+    found = []
+    for precision in ("fp32", "bf16"):
+        state = state_after(8)
+        moment, batch = state.config.schedule.at(8), random_batch(state)
+        found.append(train_step(state, Pioneer(), moment, batch, precision)["encoder/rec_x"].item())
+    assert found[0] != found[1] == pytest.approx(found[0], rel=0.05)
 
 
 # Numbers that are not finite
