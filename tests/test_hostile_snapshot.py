@@ -152,10 +152,10 @@ GARBAGE: dict[str, bytes] = {
 def test_a_file_of_something_else_is_refused_quickly(name, tmp_path):
     path = tmp_path / "s.safetensors"
     path.write_bytes(GARBAGE[name])
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(PgvaeError):
         load_snapshot(path)
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 5
 
 
 @pytest.mark.parametrize("said", [None, "[]", "7", '"text"', "null", "{}", "{"])

@@ -280,9 +280,11 @@ def test_a_file_without_its_description_is_refused(text, kept):
 
 def test_directions_may_be_a_view(kept):
     path, snapshot = kept
-    weight = torch.arange(8.0)[:, None].t()
-    save_directions(path, Directions(("a",), weight, torch.zeros(2)[::2]), snapshot)
-    assert torch.equal(load_directions(path, snapshot, D).weight, weight)
+    weight, bias = torch.arange(16.0).reshape(D, 2).t(), torch.arange(4.0)[::2]
+    save_directions(path, Directions(("a", "b"), weight, bias), snapshot)
+    found = load_directions(path, snapshot, D)
+    assert torch.equal(found.weight, weight)
+    assert torch.equal(found.bias, bias)
 
 
 @pytest.mark.parametrize(
