@@ -21,8 +21,9 @@ $(READY): pyproject.toml setup.py $(wildcard requirements/*.txt) $(SOURCES)
 demo: $(READY)
 	PATH="$(abspath $(BIN)):$$PATH" DEMO="$(DEMO)" bash demo.sh
 
-# The fast tests, the style checks: under ten minutes.
+# The style checks, the examples in docstrings, the fast tests: under ten minutes.
 test: $(READY) lint
+	$(BIN)/python -m pytest --doctest-modules pgvae -q
 	$(BIN)/python -m pytest -m "not slow" -n 2 -q
 
 # All nine stages, kills, long resumes.
