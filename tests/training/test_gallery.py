@@ -124,6 +124,8 @@ def test_the_accuracy_of_the_classifier_is_over_unseen_images_of_known_label(
         right = (logits[:, column].numpy() > 0)[known] == (said[known] > 0.5)
         assert figures.pop(f"val/accuracy {name}") == pytest.approx(right.mean())
     assert not [name for name in figures if "accuracy" in name]
+    unknown = Gallery(store, LabelConfig(ATTRIBUTES, no_below=0.0, yes_above=1.0), CPU, seed=0)
+    assert unknown.look(snapshot, tmp_path, Pictures()).keys() == figures.keys()
     store.close()
 
 

@@ -32,11 +32,8 @@ def full_pool() -> ImagePool:
     return pool
 
 
-@pytest.mark.parametrize(
-    ("resolution", "capacity"), [(4, 200), (128, 200), (256, 100), (1024, 100)]
-)
-def test_the_capacity_is_200_and_100_from_256_px(resolution, capacity):
-    assert pool_capacity(resolution) == capacity
+def test_the_capacity_is_200_and_100_from_256_px():
+    assert [pool_capacity(resolution) for resolution in (4, 128, 256, 1024)] == [200, 200, 100, 100]
 
 
 @pytest.mark.parametrize("batch", [40, 60, 250])

@@ -1,5 +1,6 @@
 """Run directories are numbered, locked and found again."""
 
+import dataclasses
 import errno
 import fcntl
 import json
@@ -44,13 +45,14 @@ def test_the_next_number_is_one_above_the_highest_and_passes_a_reserved_one_over
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_a_new_run_holds_its_config_and_request_and_then_how_it_stands(tmp_path, objective):
-    config, asked = tiny_config(NO_STORE, objective), Request(dataset="tiny", lr=1e-3)
+    config, asked = tiny_config(NO_STORE, objective), Request(dataset="tiny", init_from="a")
     run = RunDirectory.create(tmp_path, config, asked)
     assert read_status(run.path) == {"images_seen": 0}
     run.write_status("preempted", 75, 64, "stopped")
     run.close()
     assert RunConfig.from_dict(json.loads((run.path / "config.json").read_text())) == config
-    assert Request.read(run.path / "request.json") == asked
+    kept = dataclasses.replace(asked, init_from=str(Path("a").absolute()))
+    assert Request.read(run.path / "request.json") == kept
     status = {"status": "preempted", "exit_code": 75, "images_seen": 64, "message": "stopped"}
     assert json.loads((run.path / "status.json").read_text()) == status == read_status(run.path)
 
