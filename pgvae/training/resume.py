@@ -60,7 +60,11 @@ class Kept:
                 raise CorruptFileError(f"all {len(found)} checkpoints of {self.path} are damaged")
             return
         snapshots = snapshots_in(self.path)
-        seen = self.images_seen or max((int(p.stem[9:]) for p in snapshots), default=0)
+        # A run that failed before its first checkpoint has seen images and has nothing to lose.
+        failed = read_status(self.path).get("status") == "failed"
+        seen = (0 if failed else self.images_seen) or max(
+            (int(p.stem[9:]) for p in snapshots), default=0
+        )
         if seen or snapshots or any(self.path.glob("*.safetensors")):
             start = snapshots[-1] if snapshots else "a snapshot"
             raise InputError(
