@@ -10,4 +10,6 @@ ExportFormat = Literal["onnx", "torch-export"]
 ExportPart = Literal["encoder", "generator"]
 Fit = Literal["probe", "difference"]  # how the directions of attributes are estimated
 Likeness = Literal["l1", "ssim", "features"]  # by what images are each other's neighbours
+Prior = Literal["fitted", "training"]  # what latents are drawn from
+PriorKind = Literal["gaussian", "mixture"]  # what is fitted to them
 Sampling = Literal["langevin", "rejection"]  # how latents with given attributes are drawn

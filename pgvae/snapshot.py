@@ -1,8 +1,9 @@
 """Snapshots: all that inference needs, in one safetensors file with JSON in its metadata.
 
 Tensors are named "encoder/...", "generator/...", "ema/..." and "mean_image" (the mean training
-image, a baseline for reconstructions). A file is checked against the networks that its own
-config declares *before* any tensor is read, and nothing in it is ever executed.
+image, a baseline for reconstructions); where a prior was fitted, "prior/...". A file is checked
+against the networks and the prior that its own header declares *before* any tensor is read, and
+nothing in it is ever executed.
 """
 
 import json
@@ -22,6 +23,7 @@ from pgvae.config import ModelConfig, check_resolution, from_dict, require
 from pgvae.errors import CorruptFileError, InputError
 from pgvae.files import atomic_path
 from pgvae.nn import build_nets
+from pgvae.prior import MOST_COMPONENTS, FittedPrior
 from pgvae.types import Nets
 
 FORMAT = 1
@@ -30,6 +32,7 @@ _DTYPES = {torch.float32: "F32", torch.int64: "I64"}  # the second for batch nor
 _PICKLES = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 # What taking apart JSON that is not as it should be may raise; too deep nesting is a RuntimeError.
 MALFORMED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError)
+_PRIOR = ("weights", "means", "factors")  # its tensors
 _FIELDS = {
     "resolution": int,
     "images_seen": int,
@@ -51,6 +54,7 @@ class Snapshot:
     attributes:  names of the labels in the training data.
     dataset:     name of the training data.
     mean_image:  [C, R, R] in [-1, 1]; zeros where it is not known.
+    prior:       fitted to latents of training images; None where there is none.
     """
 
     nets: Nets
@@ -61,6 +65,7 @@ class Snapshot:
     attributes: tuple[str, ...]
     dataset: str
     mean_image: Tensor
+    prior: FittedPrior | None = None
 
 
 class _Entry(NamedTuple):
@@ -92,6 +97,10 @@ def save_snapshot(path: Path, snapshot: Snapshot) -> None:
         "attributes": list(snapshot.attributes),
         "dataset": snapshot.dataset,
     }
+    if snapshot.prior:
+        own = asdict(snapshot.prior)
+        tensors.update({f"prior/{name}": own.pop(name).contiguous() for name in _PRIOR})
+        about["prior"] = {**own, "components": snapshot.prior.components}
     with atomic_path(path) as aside:
         save_file(tensors, aside, metadata={"pgvae": json.dumps(about)})
 
@@ -141,6 +150,7 @@ def load_snapshot(path: str | Path) -> Snapshot:
     }
     side = about["resolution"]
     expected["mean_image"] = _entry((config.channels, side, side))
+    expected.update(_declared_prior(path, about, config.latent_dim))
     _compare(path, expected, found)
     try:
         tensors = load_file(path)
@@ -161,6 +171,7 @@ def load_snapshot(path: str | Path) -> Snapshot:
         config=config,
         attributes=tuple(about["attributes"]),
         mean_image=mean_image,
+        prior=_prior(path, about, tensors) if "prior" in about else None,
         **{name: about[name] for name in fields},
     )
 
@@ -230,6 +241,31 @@ def _declared_networks(path: Path, about: dict[str, Any]) -> tuple[ModelConfig, 
             return config, build_nets(config, resolution, fading=alpha < 1)
     except (*MALFORMED, InputError) as error:
         raise CorruptFileError(f"{path} declares an impossible model: {_short(error)}") from error
+
+
+def _declared_prior(path: Path, about: dict[str, Any], d: int) -> dict[str, _Entry]:
+    """The tensors of the prior that the header speaks of; none where there is no prior."""
+    if "prior" not in about:
+        return {}
+    said = about["prior"]
+    try:
+        k = said["components"]
+        sound = type(k) is int and 1 <= k <= MOST_COMPONENTS and type(said["is_default"]) is bool
+        if not (sound and isinstance(said["about"], dict) and isinstance(said["kind"], str)):
+            raise ValueError(said)
+    except MALFORMED as error:
+        raise CorruptFileError(f"{path} declares an impossible prior: {_short(error)}") from error
+    shapes = ((k,), (k, d), (k, d, d))
+    return {f"prior/{n}": _entry(shape) for n, shape in zip(_PRIOR, shapes, strict=True)}
+
+
+def _prior(path: Path, about: dict[str, Any], tensors: dict[str, Tensor]) -> FittedPrior:
+    """The prior of a file that was compared with what it declares."""
+    said = {name: about["prior"][name] for name in ("kind", "is_default", "about")}
+    try:
+        return FittedPrior(**said, **{name: tensors[f"prior/{name}"] for name in _PRIOR})
+    except InputError as error:
+        raise CorruptFileError(f"{path} holds an impossible prior: {error}") from error
 
 
 def _compare(path: Path, expected: dict[str, _Entry], found: dict[str, _Entry]) -> None:

@@ -16,7 +16,7 @@ LAYERS = (
     {"ops"},
     {"nn"},
     {"metrics", "objectives", "data"},
-    {"snapshot", "inference", "pictures"},
+    {"prior", "snapshot", "inference", "pictures"},
     {"evaluation", "interop", "report"},
     {"training"},
     {"cli", "__init__"},

@@ -1,15 +1,21 @@
 """Latents given attributes: samples of p(z | y), proportional to p(y | z) p(z)."""
 
 import math
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pgvae.config import Head, require
+from pgvae.choices import Prior, Sampling
+from pgvae.config import Head, require, require_choice
 from pgvae.inference.directions import Directions
+from pgvae.prior import FittedPrior
+
+if TYPE_CHECKING:
+    from pgvae.inference.model import Model
 
 Check = Callable[[Tensor], Tensor]  # latents [n, d] -> bool [n], which to keep
 _CANDIDATES = 8192  # in a round, at most
@@ -39,6 +45,47 @@ class Conditional(NamedTuple):
 
     latents: Tensor
     accepted: float
+
+
+def draw(
+    model: "Model",
+    count: int,
+    attributes: Mapping[str, int],
+    steps: int,
+    method: Sampling,
+    step_size: float,
+    sure: float | None,
+    seed: int,
+    prior: Prior | None,
+) -> Conditional:
+    """What `Model.conditional_latents` says."""
+    require(count >= 1 and steps >= 1, f"count is {count}, steps {steps}: use 1 or more")
+    require(0 < step_size <= 0.1, f"step_size is {step_size}: use a number up to 0.1")
+    require_choice("method", method, get_args(Sampling))
+    for name, value in attributes.items():
+        require(value in (0, 1), f"attribute {name} is {value}: use 1 (there) or 0 (not there)")
+    chosen = model.directions.of([*attributes])
+    yes = torch.tensor([bool(value) for value in attributes.values()])
+    if sure is not None:
+        require(0 < sure < 1, f"sure is {sure}: use a probability between 0 and 1")
+    check = None if sure is None else partial(_looks_right, model, chosen, yes, sure)
+    rng = torch.Generator().manual_seed(seed)
+    given = (model.config.head, chosen.to(torch.device("cpu")), yes, count, rng)
+    if method == "rejection":
+        return reject(*given, check=check, prior=model.prior_for(prior))
+    require(
+        prior in (None, "training"),
+        "langevin walks from the training prior: take the method rejection for the fitted one",
+    )
+    return langevin(*given, steps, step_size, check=check)
+
+
+def _looks_right(
+    model: "Model", chosen: Directions, yes: Tensor, sure: float, latents: Tensor
+) -> Tensor:
+    """Whether the images of latents are classified as asked: [N, d] -> bool [N], on the CPU."""
+    logits = chosen.logits(model.encode(model.decode(latents))).cpu()
+    return (logits * (yes.float() * 2 - 1) > math.log(sure / (1 - sure))).all(dim=1)
 
 
 def langevin(
@@ -86,8 +133,11 @@ def reject(
     rng: torch.Generator,
     only_right: bool = True,
     check: Check | None = None,
+    prior: FittedPrior | None = None,
 ) -> Conditional:
-    """Draws from the prior, each kept with probability p(y | z): exact, and cheap.
+    """Draws from the training prior, or a fitted one, each kept with probability p(y | z).
+
+    That is exact, and cheap.
 
     only_right: leave out those that the classifier gets wrong, as `langevin` does. check: what else
     to reject. InputError where hardly a draw is kept.
@@ -98,10 +148,11 @@ def reject(
     >>> found.latents.shape, bool((hat.logits(found.latents) < 0).all())
     (torch.Size([5, 4]), True)
     """
-    signs = yes.float() * 2 - 1
+    signs, dim = yes.float() * 2 - 1, directions.weight.shape[1]
 
     def draw(n: int) -> tuple[Tensor, Tensor]:
-        z = _latent(head, torch.randn(n, directions.weight.shape[1], generator=rng))
+        z = prior.sample(n, rng) if prior else torch.randn(n, dim, generator=rng)
+        z = _latent(head, z)
         margins = directions.logits(z) * signs  # [n, K]
         kept = torch.rand(n, generator=rng) < torch.sigmoid(margins).prod(dim=1)
         return z, kept & (margins > 0).all(dim=1) if only_right else kept

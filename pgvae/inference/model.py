@@ -7,20 +7,20 @@ again = model.reconstruct(images)
 """
 
 import copy
-import math
 from collections.abc import Mapping, Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 
-from pgvae.choices import Sampling
+from pgvae.choices import Prior, Sampling
 from pgvae.config import require, require_choice
 from pgvae.inference import conditional, paths
 from pgvae.inference.directions import Directions, directions_path, load_directions, move, move_to
-from pgvae.objectives import terms
+from pgvae.inference.prior import draw_latents
+from pgvae.prior import FittedPrior
 from pgvae.snapshot import Snapshot, load_snapshot, newest_snapshot
 from pgvae.types import Posterior
 
@@ -35,6 +35,7 @@ class Model:
     config:     the `ModelConfig` of the fully grown networks.
     attributes: names of the labels that it was trained with.
     mean_image: [C, R, R] in [-1, 1], mean of the training images.
+    prior:      a `FittedPrior`, or None.
     path:       the snapshot's file; None for one that is not in a file.
 
     >>> model.resolution, model.latent_dim, model.attributes
@@ -62,6 +63,7 @@ class Model:
         self.dataset = snapshot.dataset
         self.objective = snapshot.objective
         self.images_seen = snapshot.images_seen
+        self.prior = snapshot.prior
         self.mean_image = snapshot.mean_image.to(self.device)
 
     def _own(self, net: nn.Module) -> nn.Module:
@@ -119,15 +121,41 @@ class Model:
         parts = latents.split(self.batch_size)
         return torch.cat([self.generator(z, self.alpha).clamp(-1, 1) for z in parts])
 
-    def sample_latents(self, count: int, seed: int = 0) -> Tensor:
-        """Latents [count, d] from the training prior; the same for a seed on every device."""
-        rng = torch.Generator().manual_seed(seed)
-        noise = torch.randn(count, self.latent_dim, generator=rng)
-        return terms.on_prior(self.config.head, noise)
+    @property
+    def default_prior(self) -> Prior:
+        """What latents are drawn from unless told: "fitted" or "training"."""
+        return "fitted" if self.prior and self.prior.is_default else "training"
 
-    def sample(self, count: int, seed: int = 0) -> Tensor:
-        """New images from the training prior: -> [count, C, R, R] in [-1, 1]."""
-        return self.decode(self.sample_latents(count, seed))
+    def sample_latents(
+        self, count: int, seed: int = 0, prior: Prior | None = None, truncation: float = 1.0
+    ) -> Tensor:
+        """Latents [count, d] from a prior; the same for a seed on every device.
+
+        prior: "fitted" or "training"; None: `default_prior`. truncation: in (0, 1], scales the
+        noise around the mean (of its component); not for the training prior on the sphere.
+        InputError where no prior was fitted.
+        """
+        chosen = self.prior_for(prior)
+        return draw_latents(self.config.head, self.latent_dim, count, seed, chosen, truncation)
+
+    def prior_for(self, prior: Prior | None) -> FittedPrior | None:
+        """The fitted prior where it is meant; None for the training prior. See `sample_latents`."""
+        prior = prior or self.default_prior
+        require_choice("prior", prior, get_args(Prior))
+        if prior == "training":
+            return None
+        require(
+            self.prior is not None,
+            "this snapshot has no fitted prior: fit one with `pgvae prior --snapshot "
+            f"{self.path or 'PATH'} --dataset NAME`",
+        )
+        return self.prior
+
+    def sample(
+        self, count: int, seed: int = 0, prior: Prior | None = None, truncation: float = 1.0
+    ) -> Tensor:
+        """New images, [count, C, R, R] in [-1, 1]; options as of `sample_latents`."""
+        return self.decode(self.sample_latents(count, seed, prior, truncation))
 
     def reconstruct(self, images: Tensor) -> Tensor:
         """decode(encode(images)): [N, C, R, R] -> [N, C, R, R], both in [-1, 1]."""
@@ -247,36 +275,21 @@ class Model:
         step_size: float = 2e-4,
         sure: float | None = 0.5,
         seed: int = 0,
+        prior: Prior | None = None,
     ) -> conditional.Conditional:
         """Latents [count, d] of p(z | attributes), and the share of candidates that they are.
 
         method: "langevin", `steps` of size `step_size` from the prior, or "rejection", exact.
         sure:   leave out a latent whose image, encoded again, is not classified as asked with this
                 probability (IntroVAC, section 4.3, at 1/2); None: do not look at images.
+        prior:  for rejection as of `sample_latents`; Langevin's is the training prior.
 
         Either way latents that the classifier gets wrong are left out. InputError for an unknown
         attribute, or for attributes that hardly ever occur.
         """
-        require(count >= 1 and steps >= 1, f"count is {count}, steps {steps}: use 1 or more")
-        require(0 < step_size <= 0.1, f"step_size is {step_size}: use a number up to 0.1")
-        require_choice("method", method, get_args(Sampling))
-        for name, value in attributes.items():
-            require(value in (0, 1), f"attribute {name} is {value}: use 1 (there) or 0 (not there)")
-        chosen = self.directions.of([*attributes])
-        yes = torch.tensor([bool(value) for value in attributes.values()])
-        if sure is not None:
-            require(0 < sure < 1, f"sure is {sure}: use a probability between 0 and 1")
-        check = None if sure is None else partial(self._looks_right, chosen, yes, sure)
-        rng = torch.Generator().manual_seed(seed)
-        given = (self.config.head, chosen.to(torch.device("cpu")), yes, count, rng)
-        if method == "rejection":
-            return conditional.reject(*given, check=check)
-        return conditional.langevin(*given, steps, step_size, check=check)
-
-    def _looks_right(self, chosen: Directions, yes: Tensor, sure: float, latents: Tensor) -> Tensor:
-        """Whether the images of latents are classified as asked: [N, d] -> bool [N], on the CPU."""
-        logits = chosen.logits(self.encode(self.decode(latents))).cpu()
-        return (logits * (yes.float() * 2 - 1) > math.log(sure / (1 - sure))).all(dim=1)
+        return conditional.draw(
+            self, count, attributes, steps, method, step_size, sure, seed, prior
+        )
 
     @property
     def batch_size(self) -> int:
