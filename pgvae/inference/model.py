@@ -10,16 +10,16 @@ import copy
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pgvae.choices import Prior, Sampling
-from pgvae.config import require, require_choice
+from pgvae.config import require
 from pgvae.inference import conditional, paths
 from pgvae.inference.directions import Directions, directions_path, load_directions, move, move_to
-from pgvae.inference.prior import draw_latents
+from pgvae.inference.prior import choose_prior, draw_latents
 from pgvae.prior import FittedPrior
 from pgvae.snapshot import Snapshot, load_snapshot, newest_snapshot
 from pgvae.types import Posterior
@@ -135,21 +135,12 @@ class Model:
         noise around the mean (of its component); not for the training prior on the sphere.
         InputError where no prior was fitted.
         """
-        chosen = self.prior_for(prior)
-        return draw_latents(self.config.head, self.latent_dim, count, seed, chosen, truncation)
+        own = (self.config.head, self.latent_dim)
+        return draw_latents(*own, count, seed, self.prior_for(prior), truncation)
 
     def prior_for(self, prior: Prior | None) -> FittedPrior | None:
-        """The fitted prior where it is meant; None for the training prior. See `sample_latents`."""
-        prior = prior or self.default_prior
-        require_choice("prior", prior, get_args(Prior))
-        if prior == "training":
-            return None
-        require(
-            self.prior is not None,
-            "this snapshot has no fitted prior: fit one with `pgvae prior --snapshot "
-            f"{self.path or 'PATH'} --dataset NAME`",
-        )
-        return self.prior
+        """The fitted prior where it is meant; None for the training prior."""
+        return choose_prior(prior or self.default_prior, self.prior, self.path)
 
     def sample(
         self, count: int, seed: int = 0, prior: Prior | None = None, truncation: float = 1.0
@@ -186,9 +177,7 @@ class Model:
         9
         """
         if len(latents) < 2 or steps < 1:
-            raise ValueError(
-                f"give 2 or more latents and 1 or more steps: got {len(latents)}, {steps}"
-            )
+            raise ValueError(f"give 2 latents or more, 1 step or more: got {len(latents)}, {steps}")
         latents = latents.to(self.device)
         return self.decode(paths.polyline(self.config.head, latents, steps, closed))
 

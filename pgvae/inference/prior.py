@@ -4,14 +4,15 @@ After Ghosh et al., 2020, "From Variational to Deterministic Autoencoders", sect
 """
 
 import warnings
-from typing import NamedTuple
+from pathlib import Path
+from typing import NamedTuple, get_args
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pgvae.choices import PriorKind
-from pgvae.config import Head, require
+from pgvae.choices import Prior, PriorKind
+from pgvae.config import Head, require, require_choice
 from pgvae.errors import InputError
 from pgvae.objectives import terms
 from pgvae.prior import MOST_COMPONENTS, FittedPrior, require_truncation
@@ -56,6 +57,20 @@ def draw_latents(
         "use the fitted prior, or 1",
     )
     return terms.on_prior(head, truncation * torch.randn(count, dim, generator=rng))
+
+
+def choose_prior(prior: Prior, fitted: FittedPrior | None, path: Path | None) -> FittedPrior | None:
+    """The fitted prior if that is asked for, None for the training prior.
+
+    InputError where none was fitted to the snapshot at `path`.
+    """
+    require_choice("prior", prior, get_args(Prior))
+    require(
+        prior == "training" or fitted is not None,
+        "this snapshot has no fitted prior: fit one with `pgvae prior --snapshot "
+        f"{path or 'PATH'} --dataset NAME`",
+    )
+    return fitted if prior == "fitted" else None
 
 
 def fit_gaussian(mean: Tensor, logvar: Tensor | None = None) -> FittedPrior:
