@@ -19,6 +19,7 @@ _HOMES = {
     "generate": "pgvae.cli.generate:generate",
     "evaluate": "pgvae.cli.evaluate:evaluate_command",
     "directions": "pgvae.cli.directions:directions_command",
+    "prior": "pgvae.cli.prior:prior_command",
     "convert": "pgvae.cli.convert:convert",
     "export": "pgvae.cli.export:export_command",
     "report": "pgvae.cli.report:report_command",

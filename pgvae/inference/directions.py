@@ -4,9 +4,10 @@ VAC and IntroVAC train such a model with their networks; for any other model it 
 labelled images, and kept in a file beside the snapshot.
 """
 
+import contextlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
@@ -19,7 +20,7 @@ from torch.nn import functional as F
 
 from pgvae.choices import Fit
 from pgvae.config import Head, nearest, require, require_choice
-from pgvae.errors import CorruptFileError, InputError
+from pgvae.errors import CorruptFileError, InputError, PgvaeError
 from pgvae.files import atomic_path, sha256_of
 from pgvae.objectives.terms import known_accuracy
 from pgvae.snapshot import MALFORMED
@@ -277,3 +278,14 @@ def load_directions(path: Path, snapshot: Path, latent_dim: int) -> Directions:
     ):
         raise CorruptFileError(damaged)
     return Directions(tuple(names), weight, bias, about)
+
+
+@contextlib.contextmanager
+def kept_directions(snapshot: Path, latent_dim: int) -> Iterator[None]:
+    """Keep directions that belong to a snapshot with it while it is written anew."""
+    path, found = directions_path(snapshot), None
+    with contextlib.suppress(PgvaeError):  # damaged, or of another snapshot
+        found = load_directions(path, snapshot, latent_dim) if path.is_file() else None
+    yield
+    if found:
+        save_directions(path, found, snapshot)

@@ -1,11 +1,15 @@
 """All that a run leaves in its directory as it goes: log, checkpoints, snapshots, metrics."""
 
+import dataclasses
 from pathlib import Path
 
 import torch
 
 from pgvae.config import RunConfig
 from pgvae.data import Store
+from pgvae.errors import PgvaeError
+from pgvae.inference import Model, describe, fit_prior
+from pgvae.prior import FittedPrior
 from pgvae.schedule import Moment
 from pgvae.snapshot import Snapshot, save_snapshot
 from pgvae.training.checkpoint import save_checkpoint
@@ -34,6 +38,8 @@ class Record:
         inception_weights: Path | None = None,
     ) -> None:
         self._config, self._run, self.path = config, run, run.path
+        self._store, self._device = store, device
+        self._priors: dict[int, FittedPrior | None] = {}  # the newest, by images seen
         self.log = RunLog(run.path, images_seen, config.schedule.total_images)
         self._gallery = Gallery(store, config.labels, device, config.seed)
         self._referee = Referee(config, store, run.path, device, inception_weights)
@@ -76,6 +82,8 @@ class Record:
             f"{psnr:.2f} dB, {gain:+.2f} dB against the mean training image"
             + "".join(f", {name} {value:.1%}" for name, value in accuracy.items())
         )
+        if snapshot.prior:
+            self.log.say(describe(snapshot.prior))
         self.log.restart_clock(state.images_seen)
 
     def judge(self, state: TrainState, moment: Moment) -> None:
@@ -87,7 +95,7 @@ class Record:
         return self._run.path / f"snapshot-{state.images_seen:09d}.safetensors"
 
     def _snapshot(self, state: TrainState, moment: Moment) -> Snapshot:
-        return Snapshot(
+        bare = Snapshot(
             nets=state.nets,
             config=self._config.model,
             alpha=moment.alpha,
@@ -97,3 +105,14 @@ class Record:
             dataset=self._config.dataset,
             mean_image=self._gallery.mean_image(moment.resolution),
         )
+        if state.images_seen not in self._priors:
+            self._priors = {state.images_seen: self._fit_prior(bare)}
+        return dataclasses.replace(bare, prior=self._priors[state.images_seen])
+
+    def _fit_prior(self, snapshot: Snapshot) -> FittedPrior | None:
+        """A Gaussian fitted to training images; None, and a word why, where that cannot be."""
+        try:
+            return fit_prior(Model(snapshot, self._device), self._store)[0]
+        except PgvaeError as error:
+            self.log.say(f"no prior is fitted: {error}")
+            return None
