@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from pgvae.choices import Prior
 from pgvae.config import require, require_choice
 from pgvae.data import Store, fade_images, read_images
 from pgvae.data.store import SPLITS
@@ -31,6 +32,7 @@ class Evaluation:
 
     by_metric: the metrics in the order asked for, each with its figures by name, the main one
                first: FID's are named after its features.
+    prior:     that the samples are from.
 
     >>> found = Evaluation({"psnr": {"psnr": Figure("PSNR, dB", 21.5)}}, 100, "val", seed=0)
     >>> found.figures["psnr"].value
@@ -41,6 +43,7 @@ class Evaluation:
     count: int
     split: str
     seed: int
+    prior: Prior = "training"
 
     @property
     def figures(self) -> dict[str, Figure]:
@@ -48,9 +51,10 @@ class Evaluation:
         return {name: f for found in self.by_metric.values() for name, f in found.items()}
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready values: split, count, seed, and the figures as "metrics"."""
+        """JSON-ready values: split, count, seed, prior, and the figures as "metrics"."""
         figures = {name: _plain(asdict(figure)) for name, figure in self.figures.items()}
-        return {"split": self.split, "count": self.count, "seed": self.seed, "metrics": figures}
+        names = ("split", "count", "seed", "prior")
+        return {**{name: getattr(self, name) for name in names}, "metrics": figures}
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
@@ -69,6 +73,7 @@ def evaluate(
     split: str = "val",
     count: int = DEFAULT_COUNT,
     seed: int = 0,
+    prior: Prior | None = None,
     inception_weights: Path | None = None,
     watch: Callable[[Iterator[int], int], Iterator[int]] = lambda starts, total: starts,
 ) -> Evaluation:
@@ -80,6 +85,7 @@ def evaluate(
     much better. The images and samples are drawn from `seed`, and no figure depends on how they are
     cut into batches. Images are faded for a model in mid-fade, as in training.
 
+    prior: that samples are drawn from, as of `Model.sample`.
     watch: called with the starts of the batches and n, for a progress bar.
     InputError for an unknown metric or where there are too few images.
     """
@@ -92,7 +98,7 @@ def evaluate(
     setting = Setting(seed, model.config.head, extract)
     measures = {name: METRICS[name].start(setting) for name in dict.fromkeys(names)}
     mine, others = _draw(store, split, count, seed)
-    latents = model.sample_latents(len(mine), seed)
+    latents = model.sample_latents(len(mine), seed, prior)
     size = model.batch_size
     with full_precision():
         for start in watch(iter(range(0, len(mine), size)), len(mine)):
@@ -109,7 +115,7 @@ def evaluate(
             for measure in measures.values():
                 measure.add(views)
     found = {name: measure.figures(name, METRICS[name]) for name, measure in measures.items()}
-    return Evaluation(found, len(mine), split, seed)
+    return Evaluation(found, len(mine), split, seed, prior or model.default_prior)
 
 
 def _draw(store: Store, split: str, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pgvae.choices import Sampling
+from pgvae.choices import Prior, Sampling
 from pgvae.cli.options import PATHS, POSITIVE, PROBABILITY, SEVERAL, option
 from pgvae.cli.session import Session, in_session
 from pgvae.cli.types import Finite
@@ -151,6 +151,12 @@ class _Wanted(click.ParamType):
     PROBABILITY,
     default=0.5,
 )
+@option(
+    "--prior",
+    "Of rejection; Langevin's is that of training.  [default: fitted, where there is one that is "
+    "not worse]",
+    Prior,
+)
 @in_session
 def conditional(
     session: Session,
@@ -160,6 +166,7 @@ def conditional(
     steps: int,
     step_size: float,
     sure: float,
+    prior: Prior | None,
 ) -> None:
     """Draw new images with given attributes: one file each and a grid.
 
@@ -167,11 +174,12 @@ def conditional(
 
     Example: python generate.py --snapshot PATH conditional --with glasses=1,hat=0 --count 16
     """
-    found = session.model.conditional_latents(
-        count, wanted, steps, method=method, step_size=step_size, sure=sure, seed=session.seed
-    )
-    what = "chains" if method == "langevin" else "draws from the prior"
+    model, own = session.model, {"method": method, "step_size": step_size, "sure": sure}
+    found = model.conditional_latents(count, wanted, steps, seed=session.seed, prior=prior, **own)
+    what = "chains from the training prior"
+    if method == "rejection":
+        what = f"draws from the {prior or model.default_prior} prior"
     click.echo(f"{method}: kept {found.accepted:.1%} of the {what}")
-    images = session.model.decode(found.latents)
+    images = model.decode(found.latents)
     session.save_images([f"conditional-{i:04d}.png" for i in range(count)], images)
     session.save_grid("conditional.png", images)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pgvae.choices import Prior
 from pgvae.cli import options
 from pgvae.cli.options import PATH, SEVERAL, option
 from pgvae.cli.types import WordList
@@ -48,6 +49,7 @@ _LEAST = ", ".join(
     default=DEFAULT_COUNT,
 )
 @options.SEED
+@options.PRIOR
 @options.INCEPTION_WEIGHTS
 @option("--json json_path FILE", "Also write JSON.", PATH)
 @options.DEVICE
@@ -59,6 +61,7 @@ def evaluate_command(
     names: tuple[str, ...] | None,
     count: int,
     seed: int,
+    prior: Prior | None,
     inception_weights: Path | None,
     json_path: Path | None,
     device: str,
@@ -88,12 +91,13 @@ def evaluate_command(
         split=split,
         count=count,
         seed=seed,
+        prior=prior,
         inception_weights=inception_weights,
         watch=_progress,
     )
     click.echo(
         f"{model.path.name} at {model.resolution} px, {store.name}: {found.count:,} images of "
-        f"split {split} and as many samples, seed {seed}"
+        f"split {split} and as many samples from the {found.prior} prior, seed {seed}"
         + (f" ({count:,} asked for)" if found.count < count else "")
         + f"; floor: {found.count:,} other images, of split train"
     )

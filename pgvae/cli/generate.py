@@ -5,7 +5,8 @@ from typing import Any
 
 import click
 
-from pgvae.choices import Animation
+from pgvae.choices import Animation, Prior
+from pgvae.cli import options
 from pgvae.cli.edit import conditional, edit
 from pgvae.cli.groups import Commands
 from pgvae.cli.neighbours import neighbours
@@ -33,13 +34,15 @@ def generate(ctx: click.Context, **given: Any) -> None:
 
 @generate.command()
 @option("--count", "", POSITIVE, default=64)
+@options.PRIOR
+@options.TRUNCATION
 @in_session
-def samples(session: Session, count: int) -> None:
+def samples(session: Session, count: int, prior: Prior | None, truncation: float) -> None:
     """Draw new images: one file each and a grid. This is the default.
 
     Example: python generate.py --snapshot PATH samples --count 16
     """
-    images = session.model.sample(count, seed=session.seed)
+    images = session.model.decode(session.draw(count, prior, truncation))
     session.save_images([f"sample-{i:04d}.png" for i in range(count)], images)
     session.save_grid("samples.png", images)
 
@@ -112,6 +115,8 @@ def interpolate(session: Session, paths: tuple[Path, ...], steps: int) -> None:
 @option("--fps", "", click.IntRange(1, 100), default=16)
 @option("--loop/--no-loop", "Whether it ends where it began.", default=True)
 @option("--format ending", "", Animation, default="gif")
+@options.PRIOR
+@options.TRUNCATION
 @in_session
 def walk(
     session: Session,
@@ -121,6 +126,8 @@ def walk(
     fps: int,
     loop: bool,
     ending: Animation,
+    prior: Prior | None,
+    truncation: float,
 ) -> None:
     """An animation that goes from image to image; without PATHS, from sample to sample.
 
@@ -133,6 +140,10 @@ def walk(
     from pgvae.pictures import check_animation
 
     check_animation(ending)
+    require(
+        not paths or (prior is None and truncation == 1),
+        "--prior and --truncation are of samples: leave out the images, or these options",
+    )
     model = session.model
     if paths:
         images, names = read_paths(model, paths, count)
@@ -140,7 +151,7 @@ def walk(
         latents = model.encode(images)
         click.echo(f"through {', '.join(names)}")
     else:
-        latents = model.sample_latents(count, session.seed)
+        latents = session.draw(count, prior, truncation)
     frames = model.walk(latents, steps, closed=loop)
     session.save_animation(f"walk.{ending}", frames, fps)
 

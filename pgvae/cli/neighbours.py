@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from pgvae.choices import Likeness
+from pgvae.choices import Likeness, Prior
 from pgvae.cli import options
 from pgvae.cli.options import POSITIVE, option
 from pgvae.cli.session import Session, in_session
@@ -25,6 +25,7 @@ from pgvae.config import require
     show_default=False,
 )
 @options.INCEPTION_WEIGHTS
+@options.PRIOR
 @in_session
 def neighbours(
     session: Session,
@@ -34,6 +35,7 @@ def neighbours(
     kept: int,
     measures: tuple[Likeness, ...],
     inception_weights: Path | None,
+    prior: Prior | None,
 ) -> None:
     """The training images nearest to samples, to see that these are no copies.
 
@@ -57,7 +59,7 @@ def neighbours(
         kept <= len(training),
         f"--nearest {kept}: {store.name} has {len(training)} training images; ask for fewer",
     )
-    queries = model.sample(count, session.seed)
+    queries = model.decode(session.draw(count, prior))
     for measure in measures:
         name = features.name if measure == "features" else measure
         parts = inputs.batches_for(model, store, training)

@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import click
 
+from pgvae.choices import Prior
 from pgvae.cli.types import WordList
 from pgvae.config import require
 
@@ -58,6 +59,18 @@ INCEPTION_WEIGHTS = option(
 )
 DEVICE = option("--device auto|cpu|cuda[:I]", default="auto")
 SEED = option("--seed", "", NATURAL, default=0)
+PRIOR = option(
+    "--prior",
+    "Draw latents from the fitted prior, or the one of training.  [default: fitted, where there "
+    "is one that is not worse]",
+    Prior,
+)
+TRUNCATION = option(
+    "--truncation X",
+    "Scale of the latents' noise, in (0, 1]: below 1 surer and less varied samples.",
+    click.FloatRange(0, 1, min_open=True),
+    default=1.0,
+)
 PATHS = click.argument("paths", nargs=-1, required=True, type=PATH)
 
 

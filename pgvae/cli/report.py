@@ -90,7 +90,7 @@ def _interpolation(
         return None
     if dataset is None:
         images = model.sample(4, seed=seed)
-        return _between(model, images, "samples, as no images were given")
+        return _between(model, images, f"samples from the {model.default_prior} prior")
     path = next((p for p in (data_root / dataset, Path(dataset)) if p.exists()), None)
     require(path is not None, f"--dataset {dataset}: not in {data_root}, and no such path")
     images, _ = inputs.read_paths(model, (path,), 4)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pgvae.choices import Prior
 from pgvae.cli import options
 from pgvae.cli.options import PATH, option
 from pgvae.config import require
@@ -36,6 +37,13 @@ class Session:
         from pgvae.inference import load, pick_device
 
         return load(self.snapshot, pick_device(self.device))
+
+    def draw(self, count: int, prior: Prior | None = None, truncation: float = 1.0) -> "Tensor":
+        """Latents of samples [N, d], as `Model.sample_latents`; says from which prior."""
+        latents = self.model.sample_latents(count, self.seed, prior, truncation)
+        shrunk = f", truncation {truncation:g}" if truncation < 1 else ""
+        click.echo(f"samples from the {prior or self.model.default_prior} prior{shrunk}")
+        return latents
 
     def save_images(self, names: Sequence[str], images: "Tensor") -> None:
         """Write each of [N, C, R, R] in [-1, 1] as a PNG of that name."""
