@@ -35,6 +35,7 @@ class Copier:
     """Decodes what it encodes, but for a little noise; all its samples are one image."""
 
     resolution, alpha, batch_size = 8, 1.0, 3
+    default_prior = "training"
     device, config = torch.device("cpu"), SimpleNamespace(head="sphere")
 
     def posterior(self, images: torch.Tensor) -> Posterior:
@@ -44,7 +45,7 @@ class Copier:
         side = self.resolution
         return (0.99 * latents + 0.005).view(-1, 3, side, side)
 
-    def sample_latents(self, count: int, seed: int) -> torch.Tensor:
+    def sample_latents(self, count: int, seed: int, prior: None = None) -> torch.Tensor:
         rng = torch.Generator().manual_seed(seed)
         one = torch.rand(1, 3 * self.resolution**2, generator=rng) * 2 - 1
         return one.expand(count, -1)

@@ -9,9 +9,25 @@ import torch
 
 from pgvae.config import ModelConfig
 from pgvae.nn import build_nets
+from pgvae.prior import FittedPrior
 from pgvae.snapshot import Snapshot, save_snapshot
 
 PARTS = ("encoder", "generator", "ema")
+
+
+def a_prior(dim: int = 8, components: int = 1, **changes) -> FittedPrior:
+    """A prior of random means and factors, its weights in the ratio 1 : 2 : 3 ..."""
+    rng = torch.Generator().manual_seed(components)
+    weights = torch.arange(1.0, components + 1)
+    factors = torch.randn(components, dim, dim, generator=rng).tril(-1)
+    factors += torch.diag_embed(torch.rand(components, dim, generator=rng) + 0.5)
+    return FittedPrior(
+        "gaussian" if components == 1 else "mixture",
+        weights / weights.sum(),
+        3 * torch.randn(components, dim, generator=rng),
+        factors,
+        **changes,
+    )
 
 
 def make(alpha: float = 1.0, **changes) -> Snapshot:

@@ -12,7 +12,7 @@ from pgvae.report.collect import Run
 _MAX_SIDE = 1024  # pixels of a picture in the page
 _LOSSLESS_SIDE = 512  # up to which the page has every pixel; above, WebP may lose what none sees
 _KINDS = (
-    ("fakes", "Samples", "Drawn from the same latents each time."),
+    ("fakes", "Samples", "Drawn from the same noise each time."),
     ("reconstructions", "Reconstructions", "Of the same images each time."),
 )
 

@@ -1,0 +1,248 @@
+"""Priors fitted to latents, and how a model draws from them and from the training prior."""
+
+import builtins
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+from latent_models import rng
+from snapshots import a_prior, make
+from torch import Tensor
+from torch.nn import functional as F
+
+from pgvae.errors import InputError
+from pgvae.inference import Model, fit_gaussian, fit_mixture
+from pgvae.inference.prior import draw_posteriors, fit, split_off
+from pgvae.types import Posterior
+
+
+def correlated(count: int, dim: int, seed: int = 0) -> Tensor:
+    """Draws of a Gaussian whose dimensions depend on each other, with a mean of their own."""
+    mix = torch.randn(dim, dim, generator=rng(99))
+    return torch.randn(count, dim, generator=rng(seed)) @ mix + torch.arange(dim)
+
+
+def covariance_of(prior) -> np.ndarray:
+    factor = prior.factors[0].double()
+    return (factor @ factor.t()).numpy()
+
+
+def shrunk_by_hand(x: np.ndarray) -> np.ndarray:
+    """Schaefer and Strimmer's covariance with target D, entry by entry."""
+    x = x - x.mean(axis=0)
+    count, dim = x.shape
+    covariance, noise, total = np.zeros((dim, dim)), 0.0, 0.0
+    for i in range(dim):
+        for j in range(dim):
+            products = x[:, i] * x[:, j]
+            covariance[i, j] = products.mean()
+            if i != j:
+                noise += products.var() / count
+                total += products.mean() ** 2
+    kept = 1 - min(1, noise / total)
+    return np.where(np.eye(dim, dtype=bool), covariance, kept * covariance)
+
+
+@pytest.mark.parametrize("count", [6, 30, 400])
+@pytest.mark.parametrize("head", ["gaussian", "sphere"])
+def test_the_gaussian_has_the_moments_of_the_aggregate_posterior(head, count):
+    mean = correlated(count, 5)
+    logvar = torch.randn(count, 5, generator=rng(1))
+    if head == "sphere":
+        mean, logvar = F.normalize(mean - mean.mean(dim=0), dim=1), None
+    prior = fit_gaussian(mean, logvar)
+    x = mean.double().numpy()
+    expected = shrunk_by_hand(x)
+    if logvar is not None:
+        expected += np.diag(np.exp(logvar.double().numpy()).mean(axis=0))
+    np.testing.assert_allclose(prior.means[0].numpy(), x.mean(axis=0), rtol=1e-5, atol=1e-6)
+    spread = np.sqrt(np.diag(expected))
+    error = (covariance_of(prior) - expected) / np.outer(spread, spread)
+    assert abs(error).max() < 2e-5
+    assert (prior.kind, prior.about) == ("gaussian", {"images": count})
+
+
+def test_of_many_images_the_covariance_is_hardly_shrunk():
+    mean = correlated(20_000, 5)
+    found, plain = covariance_of(fit_gaussian(mean)), np.cov(mean.double().numpy().T, bias=True)
+    assert abs(found - plain).max() < 1e-3 * abs(plain).max()
+
+
+def test_of_few_images_it_is_nearer_to_the_truth_than_the_plain_covariance():
+    """Of independent dimensions, more of them than images."""
+    mean = torch.randn(40, 60, generator=rng(2))
+    found = covariance_of(fit_gaussian(mean))
+    plain = np.cov(mean.double().numpy().T, bias=True)
+    errors = [np.linalg.norm(c - np.eye(60)) for c in (found, plain)]
+    assert errors[0] < 0.4 * errors[1]
+
+
+@pytest.mark.parametrize(
+    "mean",
+    [
+        torch.ones(1, 6),
+        torch.ones(9, 6),
+        torch.zeros(9, 6),
+        torch.randn(3, 64, generator=rng(0)),
+        torch.randn(50, 6, generator=rng(0)) * torch.tensor([1.0, 1, 1, 0, 0, 1e-12]),
+        torch.randn(50, 1, generator=rng(0)).expand(50, 6),
+        1e6 * torch.randn(50, 6, generator=rng(0)),
+    ],
+    ids=["one", "all equal", "zeros", "fewer than d", "dead", "all the same", "large"],
+)
+def test_there_is_a_gaussian_of_any_latents(mean):
+    prior = fit_gaussian(mean)
+    assert prior.sample(4, rng(0)).isfinite().all()
+    assert prior.log_likelihood(mean).isfinite().all()
+
+
+def test_its_draws_are_likelier_for_it_than_those_of_another_place():
+    prior = fit_gaussian(correlated(500, 5))
+    here, there = prior.log_likelihood(correlated(500, 5, seed=5)), correlated(500, 5) + 3
+    assert here.mean() > prior.log_likelihood(there).mean() + 1
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_latents_that_are_not_finite_are_refused(bad):
+    mean = torch.zeros(9, 4)
+    mean[3, 2] = bad
+    for given in ((mean,), (torch.zeros(9, 4), mean)):
+        with pytest.raises(InputError, match="not finite"):
+            fit_gaussian(*given)
+    with pytest.raises(InputError, match="not finite"):
+        fit_mixture(mean)
+
+
+def ring(count: int, clusters: int) -> Tensor:
+    """Narrow clusters on a circle of radius 9."""
+    angles = torch.arange(count) % clusters * (2 * math.pi / clusters)
+    centres = 9 * torch.stack([angles.cos(), angles.sin()], dim=1)
+    return centres + 0.3 * torch.randn(count, 2, generator=rng(3))
+
+
+def test_a_mixture_finds_the_clusters_and_how_many():
+    pytest.importorskip("sklearn")
+    latents = ring(801, 4)  # a prime to 5, so that every fifth is of every cluster
+    prior, candidates = fit_mixture(latents)
+    assert prior.components == 4
+    expected = torch.tensor([[-9.0, 0], [0, -9], [0, 9], [9.0, 0]])
+    gaps = torch.cdist(expected, prior.means).min(dim=1).values
+    assert gaps.max() < 0.15
+    best = max(candidates, key=lambda c: c.held_out)
+    assert best.components == 4
+    assert [c.components for c in candidates] == [1, 2, 4, 8]
+    one = fit_mixture(latents, 1)[0]
+    assert prior.log_likelihood(latents).mean() > one.log_likelihood(latents).mean() + 1
+
+
+def test_its_density_is_that_of_scikit_learn():
+    mixture = pytest.importorskip("sklearn.mixture")
+    latents = torch.cat([correlated(300, 3), 5 - correlated(200, 3, seed=1)])
+    unit = latents.double().var(dim=0, unbiased=False).mean().sqrt()
+    reference = mixture.GaussianMixture(3, reg_covar=1e-3, random_state=0)
+    reference.fit((latents.double() / unit).numpy())
+    prior, [candidate] = fit_mixture(latents, 3)
+    expected = reference.score_samples((latents.double() / unit).numpy()) - 3 * unit.log().item()
+    np.testing.assert_allclose(prior.log_likelihood(latents).numpy(), expected, atol=1e-3)
+    assert candidate.components == prior.components == 3
+
+
+def test_what_is_held_out_was_not_learned_from():
+    pytest.importorskip("sklearn")
+    latents = ring(400, 2)
+    learned, held = split_off(400)
+    assert sorted([*learned.tolist(), *held.tolist()]) == list(range(400))
+    prior, [candidate] = fit_mixture(latents, 2)
+    moved = latents.clone()
+    moved[held] += 0.5  # what is learned stays
+    [other] = fit_mixture(moved, 2)[1]
+    partly = fit_mixture(latents[learned], 2)[0]
+    assert candidate.held_out > other.held_out + 0.5
+    assert partly.about["images"] < prior.about["images"] == 400
+
+
+@pytest.mark.parametrize(("count", "components"), [(20, 9), (3, 2), (4000, 257)])
+def test_too_many_components_are_refused(count, components):
+    with pytest.raises(InputError, match=rf"^{components} components: .* images are enough for"):
+        fit_mixture(torch.randn(count, 2, generator=rng(0)), components)
+
+
+def test_a_mixture_without_its_package_says_which(monkeypatch):
+    real = builtins.__import__
+
+    def without(name: str, *rest):
+        if name.startswith("sklearn"):
+            raise ModuleNotFoundError(name=name)
+        return real(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(InputError, match=r"scikit-learn: pip install 'pgvae\[prior\]'"):
+        fit_mixture(torch.randn(40, 2))
+
+
+def test_posterior_variance_counts_in_both_kinds():
+    pytest.importorskip("sklearn")
+    posterior = Posterior(torch.zeros(4000, 3), torch.tensor([0.0, -2, 1]).expand(4000, 3))
+    for kind in ("gaussian", "mixture"):
+        prior, [candidate] = fit(posterior, kind, 1)
+        variances = np.diag(covariance_of(prior))
+        np.testing.assert_allclose(variances, np.exp([0, -2, 1]), rtol=0.1)
+        entropy = 1.5 * math.log(2 * math.pi * math.e) + sum([0, -2, 1]) / 2
+        assert candidate.held_out == pytest.approx(-entropy, abs=0.1)
+
+
+def test_points_are_their_own_posteriors():
+    points = F.normalize(torch.randn(9, 4, generator=rng(0)), dim=1)
+    assert torch.equal(draw_posteriors(Posterior(points)), points)
+
+
+def model_with(prior=None, head: str = "gaussian") -> Model:
+    norm = {"encoder_norm": "equalized"} if head == "gaussian" else {}
+    return Model(dataclasses.replace(make(head=head, **norm), prior=prior))
+
+
+@pytest.mark.parametrize("head", ["gaussian", "sphere"])
+def test_a_model_draws_from_the_fitted_prior_on_its_head(head):
+    prior = a_prior()
+    model = model_with(prior, head)
+    z = prior.sample(5, rng(3))
+    expected = F.normalize(z, dim=1) if head == "sphere" else z
+    assert torch.equal(model.sample_latents(5, seed=3, prior="fitted"), expected)
+    assert torch.equal(model.sample_latents(5, seed=3), expected)
+    assert torch.equal(model.sample(5, seed=3), model.decode(expected))
+    assert not torch.equal(model.sample_latents(5, seed=4), expected)
+    shrunk = prior.sample(5, rng(3), 0.5)
+    expected = F.normalize(shrunk, dim=1) if head == "sphere" else shrunk
+    assert torch.equal(model.sample_latents(5, seed=3, truncation=0.5), expected)
+
+
+@pytest.mark.parametrize("head", ["gaussian", "sphere"])
+def test_the_training_prior_is_what_it_was(head):
+    noise = torch.randn(5, 8, generator=rng(3))
+    expected = F.normalize(noise, dim=1) if head == "sphere" else noise
+    for model in (model_with(None, head), model_with(a_prior(is_default=False), head)):
+        assert model.default_prior == "training"
+        assert torch.equal(model.sample_latents(5, seed=3), expected)
+    model = model_with(a_prior(), head)
+    assert model.default_prior == "fitted"
+    assert torch.equal(model.sample_latents(5, seed=3, prior="training"), expected)
+
+
+def test_truncation_of_the_training_prior():
+    model = model_with()
+    full, part = (model.sample_latents(5, truncation=truncation) for truncation in (1.0, 0.3))
+    torch.testing.assert_close(part, 0.3 * full)
+    with pytest.raises(InputError, match=r"^truncation 0.3: the training prior of a sphere has no"):
+        model_with(head="sphere").sample_latents(5, truncation=0.3)
+
+
+def test_bad_choices_are_refused():
+    with pytest.raises(InputError, match=r"no fitted prior: fit one with `pgvae prior --snapshot"):
+        model_with().sample_latents(2, prior="fitted")
+    with pytest.raises(InputError, match=r"^prior is 'both': choose one of fitted, training"):
+        model_with().sample_latents(2, prior="both")
+    for truncation in (0.0, -1.0, 1.5, math.nan):
+        with pytest.raises(InputError, match=r"^truncation is"):
+            model_with().sample_latents(2, truncation=truncation)
