@@ -98,7 +98,7 @@ def describe(prior: FittedPrior) -> str:
     >>> describe(fit_gaussian(torch.randn(9, 2)))
     'Gaussian fitted to 9 images: the default prior (not compared on unseen images)'
     """
-    what = "Gaussian" if prior.kind == "gaussian" else f"mixture of {prior.components} Gaussians"
+    what = "Gaussian" if prior.components == 1 else f"mixture of {prior.components} Gaussians"
     about = prior.about
     default = "the default prior" if prior.is_default else "the training prior stays the default"
     if "swd_fitted" not in about:

@@ -26,7 +26,7 @@ def test_conditional_samples_are_one_file_each_and_a_grid(desk, generate, capsys
     grid = cells(pixels(desk / "o" / "conditional.png"))
     assert np.array_equal(grid.reshape(6, 8, 8, 3)[:5], written)
     share, path = capsys.readouterr().out.splitlines()
-    assert share == f"rejection: kept {found.accepted:.1%} of the draws from the prior"
+    assert share == f"rejection: kept {found.accepted:.1%} of the draws from the fitted prior"
     assert path == "o/conditional.png"
 
 
@@ -38,7 +38,7 @@ def test_langevin_samples_take_their_steps(desk, generate, capsys):
     found = model.conditional_latents(3, {"hat": 1}, 7, step_size=0.01, sure=0.1, seed=0)
     written = np.stack([pixels(desk / "o" / f"conditional-{i:04d}.png") for i in range(3)])
     assert near(written, as_pixels(model.decode(found.latents)))
-    told = f"langevin: kept {found.accepted:.1%} of the chains"
+    told = f"langevin: kept {found.accepted:.1%} of the chains from the training prior"
     assert told in capsys.readouterr().out.splitlines()
     assert generate(*words, "8", out="more") == 0
     assert contents(desk / "more") != contents(desk / "o")

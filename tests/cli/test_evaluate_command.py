@@ -45,8 +45,8 @@ def figures_in(lines: list[str]) -> dict[str, tuple[float, float | None]]:
 def test_a_table_tells_each_figure_beside_its_floor(told, desk, store):
     header, *table = told("--metrics", NAMES, "--seed", "3")
     assert header == (
-        "s.safetensors at 8 px, tiny: 4 images of split val and as many samples, seed 3 "
-        "(2,000 asked for); floor: 4 other images, of split train"
+        "s.safetensors at 8 px, tiny: 4 images of split val and as many samples from the fitted "
+        "prior, seed 3 (2,000 asked for); floor: 4 other images, of split train"
     )
     found = figures_in(table)
     expected = evaluate(load(desk / "s.safetensors"), store, NAMES.split(","), seed=3).figures
@@ -65,7 +65,8 @@ def test_the_same_figures_are_written_as_json(told, desk, store, data_root):
     (desk / "e.json").write_text("an older one")
     lines = told("--metrics", NAMES, "--json", "e.json", "--split", "train", "--count", "7")
     assert lines[0].endswith(
-        "7 images of split train and as many samples, seed 0; floor: 7 other images, of split train"
+        "7 images of split train and as many samples from the fitted prior, seed 0; floor: 7 "
+        "other images, of split train"
     )
     assert lines[-1] == "e.json"
     values = json.loads((desk / "e.json").read_text())
@@ -80,6 +81,7 @@ def test_the_same_figures_are_written_as_json(told, desk, store, data_root):
         "split": "train",
         "count": 7,
         "seed": 0,
+        "prior": "fitted",
     }
     model = load(desk / "s.safetensors")
     found = evaluate(model, store, NAMES.split(","), split="train", count=7)

@@ -15,7 +15,7 @@ def test_samples_are_one_file_each_and_a_grid(desk, generate, capsys):
     assert generate("samples", "--count", "5") == 0
     assert names_in(desk / "o") == [*(f"sample-{i:04d}.png" for i in range(5)), "samples.png"]
     assert pixels(desk / "o" / "sample-0000.png").shape == (8, 8, 3)
-    assert capsys.readouterr().out == "o/samples.png\n"
+    assert capsys.readouterr().out == "samples from the fitted prior\no/samples.png\n"
 
 
 def test_samples_are_the_default(desk):

@@ -28,7 +28,8 @@ def test_in_each_row_is_a_sample_and_the_training_images_nearest_to_it(
     assert grid.shape[:2] == (5, 3)
     assert near(grid[:, 0], as_pixels(samples))
     assert np.array_equal(grid[:, 1:], training[order].astype(int))
-    lines = capsys.readouterr().out.splitlines()
+    prior, *lines = capsys.readouterr().out.splitlines()
+    assert prior == "samples from the fitted prior"
     best = ", ".join(f"{distance:.3g}" for distance in distances.min(axis=1))
     assert lines[0] == f"l1, nearest of 20 training images: {best}"
     assert lines[1] == "o/neighbours-l1.png"
@@ -50,7 +51,7 @@ def test_the_most_similar_by_features_are_said_to_be_of_their_network(desk, gene
     assert generate("neighbours", *TINY, "--count", "2", "--by", "features") == 0
     assert names_in(desk / "o") == ["neighbours-features.png"]
     assert pixels(desk / "o" / "neighbours-features.png").shape == (2 * 64, 4 * 64, 3)
-    assert capsys.readouterr().out.startswith("EfficientNet-Lite0, nearest of 20 training")
+    assert "\nEfficientNet-Lite0, nearest of 20 training" in capsys.readouterr().out
 
 
 def test_a_folder_of_images_is_prepared_to_look_for_neighbours(desk, generate, pictures, capsys):

@@ -46,7 +46,8 @@ def test_a_walk_is_an_animation_through_the_images(more, count, desk, generate, 
 
 def test_a_walk_is_a_gif_from_sample_to_sample_unless_told(desk, generate, capsys):
     assert generate("--seed", "5", "walk", "--steps", "3") == 0
-    assert capsys.readouterr().out == "o/walk.gif: 18 frames\n"  # through 6 samples
+    told = "samples from the fitted prior\no/walk.gif: 18 frames\n"  # through 6 of them
+    assert capsys.readouterr().out == told
     with Image.open(desk / "o" / "walk.gif") as gif:
         assert gif.format == "GIF"
         assert (gif.n_frames, gif.size) == (18, (64, 64))
