@@ -65,8 +65,9 @@ class Referee:
         log.stats(snapshot.images_seen, values | floors)
         is_best = self._keep(snapshot, found)
         log.say(
-            f"{found.count:,} {self._split} images, samples from the {found.prior} prior: "
+            f"{found.count:,} {self._split} images: "
             + ", ".join(f"{f.label} {f.value:.4g}" for f in found.figures.values())
+            + f"; samples from the {found.prior} prior"
             + (f"; the best so far: {_BEST}" if is_best else "")
         )
 

@@ -56,7 +56,7 @@ def test_a_run_of_train_has_a_page_with_all_that_it_logged_and_made(data_root, c
     newest, reals, *others = page.pictures
     assert (newest, reals) == ("Samples: 0.128 kimg, 8 px", "Real images: of the training data")
     assert len([text for text in others if text.startswith("Earlier samples")]) == 1
-    between = "Interpolation: between four samples, as no images were given; corners are their "
+    between = "Interpolation: between four samples from the fitted prior; corners are their "
     uris = [report("--seed", seed).pictures[f"{between}reconstructions"] for seed in (5, 5, 6)]
     assert uris[0] == uris[1] != uris[2]
 
