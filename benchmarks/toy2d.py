@@ -12,6 +12,7 @@ Squared errors of Soft-IntroVAE's family are stated for images in [0, 1], half o
 [-1, 1]; so that weights mean what they do in the papers' toys, networks see points times two.
 """
 
+import copy
 import itertools
 import json
 import math
@@ -194,9 +195,9 @@ def build(objective: Objective, preset: Preset, seed: int) -> TrainState:
     )
     with seeded(derive_seed(seed, "networks")):
         encoder = PointEncoder(config, preset.width)
-        generator, ema = (PointGenerator(config, preset.width) for _ in range(2))
-    ema.load_state_dict(generator.state_dict())
-    nets = Nets(encoder, generator, ema.requires_grad_(False))
+        generator = PointGenerator(config, preset.width)
+    averages = (copy.deepcopy(net).requires_grad_(False) for net in (generator, encoder))
+    nets = Nets(encoder, generator, *averages)
     device = torch.device("cpu")
     dials = Dials(device)
     optimizers = {

@@ -1,9 +1,9 @@
 """Snapshots: all that inference needs, in one safetensors file with JSON in its metadata.
 
-Tensors are named "encoder/...", "generator/...", "ema/..." and "mean_image" (the mean training
-image, a baseline for reconstructions); where a prior was fitted, "prior/...". A file is checked
-against the networks and the prior that its own header declares *before* any tensor is read, and
-nothing in it is ever executed.
+Tensors are named "encoder/...", "generator/...", "ema/...", "ema_encoder/..." (the averages) and
+"mean_image" (the mean training image, a baseline for reconstructions); where a prior was fitted,
+"prior/...". A file is checked against the networks and the prior that its own header declares
+*before* any tensor is read, and nothing in it is ever executed.
 """
 
 import json
@@ -12,7 +12,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -24,7 +24,9 @@ from pgvae.errors import CorruptFileError, InputError
 from pgvae.files import atomic_path
 from pgvae.nn import build_nets
 from pgvae.prior import MOST_COMPONENTS, FittedPrior
-from pgvae.types import Nets
+from pgvae.types import AVERAGES, Nets
+
+T = TypeVar("T")
 
 FORMAT = 1
 _MAX_HEADER = 16 << 20
@@ -151,7 +153,7 @@ def load_snapshot(path: str | Path) -> Snapshot:
     side = about["resolution"]
     expected["mean_image"] = _entry((config.channels, side, side))
     expected.update(_declared_prior(path, about, config.latent_dim))
-    _compare(path, expected, found)
+    _compare(path, expected, with_averages(found))
     try:
         tensors = load_file(path)
     except (SafetensorError, OSError) as error:
@@ -159,10 +161,13 @@ def load_snapshot(path: str | Path) -> Snapshot:
     broken = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
     if broken:
         raise CorruptFileError(f"{path} holds numbers that are not finite: {_some(broken)}")
+    tensors = with_averages(tensors)
     mean_image = tensors.pop("mean_image")
     for part, net in nets.parts().items():
         prefix = f"{part}/"
         state = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+        if part in AVERAGES:  # of older files: the encoder's own tensors
+            state = {name: tensor.clone() for name, tensor in state.items()}
         net.load_state_dict(state, assign=True)
         net.to(memory_format=torch.channels_last)
     fields = ("alpha", "images_seen", "objective", "dataset")
@@ -174,6 +179,19 @@ def load_snapshot(path: str | Path) -> Snapshot:
         prior=_prior(path, about, tensors) if "prior" in about else None,
         **{name: about[name] for name in fields},
     )
+
+
+def with_averages(entries: dict[str, T]) -> dict[str, T]:
+    """What a file says of its tensors, by name, with the averages that older files lack.
+
+    There the average of a network is the network itself.
+
+    >>> sorted(with_averages({"encoder/rgb": 1, "ema/rgb": 2}))
+    ['ema/rgb', 'ema_encoder/rgb', 'encoder/rgb']
+    """
+    of_networks = {f"ema_{k}": v for k, v in entries.items() if k.startswith("encoder/")}
+    has = any(name.startswith("ema_encoder/") for name in entries)
+    return entries if has else {**entries, **of_networks}
 
 
 def _read_header(path: Path) -> tuple[dict[str, Any], dict[str, _Entry]]:

@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-AVERAGES = {"ema": "generator"}  # the average: the network that it follows
+# Each running average: the network that it follows.
+AVERAGES = {"ema": "generator", "ema_encoder": "encoder"}
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ class Posterior(NamedTuple):
 
 @dataclass
 class Nets:
-    """The networks of a run. `ema` is the running average of `generator`'s weights.
+    """The networks of a run. `ema` is the running average of `generator`'s weights,
+    `ema_encoder` that of `encoder`'s.
 
     A further network is a field here, and built in `pgvae.nn.build_nets`.
     """
@@ -41,6 +43,7 @@ class Nets:
     encoder: nn.Module
     generator: nn.Module
     ema: nn.Module
+    ema_encoder: nn.Module
 
     def parts(self) -> dict[str, nn.Module]:
         """Every network by its name, as files name it."""

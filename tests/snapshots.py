@@ -12,7 +12,7 @@ from pgvae.nn import build_nets
 from pgvae.prior import FittedPrior
 from pgvae.snapshot import Snapshot, save_snapshot
 
-PARTS = ("encoder", "generator", "ema")
+PARTS = ("encoder", "generator", "ema", "ema_encoder")
 
 
 def a_prior(dim: int = 8, components: int = 1, **changes) -> FittedPrior:
@@ -31,10 +31,11 @@ def a_prior(dim: int = 8, components: int = 1, **changes) -> FittedPrior:
 
 
 def make(alpha: float = 1.0, **changes) -> Snapshot:
-    """A snapshot at 8 px of networks that grow to 16, its average another than its generator."""
+    """A snapshot at 8 px of networks that grow to 16, its averages other networks."""
     config = ModelConfig(resolution=16, latent_dim=8, fmap_max=8, **changes)
     nets, other = (build_nets(config, 8, fading=alpha < 1, seed=seed) for seed in (3, 4))
     nets.ema.load_state_dict(other.generator.state_dict())
+    nets.ema_encoder.load_state_dict(other.encoder.state_dict())
     rng = torch.Generator().manual_seed(0)
     return Snapshot(
         nets=nets,

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from snapshots import PARTS, Trap, changed, make, split, written
 
 import pgvae
@@ -122,3 +123,17 @@ def test_a_snapshot_from_the_future_asks_to_upgrade(tmp_path):
     with pytest.raises(InputError, match=r"format 2, this version reads 1: upgrade pgvae") as found:
         load_snapshot(changed(tmp_path / "s.safetensors", future))
     assert found.value.exit_code == 2
+
+
+def test_a_file_without_an_averaged_encoder_has_the_encoder_in_its_place(tmp_path):
+    path = tmp_path / "old.safetensors"
+    save_snapshot(path, make())
+    tensors = {k: v for k, v in load_file(path).items() if not k.startswith("ema_encoder/")}
+    with safe_open(path, framework="pt") as file:
+        save_file(tensors, path, metadata=file.metadata())
+    nets = load_snapshot(path).nets
+    encoder, averaged = nets.encoder.state_dict(), nets.ema_encoder.state_dict()
+    assert list(encoder) == list(averaged)
+    for name, value in encoder.items():
+        assert torch.equal(averaged[name], value)
+        assert averaged[name].data_ptr() != value.data_ptr()

@@ -28,7 +28,7 @@ _BATCH_PIXELS = 64 * 128 * 128
 
 
 class Model:
-    """Encoder and averaged generator of a snapshot, in evaluation mode.
+    """Averaged encoder and generator of a snapshot, in evaluation mode.
 
     resolution: pixels per side of its images (the stage of the snapshot).
     latent_dim: d, length of a latent vector.
@@ -53,7 +53,7 @@ class Model:
     ) -> None:
         self.path = path
         self.device = torch.device(device)
-        self.encoder = self._own(snapshot.nets.encoder)
+        self.encoder = self._own(snapshot.nets.ema_encoder)
         self.generator = self._own(snapshot.nets.ema)
         self.config = snapshot.config
         self.alpha = snapshot.alpha

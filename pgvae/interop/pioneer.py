@@ -15,6 +15,7 @@ block where a pixel norm follows the first, else number 2:
     progression.i.conv.{0,2}.weight             none of them
 """
 
+import copy
 import math
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -188,6 +189,7 @@ def _read_nets(
         _set_weights(net, source, config.encoder_norm if encoder else config.generator_norm)
         _set_vectors(net, encoder, starts.get(part), vectors)
         net.to(memory_format=torch.channels_last)
+    nets.ema_encoder = copy.deepcopy(nets.encoder).requires_grad_(False)  # the file has none
     return nets
 
 

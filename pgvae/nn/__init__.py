@@ -16,7 +16,7 @@ __all__ = ["Encoder", "Generator", "build_nets", "parameter_count"]
 def build_nets(
     config: ModelConfig, resolution: int, *, fading: bool = False, seed: int = 0
 ) -> Nets:
-    """Encoder, generator and its average at `resolution`, on the CPU, weights from `seed`.
+    """Encoder, generator and their averages at `resolution`, on the CPU, weights from `seed`.
 
     >>> nets = build_nets(ModelConfig(resolution=16, latent_dim=6, fmap_max=8), resolution=8)
     >>> images = nets.generator(torch.zeros(2, 6))
@@ -26,7 +26,8 @@ def build_nets(
     with seeded(seed):
         encoder = Encoder(config, resolution, fading)
         generator = Generator(config, resolution, fading)
-    return Nets(encoder, generator, copy.deepcopy(generator).requires_grad_(False))
+    averages = (copy.deepcopy(net).requires_grad_(False) for net in (generator, encoder))
+    return Nets(encoder, generator, *averages)
 
 
 def parameter_count(net: torch.nn.Module) -> int:

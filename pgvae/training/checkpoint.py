@@ -17,7 +17,7 @@ from pgvae.config import ModelConfig, RunConfig, from_dict
 from pgvae.errors import CorruptFileError
 from pgvae.files import atomic_path, remove, sha256_of
 from pgvae.nn import build_nets
-from pgvae.snapshot import Snapshot
+from pgvae.snapshot import Snapshot, with_averages
 from pgvae.training.state import Skips, TrainState
 
 STATE, _ABOUT, _SUMS = "state.safetensors", "state.json", "SHA256SUMS"
@@ -134,7 +134,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise CorruptFileError(
             f"{path} has checkpoint format {about['format']}, this version reads {_FORMAT}"
         )
-    return about, tensors
+    return about, with_averages(tensors)
 
 
 def _sums_of(path: Path) -> bytes:

@@ -148,7 +148,7 @@ class TrainState:
 
     def _grow(self) -> None:
         parts = self.nets.parts()
-        old_names = {name: {n for n, _ in parts[name].named_parameters()} for name in AVERAGES}
+        old_names = {name: set(parts[name].state_dict()) for name in AVERAGES}
         for name, net in self.nets.trained().items():
             net.grow(derive_seed(self.config.seed, "grow", name, 2 * self.resolution))
         for name, followed in AVERAGES.items():

@@ -78,7 +78,7 @@ def test_codes_are_the_posteriors_mean_and_of_unit_norm_on_the_sphere(sphere):
     assert sphere.posterior(images_of(6)).logvar is None
     snapshot = make(head="gaussian")
     with torch.no_grad():
-        expected = snapshot.nets.encoder(images_of(3))
+        expected = snapshot.nets.ema_encoder(images_of(3))
     found = Model(snapshot).posterior(images_of(3))
     torch.testing.assert_close(found, expected)
     assert torch.equal(Model(snapshot).encode(images_of(3)), found.mean)
@@ -126,7 +126,7 @@ def test_a_snapshot_in_mid_fade_decodes_and_encodes_at_its_alpha(alpha, tmp_path
     nets, codes = make(alpha).nets, torch.nn.functional.normalize(torch.eye(D), dim=1)
     with torch.no_grad():
         expected = nets.ema(codes, alpha).clamp(-1, 1)
-        code = nets.encoder(images_of(2), alpha).mean
+        code = nets.ema_encoder(images_of(2), alpha).mean
     model = pgvae.load(saved(tmp_path / "s.safetensors", "sphere", alpha=alpha))
     assert model.alpha == alpha
     torch.testing.assert_close(model.decode(codes), expected)
@@ -162,8 +162,8 @@ def test_a_classifier_answers_for_each_attribute_from_the_posteriors_mean(classe
     """A third logit, of an attribute that there is not, is introvac's "fake"."""
     snapshot = make(alpha, head="gaussian", classes=classes)
     with torch.no_grad():
-        expected = snapshot.nets.encoder(images_of(5), alpha).mean
-        expected = expected @ snapshot.nets.encoder.classifier.weight[:2].T
+        expected = snapshot.nets.ema_encoder(images_of(5), alpha).mean
+        expected = expected @ snapshot.nets.ema_encoder.classifier.weight[:2].T
     path = saved(tmp_path / "s.safetensors", classes=classes, alpha=alpha)
     for model in (Model(snapshot), pgvae.load(path)):
         logits = model.classify(images_of(5))

@@ -6,6 +6,7 @@ from small import ARCHS, TINY, randn, state_of, tiny_nets, unit
 
 from pgvae.config import ModelConfig
 from pgvae.nn import build_nets
+from pgvae.types import AVERAGES
 
 # --- building
 
@@ -29,7 +30,7 @@ def test_building_is_seeded_and_leaves_the_global_generator_alone(arch) -> None:
     before = torch.random.get_rng_state()
     first, again, other = (build_nets(config, 8, seed=seed) for seed in (3, 3, 4))
     assert torch.equal(torch.random.get_rng_state(), before)
-    for net in ("encoder", "generator", "ema"):
+    for net in ("encoder", "generator", "ema", "ema_encoder"):
         one, same, different = (state_of(getattr(n, net)) for n in (first, again, other))
         assert all(torch.equal(one[k], same[k]) for k in one)
         drawn = [k for k, v in one.items() if v.ndim > 1]
@@ -38,13 +39,14 @@ def test_building_is_seeded_and_leaves_the_global_generator_alone(arch) -> None:
 
 
 @pytest.mark.parametrize("arch", ARCHS)
-def test_the_average_begins_as_a_copy_of_the_generator(arch) -> None:
-    nets = build_nets(ModelConfig(**TINY, arch=arch), 8)
-    ema, generator = nets.ema.state_dict(), nets.generator.state_dict()
-    assert list(ema) == list(generator)
-    for name, value in generator.items():
-        assert torch.equal(ema[name], value)
-        assert ema[name].data_ptr() != value.data_ptr()
+def test_each_average_begins_as_a_copy_of_its_network(arch) -> None:
+    parts = build_nets(ModelConfig(**TINY, arch=arch), 8).parts()
+    for average, followed in AVERAGES.items():
+        mine, theirs = parts[average].state_dict(), parts[followed].state_dict()
+        assert list(mine) == list(theirs)
+        for name, value in theirs.items():
+            assert torch.equal(mine[name], value)
+            assert mine[name].data_ptr() != value.data_ptr()
 
 
 # --- heads and outputs

@@ -240,7 +240,9 @@ def smooth_world(
     encoder = SmoothEncoder(config, resolution, rng)
     generator = SmoothGenerator(config, resolution, rng)
     images = torch.rand(count, 3, resolution, resolution, generator=rng, dtype=torch.float64)
-    return World(Nets(encoder, generator, generator), Batch(images * 2 - 1, labels), alpha=0.7)
+    return World(
+        Nets(encoder, generator, generator, encoder), Batch(images * 2 - 1, labels), alpha=0.7
+    )
 
 
 def small_world(

@@ -1,4 +1,4 @@
-"""The generator's running average has the half-life that the config names."""
+"""The running averages have the half-life that the config names."""
 
 import dataclasses
 
@@ -7,9 +7,11 @@ import torch
 from runs import NO_STORE, bytes_of, state_after, take_steps, tiny_config
 from torch import nn
 
+from pgvae.nn.layers import SpectralWeight, matrix_of
 from pgvae.objectives.pioneer import Pioneer
 from pgvae.training import step as step_module
 from pgvae.training.ema import half_life_decay, update_ema
+from pgvae.types import AVERAGES
 
 
 def constant(value: float) -> nn.Linear:
@@ -52,19 +54,39 @@ def test_the_half_life_ramps_up_with_the_images_seen(
     )
     changes = {"ema_kimg": ema_kimg, "ema_rampup": ema_rampup, "init_from": init_from}
     take_steps(state_after(0, **changes), Pioneer(), len(half_lives))
-    assert decays == pytest.approx([0.5 ** (4 / h) if h else 0 for h in half_lives], abs=1e-6)
+    assert decays[::2] == decays[1::2]  # of generator and encoder
+    assert decays[::2] == pytest.approx([0.5 ** (4 / h) if h else 0 for h in half_lives], abs=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("objective", "norm", "buffer"),
-    [("balanced_pioneer", "spectral", ".u"), ("vac", "batch", ".running_mean")],
-)
-def test_buffers_are_those_of_the_generator_while_its_weights_are_averaged(objective, norm, buffer):
-    model = dataclasses.replace(tiny_config(NO_STORE, objective).model, generator_norm=norm)
-    nets = state_after(24, objective, model=model, ema_kimg=1.0, ema_rampup=1.0).nets
-    ours = dict(nets.ema.named_buffers())
-    assert bytes_of(ours) == bytes_of(dict(nets.generator.named_buffers()))
-    named = [value for name, value in ours.items() if name.endswith(buffer)]
-    assert named
-    assert all(value.any() for value in named)
-    assert not torch.equal(nets.ema.rgb["4"].weight, nets.generator.rgb["4"].weight)
+def test_batch_norms_of_an_average_have_the_statistics_of_the_network():
+    changes = {"arch": "residual", "encoder_norm": "batch", "generator_norm": "batch"}
+    model = dataclasses.replace(tiny_config(NO_STORE, "vac").model, **changes)
+    nets = state_after(24, "vac", model=model, ema_kimg=1.0, ema_rampup=1.0).nets
+    for average, followed in AVERAGES.items():
+        ours, theirs = (dict(nets.parts()[n].named_buffers()) for n in (average, followed))
+        assert any(name.endswith("running_mean") and value.any() for name, value in ours.items())
+        assert bytes_of(ours) == bytes_of(theirs)
+
+
+def test_spectral_norms_of_an_average_are_those_of_its_own_weights():
+    model = dataclasses.replace(
+        tiny_config(NO_STORE, "balanced_pioneer").model, generator_norm="spectral"
+    )
+    nets = state_after(40, "balanced_pioneer", model=model, ema_kimg=0.02, ema_rampup=1.0).nets
+    for average, followed in AVERAGES.items():
+        pairs = zip(nets.parts()[average].modules(), nets.parts()[followed].modules(), strict=True)
+        norms = [pair for pair in pairs if isinstance(pair[0], SpectralWeight)]
+        assert norms
+        for mine, theirs in norms:
+            assert not torch.equal(mine.weight, theirs.weight)
+            largest = torch.linalg.matrix_norm(matrix_of(mine()), ord=2)
+            torch.testing.assert_close(largest, torch.ones(()), rtol=0.05, atol=0)
+
+
+def test_each_average_follows_its_network():
+    nets = state_after(8, ema_kimg=1.0, ema_rampup=1.0).nets
+    parts = nets.parts()
+    for average, followed in AVERAGES.items():
+        mine, theirs = parts[average].rgb["4"].weight, parts[followed].rgb["4"].weight
+        assert not torch.equal(mine, theirs)
+        assert (mine - theirs).norm() < 0.5 * theirs.norm()

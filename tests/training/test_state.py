@@ -10,6 +10,7 @@ from pgvae.errors import ResourceError
 from pgvae.objectives.pioneer import Pioneer
 from pgvae.schedule import Moment
 from pgvae.training.state import Dials, Skips, TrainState, derive_seed
+from pgvae.types import AVERAGES
 
 GROW_8, FADED_8, GROW_16 = 48, 80, 104
 
@@ -49,11 +50,12 @@ def test_growth_keeps_what_there_is_and_new_layers_start_anew():
         assert after[f"adam {part}"].keys() == before[f"adam {part}"].keys()
         assert after[part].keys() > before[part].keys()
     # The average of new layers is the layers themselves.
-    new = after["ema"].keys() - before["ema"].keys()
-    assert {name.split(".")[1] for name in new} == {"8"}
-    assert all(after["ema"][name] == after["generator"][name] for name in new)
-    assert any(before["ema"][name] != before["generator"][name] for name in before["ema"])
-    assert not any(p.requires_grad for p in state.nets.ema.parameters())
+    for average, followed in AVERAGES.items():
+        new = after[average].keys() - before[average].keys()
+        assert {name.split(".")[1] for name in new} == {"8"}
+        assert all(after[average][name] == after[followed][name] for name in new)
+        assert any(before[average][name] != before[followed][name] for name in before[average])
+        assert not any(p.requires_grad for p in state.nets.parts()[average].parameters())
     take_steps(state, Pioneer(), 1)
     for part, repeats in (("encoder", 1), ("generator", 2)):
         moments = moments_of(state, part)
@@ -87,7 +89,7 @@ def test_nothing_changes_within_a_stage():
 def test_a_jump_over_a_stage_grows_twice():
     state = state_after(0)
     state.enter(state.config.schedule.at(150))
-    assert [net.resolution for net in state.nets.parts().values()] == [16, 16, 16]
+    assert {net.resolution for net in state.nets.parts().values()} == {16}
     assert set(state.nets.generator.rgb) == {"16"}
 
 
