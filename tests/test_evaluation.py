@@ -1,5 +1,6 @@
 """Figures of a model and their floors."""
 
+import dataclasses
 import json
 import re
 from collections.abc import Callable
@@ -8,7 +9,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from evaluated import Copier, model_of, numbers
+from evaluated import Copier, model_of, numbers, snapshot_of
+from snapshots import a_prior
 
 from pgvae import evaluation, metrics
 from pgvae.data import Store
@@ -268,3 +270,18 @@ def test_features_are_cut_into_batches_without_a_difference(featured, store, mon
     monkeypatch.setattr(Copier, "batch_size", 4)
     found = numbers(evaluate(Copier(), store, ("kid", "fid")))
     assert found == pytest.approx(numbers(featured), rel=1e-4, abs=1e-5)
+
+
+def test_samples_are_of_the_prior_that_is_asked_for(store):
+    model = Model(dataclasses.replace(snapshot_of(16), prior=a_prior()))
+    found = {
+        prior: evaluate(model, store, ("swd",), prior=prior)
+        for prior in (None, "fitted", "training")
+    }
+    assert [each.prior for each in found.values()] == ["fitted", "fitted", "training"]
+    assert [each.to_dict()["prior"] for each in found.values()] == ["fitted", "fitted", "training"]
+    by_default, fitted, training = (each.figures["swd"].value for each in found.values())
+    assert by_default == fitted
+    plain = evaluate(Model(snapshot_of(16)), store, ("swd",))
+    assert plain.figures["swd"].value == training != fitted
+    assert plain.prior == "training"

@@ -193,3 +193,7 @@ def test_the_most_components_fit_in_a_file(tmp_path):
     prior = a_prior(8, MOST_COMPONENTS)
     save_snapshot(tmp_path / "s.safetensors", dataclasses.replace(make(), prior=prior))
     assert load_snapshot(tmp_path / "s.safetensors").prior.components == MOST_COMPONENTS
+    prior = a_prior(8, MOST_COMPONENTS + 1)
+    save_snapshot(tmp_path / "s.safetensors", dataclasses.replace(make(), prior=prior))
+    with pytest.raises(CorruptFileError, match="impossible prior"):
+        load_snapshot(tmp_path / "s.safetensors")

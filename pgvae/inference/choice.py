@@ -18,7 +18,7 @@ from pgvae.metrics.sliced import LOWEST, Patches, patch_distance
 from pgvae.prior import FittedPrior
 from pgvae.types import Posterior
 
-_MOST_IMAGES, _LEAST_IMAGES, _PIXELS = 10_000, 512, 2**24  # to fit to
+_MOST_IMAGES, _LEAST_IMAGES, _PIXELS = 10_000, 512, 2**22  # to fit to
 _GROUPS = 5  # in which unseen images are compared
 _MOST_UNSEEN, _LEAST_UNSEEN, _UNSEEN_PIXELS = 500, 40, 2**20
 
@@ -33,7 +33,7 @@ def fit_prior(
     """Fit a prior to training images, and compare it with the training prior on unseen ones.
 
     -> the prior, which is the default unless its samples are measurably worse, with figures in
-    `about`; and what was tried. most: images, by default 10,000, above 41 px 2^24 pixels, but 512
+    `about`; and what was tried. most: images, by default 10,000, above 20 px 2^22 pixels, but 512
     at least. The same images each time, in batches; those with a damaged image are left out.
     """
     count = most or _within(_PIXELS, model.resolution, _LEAST_IMAGES, _MOST_IMAGES)
