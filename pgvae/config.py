@@ -144,6 +144,7 @@ class ModelConfig:
     last_activation: LeakyReLU after the last layer of a pggan encoder with head "sphere", as
                   PIONEER; off in Balanced PIONEER's code, unless asked for there.
     classes:      logits of the linear classifier on the latents; 0 for none.
+    critic:       whether the encoder has a linear layer that says how real an image looks.
     """
 
     arch: Arch = "pggan"
@@ -159,6 +160,7 @@ class ModelConfig:
     output: Output = "linear"
     last_activation: bool = True
     classes: int = 0
+    critic: bool = False
 
     def __post_init__(self) -> None:
         check_resolution(self.resolution)

@@ -45,10 +45,17 @@ class LastEncoderBlock(nn.Module):
         self.first_bias = nn.Parameter(torch.zeros(features))
         self.second_bias = nn.Parameter(torch.zeros(outputs))
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = ops.bias_act(ops.conv3x3(x, self.first()), self.first_bias)
-        codes = full_precision_linear(x, self.second(), self.second_bias)
+    def features(self, x: Tensor) -> Tensor:
+        """What the full layer sees: [N, f(4), 4, 4] -> the same shape."""
+        return ops.bias_act(ops.conv3x3(x, self.first()), self.first_bias)
+
+    def codes(self, features: Tensor) -> Tensor:
+        """The full layer: [N, f(4), 4, 4] -> [N, d] or [N, 2 d]."""
+        codes = full_precision_linear(features, self.second(), self.second_bias)
         return F.leaky_relu(codes, 0.2) if self.last_activation else codes
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.codes(self.features(x))
 
 
 class GeneratorBlock(nn.Module):

@@ -84,8 +84,16 @@ class LastEncoderBlock(nn.Module):
         self.weight = weight_of(config.encoder_norm, config.fmaps(4), outputs, 4, gain=1.0)
         self.bias = nn.Parameter(torch.zeros(outputs))
 
+    def features(self, x: Tensor) -> Tensor:
+        """What the full layer sees, as it is: [N, f(4), 4, 4]."""
+        return x
+
+    def codes(self, features: Tensor) -> Tensor:
+        """The full layer: [N, f(4), 4, 4] -> [N, d] or [N, 2 d]."""
+        return full_precision_linear(features, self.weight(), self.bias)
+
     def forward(self, x: Tensor) -> Tensor:
-        return full_precision_linear(x, self.weight(), self.bias)
+        return self.codes(x)
 
 
 class FirstGeneratorBlock(nn.Module):

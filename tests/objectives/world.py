@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from pgvae.config import ModelConfig
 from pgvae.nn import build_nets
+from pgvae.nn.encoder import Judged
 from pgvae.objectives import Context, Objective
 from pgvae.types import Batch, Nets, Posterior
 
@@ -41,13 +42,21 @@ class SmoothEncoder(nn.Module):
         self.second = weights(rng, 16, outputs, gain=2.0)
         if config.classes:
             self.classifier = weights(rng, config.latent_dim, config.classes)
+        if config.critic:
+            self.critic = weights(rng, 16, 1)
 
-    def forward(self, images: Tensor, alpha: Tensor) -> Posterior:
-        codes = torch.tanh(alpha * images.flatten(1) @ self.first) @ self.second
+    def features(self, images: Tensor, alpha: Tensor) -> Tensor:
+        return torch.tanh(alpha * images.flatten(1) @ self.first)
+
+    def forward(self, images: Tensor, alpha: Tensor, judge: bool = False) -> Posterior | Judged:
+        features = self.features(images, alpha)
+        codes = features @ self.second
         if self.config.head == "sphere":
-            return Posterior(F.normalize(codes, dim=1))
-        mean, logvar = codes.chunk(2, dim=1)
-        return Posterior(mean, logvar - 0.5)
+            posterior = Posterior(F.normalize(codes, dim=1))
+        else:
+            mean, logvar = codes.chunk(2, dim=1)
+            posterior = Posterior(mean, logvar - 0.5)
+        return Judged(posterior, (features @ self.critic)[:, 0], features) if judge else posterior
 
     def classify(self, latents: Tensor) -> Tensor:
         return latents @ self.classifier
@@ -235,7 +244,7 @@ def smooth_world(
     rng = torch.Generator().manual_seed(seed)
     labels = LABELS if labels is None and objective.needs_labels else labels
     wanted = objective.model_settings(0 if labels is None else labels.shape[1])
-    shape = {key: wanted[key] for key in ("head", "classes") if key in wanted}
+    shape = {key: wanted[key] for key in ("head", "classes", "critic") if key in wanted}
     config = ModelConfig(resolution=FINAL, latent_dim=D, **shape)
     encoder = SmoothEncoder(config, resolution, rng)
     generator = SmoothGenerator(config, resolution, rng)

@@ -1,0 +1,286 @@
+"""How good a picture is after equal CPU-seconds: objectives side by side on photographs.
+
+    python benchmarks/quality.py --faces faces.zip --labels faces.csv      # every trial, three seeds
+    python benchmarks/quality.py --faces ... --trial recipe --seed 0       # one run
+    python benchmarks/quality.py --set fashion-mnist --idx FOLDER          # grey images, 28 px in 32
+
+Each run is one `train.py` command on one core, grown from 4 to 32 px with 64 maps and d = 64, as
+long as the budget of CPU-seconds allows by a short measurement of each stage's cost. `faces` are
+split by the csv's column `person`: 1,000 images of people that no run has seen measure it. A trial
+NAME/4 has a quarter of the budget. Records are in benchmarks/results/quality.json, medians in
+quality.md, a picture of unseen images, reconstructions and samples in quality.png. FID and KID are of
+EfficientNet-Lite0's features. `reals` are as many training images, in the place of the samples: the
+floor.
+"""
+
+import gzip
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+import pgvae
+from pgvae.data import Loader, Store, prepared_in
+from pgvae.metrics import psnr, rmse, ssim, swd
+from pgvae.metrics.features import extractor
+from pgvae.metrics.frechet import frechet_distance, kernel_distance
+from pgvae.metrics.sets import full_precision
+from pgvae.objectives import objective_from
+from pgvae.pictures import grid_of, to_picture
+from pgvae.training.plan import plan
+from pgvae.training.state import TrainState
+from pgvae.training.step import train_step
+
+ROOT = Path(__file__).parent.parent
+RESULTS = Path(__file__).parent / "results" / "quality.json"
+BUDGET, COUNT, RECONSTRUCTED, SHOWN = 1030.0, 1000, 500, 16
+STAGES = 5  # of equal length: 4, 8, 16 px, and twice that at 32
+COMMON: dict[str, Any] = {
+    **{"resolution": 32, "grow": True, "mirror": True, "batch": 16},
+    **{"fmap_base": 1024, "fmap_max": 64, "latent_dim": 64},
+}
+LABELS = ("p_glasses", "p_facial_hair")
+# Name: options of `pgvae.Request` beside COMMON.
+TRIALS: dict[str, dict[str, Any]] = {
+    "recipe": {"objective": "rivae"},
+    "pioneer": {"objective": "pioneer"},
+    "ae": {"objective": "ae", "lr": 2e-3},
+    "vae": {"objective": "vae", "lr": 2e-3, "settings": ("beta_kl=0.2",)},
+    "soft_introvae": {"objective": "soft_introvae", "arch": "pggan"},
+    "introvac": {"objective": "introvac", "arch": "pggan", "attributes": LABELS},
+}
+KEYS = ("trial", "set", "seed", "cpu_seconds", "images", "rmse", "psnr", "ssim", "swd", "fid")
+KEYS += ("kid", "diversity", "swd_training_prior", "fid_training_prior")
+KEYS += ("swd_reconstructions", "fid_reconstructions")
+
+
+def request_of(trial: str, store: Store, seed: int, kimg: float) -> pgvae.Request:
+    """What one run of a trial asks for, `kimg` thousand images a stage."""
+    options = COMMON | TRIALS[trial.partition("/")[0]]
+    where = {"dataset": store.name, "data_root": str(store.path.parent), "seed": seed}
+    length = {"kimg_per_stage": kimg, "total_kimg": STAGES * kimg}
+    return pgvae.Request(**options, **where, **length, device="cpu")
+
+
+def kimg_within(trial: str, store: Store, budget: float) -> float:
+    """Thousands of images a stage for `budget` CPU-seconds, by a measurement of each stage."""
+    config = plan(request_of(trial, store, 0, 10.0), store)
+    objective = objective_from(config.objective)
+    loader = Loader(store, seed=0, labels=config.labels, workers=0, device=torch.device("cpu"))
+    costs = []
+    for index, stage in enumerate(config.schedule.stages):
+        middle = config.schedule.start_of(index) + round(1000 * (stage.fade_kimg + 1))
+        moment = config.schedule.at(middle)
+        state = TrainState.create(config, torch.device("cpu"), stage.resolution)
+        for count in (3, 25):  # the first are slower
+            start = time.process_time()
+            for _ in range(count):
+                batch = loader.batch(state.images_seen, 16, stage.resolution, 1.0)
+                train_step(state, objective, moment, batch, "fp32")
+        costs.append((time.process_time() - start) / (25 * 16 / 1000))
+    loader.close()
+    return round(budget / (sum(costs) + costs[-1]), 2)
+
+
+def train(trial: str, store: Store, seed: int, outdir: Path, budget: float) -> tuple[Path, float]:
+    """Run a trial's command; -> its run directory and the CPU-seconds it took."""
+    folder = outdir / store.name / f"{trial.replace('/', '-')}-{seed}"
+    if (folder / "cpu_seconds").exists():
+        return max(folder.glob("0*")), float((folder / "cpu_seconds").read_text())
+    budget /= int(trial.partition("/")[2] or 1)
+    request = request_of(trial, store, seed, kimg_within(trial, store, budget))
+    words = [*request.words(), "--outdir", str(folder)]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, str(ROOT / "train.py"), *words], check=True, env=environment)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    (folder / "cpu_seconds").write_text(f"{seconds:.0f}")
+    return max(folder.glob("0*")), seconds
+
+
+def images_of(store: Store, indices: np.ndarray) -> Tensor:
+    """[N, C, 32, 32] in [-1, 1]."""
+    return torch.from_numpy(store.get_many(indices, COMMON["resolution"])).float() / 127.5 - 1
+
+
+def unseen_of(store: Store) -> Tensor:
+    """The images that measure: 1,000 of the validation split."""
+    return images_of(store, np.random.default_rng(0).permutation(store.split("val"))[:COUNT])
+
+
+def diversity(images: Tensor) -> float:
+    """Mean RMSE, in 8 bits, of all pairs of the first 500 images."""
+    flat = (images[:500].flatten(1) * 127.5).double()
+    return (torch.pdist(flat).mean() / flat.shape[1] ** 0.5).item()
+
+
+class Referee:
+    """Measures sets of images against unseen ones."""
+
+    def __init__(self, store: Store) -> None:
+        self.unseen = unseen_of(store)
+        self.extract = extractor()
+        self.features = self.extract(self.unseen)
+
+    def swd(self, images: Tensor) -> float:
+        return float(np.mean([*swd(self.unseen, images).values()]))
+
+    def fakes(self, images: Tensor) -> dict[str, float]:
+        features = self.extract(images)
+        return {
+            "swd": self.swd(images),
+            "fid": frechet_distance(self.features, features),
+            "kid": kernel_distance(self.features, features, subset_size=500)[0],
+            "diversity": diversity(images),
+        }
+
+    def judge(self, model: pgvae.Model) -> dict[str, float]:
+        """Every figure of a model: samples of the fitted prior, of the training one, images."""
+        with full_precision():
+            again = model.reconstruct(self.unseen)
+            fitted, training = (model.sample(COUNT, prior=p) for p in ("fitted", "training"))
+        real, made = self.unseen[:RECONSTRUCTED], again[:RECONSTRUCTED]
+        pairs = {"rmse": rmse, "psnr": psnr, "ssim": ssim}
+        found = {name: measure(real, made).mean().item() for name, measure in pairs.items()}
+        found |= self.fakes(fitted)
+        for name, images in (("training_prior", training), ("reconstructions", again)):
+            found[f"swd_{name}"] = self.swd(images)
+            found[f"fid_{name}"] = frechet_distance(self.features, self.extract(images))
+        return found
+
+
+def recorded() -> list[dict[str, Any]]:
+    """What the results file has."""
+    return json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+
+
+def record(values: dict[str, Any]) -> None:
+    """Put a run's figures into the results file, in the place of earlier ones of the same run."""
+    values = {k: round(v, 4) if isinstance(v, float) else v for k, v in values.items()}
+    click.echo(json.dumps(values))
+    same = ("trial", "set", "seed")
+    others = [r for r in recorded() if any(r[key] != values[key] for key in same)]
+    rows = sorted([*others, values], key=lambda r: (r["set"], r["trial"], r["seed"]))
+    RESULTS.write_text("[\n" + ",\n".join(map(json.dumps, rows)) + "\n]\n")
+
+
+def write_table() -> None:
+    """benchmarks/results/quality.md: medians over seeds."""
+    names = [key for key in KEYS if key not in ("trial", "set", "seed")]
+    rows = [f"| set | trial | seeds | {' | '.join(n.replace('_', ' ') for n in names)} |"]
+    rows.append("|---" * (len(names) + 3) + "|")
+    groups: dict[tuple[str, str], list[dict]] = {}
+    for row in recorded():
+        groups.setdefault((row["set"], row["trial"]), []).append(row)
+    for (set_name, trial), found in groups.items():
+        cells = []
+        for name in names:
+            values = [row[name] for row in found if row.get(name) is not None]
+            cells.append(f"{statistics.median(values):,.4g}" if values else "")
+        rows.append(f"| {set_name} | {trial} | {len(found)} | {' | '.join(cells)} |")
+    RESULTS.with_suffix(".md").write_text("\n".join(rows) + "\n")
+
+
+def draw(outdir: Path, store: Store) -> None:
+    """Unseen images, then two rows for each trial's first run: reconstructions, samples."""
+    unseen = unseen_of(store)[:SHOWN]
+    rows = [("unseen", unseen)]
+    for trial in TRIALS:
+        runs = sorted((outdir / store.name).glob(f"{trial}-[0-9]/0*"))
+        if runs:
+            model = pgvae.load(runs[0])
+            rows.append((trial, torch.cat([model.reconstruct(unseen), model.sample(SHOWN)])))
+    cells = [(name, to_picture(grid_of(images, SHOWN))) for name, images in rows]
+    size = 2 * cells[0][1].width
+    height = sum(2 * cell.height + 8 for _, cell in cells)
+    sheet = Image.new("RGB", (size + 100, height), "white")
+    top = 0
+    for name, cell in cells:
+        sheet.paste(cell.resize((size, 2 * cell.height), Image.Resampling.BOX), (100, top))
+        ImageDraw.Draw(sheet).text((4, top + 20), name, fill="black")
+        top += 2 * cell.height + 8
+    sheet.quantize(256).save(RESULTS.with_name(f"quality-{store.name}.png"), optimize=True)
+
+
+def prepare(
+    name: str, root: Path, faces: Path | None, labels: Path | None, idx: Path | None
+) -> Store:
+    """The prepared set; prepares it on first use."""
+    if name not in prepared_in(root):
+        more = ["--resolution", "32", "--val-fraction", "0.2"]
+        if name == "faces":
+            if not (faces and labels):
+                raise click.UsageError("give --faces ZIP and --labels CSV (column person)")
+            source, more = faces, [*more, "--labels", str(labels), "--split-by", "person"]
+        else:
+            if not idx:
+                raise click.UsageError(f"give --idx FOLDER with the IDX files of {name}")
+            source, more = unpack(idx, root / f"{name}-images"), [*more, "--grayscale"]
+        words = ["data", "prepare", str(source), "--name", name, "--data-root", str(root), *more]
+        subprocess.run([sys.executable, "-m", "pgvae.cli", *words], check=True)
+    return Store(root / name)
+
+
+def unpack(idx: Path, folder: Path) -> Path:
+    """The test images of an IDX file, 28 px in a black frame of 32, as PNG files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    raw = gzip.decompress((idx / "t10k-images-idx3-ubyte.gz").read_bytes())
+    for index, image in enumerate(np.frombuffer(raw, np.uint8, offset=16).reshape(-1, 28, 28)):
+        Image.fromarray(np.pad(image, 2)).save(folder / f"{index:05d}.png")
+    return folder
+
+
+@click.command()
+@click.option("--faces", type=click.Path(exists=True, path_type=Path))
+@click.option("--labels", type=click.Path(exists=True, path_type=Path))
+@click.option("--idx", type=click.Path(exists=True, path_type=Path))
+@click.option("--set", "set_name", type=click.Choice(["faces", "fashion-mnist"]), default="faces")
+@click.option("--data-root", type=click.Path(path_type=Path), default=Path("datasets"))
+@click.option("--outdir", type=click.Path(path_type=Path), default=Path("runs/quality"))
+@click.option("--trial", "trials", multiple=True, help="Of TRIALS, or NAME/4.  [default: all]")
+@click.option("--seed", "seeds", multiple=True, type=int, default=(0, 1, 2))
+@click.option("--budget", default=BUDGET, help="CPU-seconds of a run.")
+def main(
+    faces: Path | None,
+    labels: Path | None,
+    idx: Path | None,
+    set_name: str,
+    data_root: Path,
+    outdir: Path,
+    trials: tuple[str, ...],
+    seeds: tuple[int, ...],
+    budget: float,
+) -> None:
+    """Train, measure and draw TRIALS, by default all."""
+    torch.set_num_threads(1)
+    store = prepare(set_name, data_root, faces, labels, idx)
+    usual = [t for t in TRIALS if store.attributes or t != "introvac"]
+    referee = Referee(store)
+    about = {"set": store.name, "seed": 0}
+    others = images_of(store, np.random.default_rng(1).permutation(store.split("train"))[:COUNT])
+    record({"trial": "reals", **about, **referee.fakes(others)})
+    for trial in trials or (*usual, "recipe/4"):
+        for seed in seeds:
+            run, seconds = train(trial, store, seed, outdir, budget)
+            model = pgvae.load(run)
+            about = {"trial": trial, "set": store.name, "seed": seed}
+            done = {"cpu_seconds": round(seconds), "images": model.images_seen}
+            record({**about, **done, **referee.judge(model)})
+    write_table()
+    draw(outdir, store)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""RIVAE, our own recipe: a VAE whose encoder judges its reconstructions, relativistically.
+
+From VAE/GAN (Larsen et al., 2016) the error in the critic's own features, from Jolicoeur-Martineau
+(2019) the relativistic form of the game, from IntroVAE (Huang et al., 2018) that E is the critic.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pgvae import ops
+from pgvae.config import require_weight
+from pgvae.objectives import terms
+from pgvae.objectives.base import Context, Objective, Phase, Preset, full_size
+from pgvae.schedule import SchedulePreset, of_all
+from pgvae.types import Batch, Nets
+
+FIRST = 16  # pixels per side from which the game is played
+
+# Half of the last third of a run at a rate that falls: it is worth more than more images.
+_SCHEDULE = SchedulePreset(
+    kimg_per_stage=600,
+    first_share=1.0,
+    batch_sizes=of_all(16),
+    learning_rates=of_all(2e-3),
+    milestones=(0.7, 0.8, 0.88, 0.94, 0.97),
+)
+
+
+@dataclass(frozen=True)
+class Rivae(Objective):
+    """Encoder and generator minimise in one phase
+
+    rec + beta_kl KL(E(x)) + game s(D(sg x_r) - D(x))
+        + game s(D'(x) - D'(x_r)) + features |f'(x) - f'(x_r)|^2 / |f'(x)|^2
+
+    with s(t) = log(1 + e^t), D(x) a logit that is linear in the encoder's last features f(x),
+    D' and f' the same with their weights held, x_r = G(z) and z drawn from E(x). rec is the pixel
+    sum of squares at the final resolution.
+
+    beta_kl:  weight of the KL.
+    game:     weight of the game, from 16 px on.
+    features: weight of the error in features, from 16 px on.
+    """
+
+    beta_kl: float = 0.05
+    game: float = 10.0
+    features: float = 20.0
+
+    name: ClassVar[str] = "rivae"
+    phases: ClassVar[tuple[Phase, ...]] = (Phase("both", trains=("encoder", "generator")),)
+    schedule: ClassVar[SchedulePreset] = _SCHEDULE
+    passes: ClassVar[tuple[int, int]] = (1, 2)
+
+    def __post_init__(self) -> None:
+        for name in ("beta_kl", "game", "features"):
+            require_weight(name, getattr(self, name))
+
+    @classmethod
+    def preset(cls, resolution: int) -> Preset:
+        return Preset(latent_dim=256)
+
+    def stage_settings(self, resolution: int, *, faded: bool, grown: bool) -> Mapping[str, Any]:
+        return {"game": 0.0, "features": 0.0} if resolution < FIRST else {}
+
+    def model_settings(self, attributes: int = 0) -> dict[str, Any]:
+        return {"head": "gaussian", "critic": True}
+
+    def losses(self, phase: str, nets: Nets, batch: Batch, context: Context) -> dict[str, Tensor]:
+        x = batch.images
+        real = nets.encoder(x, context.alpha, judge=True)
+        mu, logvar = real.posterior
+        z, kl = ops.gaussian_kl_reparam(mu, logvar, context.noise(mu.shape))
+        x_r = nets.generator(z, context.alpha)
+        context.report(l1=terms.mean_abs_error(x, x_r), kl_real=kl.mean())
+        losses = {
+            "rec": full_size(nets, x) * terms.pixel_sum("mse", x, x_r).mean(),
+            "kl": self.beta_kl * kl.mean(),
+        }
+        if self.game == 0 and self.features == 0:
+            return losses
+        # One pass over the reconstructions serves both: its graph is walked for each alone.
+        shown = x_r.detach().requires_grad_()
+        judged = nets.encoder(shown, context.alpha, judge=True)
+        gap = real.realism - judged.realism
+        context.report(realism_gap=gap.mean())
+        caught = F.softplus(-gap).mean()
+        target = real.features.detach()
+        fooled = self.game * F.softplus(real.realism.detach() - judged.realism).mean()
+        apart = self.features * (target - judged.features).square().mean() / target.square().mean()
+        (gradient,) = torch.autograd.grad(fooled + apart, shown, retain_graph=True)
+        return {
+            **losses,
+            "critic": self.game * caught,
+            "fool": _with_gradient(fooled + apart, x_r, gradient),
+        }
+
+
+def _with_gradient(value: Tensor, images: Tensor, gradient: Tensor) -> Tensor:
+    """A scalar of that value, whose gradient in `images` is the given one, and in nothing else."""
+    linear = (images * gradient).sum()
+    return value.detach() + linear - linear.detach()
