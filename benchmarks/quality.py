@@ -1,16 +1,16 @@
 """How good a picture is after equal CPU-seconds: objectives side by side on photographs.
 
-    python benchmarks/quality.py --faces faces.zip --labels faces.csv      # every trial, three seeds
-    python benchmarks/quality.py --faces ... --trial recipe --seed 0       # one run
-    python benchmarks/quality.py --set fashion-mnist --idx FOLDER          # grey images, 28 px in 32
+    python benchmarks/quality.py --faces faces.zip --labels faces.csv   # all trials, three seeds
+    python benchmarks/quality.py --trial recipe --seed 0                # one run
+    python benchmarks/quality.py --set fashion-mnist --idx FOLDER       # grey, 28 px in 32
 
 Each run is one `train.py` command on one core, grown from 4 to 32 px with 64 maps and d = 64, as
 long as the budget of CPU-seconds allows by a short measurement of each stage's cost. `faces` are
 split by the csv's column `person`: 1,000 images of people that no run has seen measure it. A trial
 NAME/4 has a quarter of the budget. Records are in benchmarks/results/quality.json, medians in
-quality.md, a picture of unseen images, reconstructions and samples in quality.png. FID and KID are of
-EfficientNet-Lite0's features. `reals` are as many training images, in the place of the samples: the
-floor.
+quality.md, unseen images, reconstructions and samples in quality-SET.png. FID and KID are of
+EfficientNet-Lite0's features. `reals` are as many training images, in the place of the samples:
+the floor.
 """
 
 import gzip
@@ -47,8 +47,13 @@ RESULTS = Path(__file__).parent / "results" / "quality.json"
 BUDGET, COUNT, RECONSTRUCTED, SHOWN = 1030.0, 1000, 500, 16
 STAGES = 5  # of equal length: 4, 8, 16 px, and twice that at 32
 COMMON: dict[str, Any] = {
-    **{"resolution": 32, "grow": True, "mirror": True, "batch": 16},
-    **{"fmap_base": 1024, "fmap_max": 64, "latent_dim": 64},
+    "resolution": 32,
+    "grow": True,
+    "mirror": True,
+    "batch": 16,
+    "fmap_base": 1024,
+    "fmap_max": 64,
+    "latent_dim": 64,
 }
 LABELS = ("p_glasses", "p_facial_hair")
 # Name: options of `pgvae.Request` beside COMMON.

@@ -179,6 +179,7 @@ class ModelConfig:
             isinstance(self.last_activation, bool),
             f"last_activation is {self.last_activation!r}: use true or false",
         )
+        require(isinstance(self.critic, bool), f"critic is {self.critic!r}: use true or false")
         require(self.classes >= 0, f"classes is {self.classes}: use 0 or more")
         require(self.channels in (1, 3), f"channels is {self.channels}: use 1 or 3")
         require(self.latent_dim >= 2, f"latent_dim is {self.latent_dim}: use 2 or more")

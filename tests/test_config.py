@@ -98,6 +98,7 @@ def test_feature_maps_follow_pggans_formula(base, most) -> None:
         ("classes", -1),
         ("classes", math.nan),
         ("last_activation", "yes"),
+        ("critic", 1),
         ("output", "sigmoid"),
     ],
 )

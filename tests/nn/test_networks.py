@@ -148,3 +148,29 @@ def test_codes_do_not_depend_on_the_classifier(arch) -> None:
     assert set(labelled.state_dict()) - set(plain.state_dict()) == {"classifier.weight"}
     images = randn(4, 3, 8, 8)
     assert torch.equal(plain(images).mean, labelled(images).mean)
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("alpha", [0.3, 1.0])
+def test_a_critic_is_linear_in_the_features_that_the_codes_come_from(arch, alpha) -> None:
+    config = ModelConfig(**TINY, arch=arch, head="gaussian", critic=True)
+    encoder = build_nets(config, 8, fading=alpha < 1, seed=3).encoder
+    images = randn(5, 3, 8, 8)
+    posterior, realism, features = encoder(images, alpha, judge=True)
+    for one, same in zip(posterior, encoder(images, alpha), strict=True):
+        assert torch.equal(one, same)
+    assert features.shape == (5, config.fmaps(4), 4, 4)
+    codes = encoder.blocks["4"].codes(features)
+    torch.testing.assert_close(torch.cat(posterior, dim=1), codes)
+    means = features.double().mean(dim=(2, 3))
+    expected = 10 * (means * encoder.critic.weight.double()).sum(dim=1)
+    torch.testing.assert_close(realism.double(), expected)
+    assert realism.std() > 0
+
+
+def test_a_network_has_a_critic_only_where_it_is_asked_for() -> None:
+    plain, judging = (
+        build_nets(ModelConfig(**TINY, head="gaussian", critic=critic), 8, seed=3).encoder
+        for critic in (False, True)
+    )
+    assert set(judging.state_dict()) - set(plain.state_dict()) == {"critic.weight"}

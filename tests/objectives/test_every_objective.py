@@ -260,7 +260,7 @@ def test_reports_are_of_the_images_that_they_name(world, name, phase) -> None:
     x_f = w.decode(w.prior()) if phase.name in ("encoder", "generator") else None
     drawn = o.model_settings(2)["head"] == "gaussian" and name != "ae"
     x_r = w.decode(w.latents_of(x) if drawn else w.encode(x).mean)
-    assert reported.keys() <= REPORTS.keys() | {"accuracy", "c", "saturated"}
+    assert reported.keys() <= REPORTS.keys() | {"accuracy", "c", "saturated", "realism_gap"}
     assert "l1" in reported or phase.name == "generator"
     assert "kl_gap" in reported or phase.name != "encoder" or name == "introvac"
     for key in reported.keys() & REPORTS.keys():
