@@ -19,12 +19,10 @@ class Judged(NamedTuple):
 
     posterior: as for any encoder.
     realism:   [N] float32, a logit: higher for images that look real.
-    features:  [N, f(4), 4, 4], what both are computed from.
     """
 
     posterior: Posterior
     realism: Tensor
-    features: Tensor
 
 
 class Encoder(GrowingNet):
@@ -62,7 +60,7 @@ class Encoder(GrowingNet):
             return posterior
         with torch.autocast(images.device.type, enabled=False):
             realism = CRITIC_GAIN * self.critic(features.float().mean(dim=(2, 3)))[:, 0]
-        return Judged(posterior, realism, features)
+        return Judged(posterior, realism)
 
     def _features(self, images: Tensor, alpha: float | Tensor) -> Tensor:
         """What the last full layer sees: [N, f(4), 4, 4]."""

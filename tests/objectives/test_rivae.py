@@ -11,7 +11,7 @@ from world import FINAL, World, kl_of, small_world, smooth_world
 from pgvae.errors import InputError
 from pgvae.objectives.rivae import Rivae
 
-CHOSEN = Rivae(beta_kl=0.3, game=0.7, features=1.9)
+CHOSEN = Rivae(beta_kl=0.3, game=0.7)
 
 
 def softplus(t: Tensor) -> Tensor:
@@ -28,18 +28,17 @@ def error(w: World, x_r: Tensor) -> Tensor:
 
 
 def loss(w: World, o: Rivae) -> Tensor:
-    """rec + beta_kl KL + game s(D(sg x_r) - D(x)) + game s(D'(x) - D'(x_r)) + features err(f')."""
+    """rec + beta_kl KL + game s(D(sg x_r) - D(x)) + game s(D'(x) - D'(x_r))."""
     x, x_r = w.batch.images, reconstructed(w)
     held = copy.deepcopy(w.nets.encoder).requires_grad_(False)
     real, fake = (w.nets.encoder(i, w.alpha, judge=True).realism for i in (x, x_r.detach()))
     total = error(w, x_r) + o.beta_kl * kl_of(w.encode(x)).mean()
     total = total + o.game * softplus(fake - real).mean()
-    real, fake = (held(i, w.alpha, judge=True) for i in (x, x_r))
-    apart = (real.features - fake.features).square().sum() / real.features.square().sum()
-    return total + o.game * softplus(real.realism - fake.realism).mean() + o.features * apart
+    real, fake = (held(i, w.alpha, judge=True).realism for i in (x, x_r))
+    return total + o.game * softplus(real - fake).mean()
 
 
-@pytest.mark.parametrize("objective", [CHOSEN, Rivae(), Rivae(game=0.0), Rivae(features=0.0)])
+@pytest.mark.parametrize("objective", [CHOSEN, Rivae(), Rivae(game=0.0)])
 @pytest.mark.parametrize("resolution", [4, FINAL])
 def test_the_phase_minimises_its_equation(objective, resolution):
     smooth_world(objective, resolution=resolution).check(objective, "both", loss)
@@ -56,7 +55,7 @@ def test_how_far_reals_are_above_reconstructions_is_reported():
 
 def test_below_16_px_it_is_a_vae():
     objective = Rivae()
-    off = {"game": 0.0, "features": 0.0}
+    off = {"game": 0.0}
     stages = {r: objective.stage_settings(r, faded=True, grown=False) for r in (4, 8, 16, 32)}
     assert stages == {4: off, 8: off, 16: {}, 32: {}}
     quiet = Rivae(**off)
@@ -68,7 +67,7 @@ def test_the_game_pulls_the_logits_apart_for_the_encoder_and_together_for_the_ge
         w = small_world(CHOSEN)
         gaps = []
         for _ in range(2):
-            losses = w.losses(Rivae(beta_kl=0.0, game=1.0, features=0.0), "both")
+            losses = w.losses(Rivae(beta_kl=0.0, game=1.0), "both")
             gaps.append(w.reported["realism_gap"].item())
             if len(gaps) == 1:
                 w.step(net, losses["critic"] + losses["fool"], size=0.05)
@@ -80,7 +79,7 @@ def test_the_game_pulls_the_logits_apart_for_the_encoder_and_together_for_the_ge
     assert after < before
 
 
-@pytest.mark.parametrize("name", ["beta_kl", "game", "features"])
+@pytest.mark.parametrize("name", ["beta_kl", "game"])
 @pytest.mark.parametrize("value", [-1.0, math.nan, math.inf])
 def test_weights_are_finite_and_not_negative(name, value):
     with pytest.raises(InputError, match=f"^{name} is "):

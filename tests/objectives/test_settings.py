@@ -24,7 +24,7 @@ DEFAULTS = {
     "introvac": {**VAC, "b_ec": 0.01, "b_g": 5.0},
     "introvae": {"margin": 110.0, "alpha": 0.25, "beta": 0.5, "hinge": "sample"},
     "pioneer": AGE,
-    "rivae": {"beta_kl": 0.05, "game": 10.0, "features": 20.0},
+    "rivae": {"beta_kl": 0.2, "game": 20.0},
     "soft_introvae": SOFT,
     "vac": VAC,
     "vae": {"rec": "mse", "beta_kl": 1.0},

@@ -56,7 +56,7 @@ class SmoothEncoder(nn.Module):
         else:
             mean, logvar = codes.chunk(2, dim=1)
             posterior = Posterior(mean, logvar - 0.5)
-        return Judged(posterior, (features @ self.critic)[:, 0], features) if judge else posterior
+        return Judged(posterior, (features @ self.critic)[:, 0]) if judge else posterior
 
     def classify(self, latents: Tensor) -> Tensor:
         return latents @ self.classifier
