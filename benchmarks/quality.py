@@ -45,6 +45,7 @@ from pgvae.training.step import train_step
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results" / "quality.json"
 BUDGET, COUNT, RECONSTRUCTED, SHOWN = 1030.0, 1000, 500, 16
+OVERHEAD = 80  # CPU-seconds of the start and of the snapshots of a run, about
 STAGES = 5  # of equal length: 4, 8, 16 px, and twice that at 32
 COMMON: dict[str, Any] = {
     "resolution": 32,
@@ -103,7 +104,7 @@ def train(trial: str, store: Store, seed: int, outdir: Path, budget: float) -> t
     folder = outdir / store.name / f"{trial.replace('/', '-')}-{seed}"
     if (folder / "cpu_seconds").exists():
         return max(folder.glob("0*")), float((folder / "cpu_seconds").read_text())
-    budget /= int(trial.partition("/")[2] or 1)
+    budget = budget / int(trial.partition("/")[2] or 1) - OVERHEAD
     request = request_of(trial, store, seed, kimg_within(trial, store, budget))
     words = [*request.words(), "--outdir", str(folder)]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)

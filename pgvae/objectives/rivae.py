@@ -1,7 +1,7 @@
 """RIVAE, our own recipe: a VAE whose encoder judges its reconstructions, relativistically.
 
-From IntroVAE (Huang et al., 2018) that E is the critic, from VAE/GAN (Larsen et al., 2016) that it has a
-layer of its own for it, from Jolicoeur-Martineau (2019) the relativistic form of the game.
+From IntroVAE (Huang et al., 2018) that E is the critic, from VAE/GAN (Larsen et al., 2016) that it
+has a layer of its own for it, from Jolicoeur-Martineau (2019) the relativistic form of the game.
 """
 
 from collections.abc import Mapping
@@ -51,6 +51,7 @@ class Rivae(Objective):
     name: ClassVar[str] = "rivae"
     phases: ClassVar[tuple[Phase, ...]] = (Phase("both", trains=("encoder", "generator")),)
     schedule: ClassVar[SchedulePreset] = _SCHEDULE
+    betas: ClassVar[tuple[float, float]] = (0.9, 0.99)
     passes: ClassVar[tuple[int, int]] = (1, 2)
 
     def __post_init__(self) -> None:

@@ -156,11 +156,8 @@ def test_a_critic_is_linear_in_the_features_that_the_codes_come_from(arch, alpha
     config = ModelConfig(**TINY, arch=arch, head="gaussian", critic=True)
     encoder = build_nets(config, 8, fading=alpha < 1, seed=3).encoder
     images = randn(5, 3, 8, 8)
-    seen = []
-    encoder.blocks["4"].codes, codes = (
-        lambda f: seen.append(f) or codes(f),
-        encoder.blocks["4"].codes,
-    )
+    seen, codes = [], encoder.blocks["4"].codes
+    encoder.blocks["4"].codes = lambda features: seen.append(features) or codes(features)
     posterior, realism = encoder(images, alpha, judge=True)
     for one, same in zip(posterior, encoder(images, alpha), strict=True):
         assert torch.equal(one, same)

@@ -49,7 +49,7 @@ TRAINED = {
     "introvac": (GAME, None, False, (0.9, 0.999)),
     "introvae": (GAME, PRETRAINED, False, (0.9, 0.999)),
     "pioneer": (GAME_OF_AGE, None, True, (0.0, 0.99)),
-    "rivae": (BOTH, None, True, (0.0, 0.99)),
+    "rivae": (BOTH, None, True, (0.9, 0.99)),
     "soft_introvae": (GAME, PRETRAINED, False, (0.9, 0.999)),
     "vac": (BOTH, None, False, (0.9, 0.999)),
     "vae": (BOTH, None, True, (0.0, 0.99)),
