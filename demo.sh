@@ -4,10 +4,11 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 demo=${DEMO:-demo}
-objective=${OBJECTIVE:-vae}
-kimg=${KIMG:-18}
+objective=${OBJECTIVE:-rivae}
+kimg=${KIMG:-14}
 settings=()
 if [ "$objective" = vae ]; then settings=(--set beta_kl=0.4 --lr 0.002); fi
+if [ "$objective" = rivae ]; then settings=(--set game=10); fi
 
 if [ ! -e "$demo/datasets/avatars/manifest.json" ]; then
   pgvae data prepare avatars --resolution 32 --count 6000 --data-root "$demo/datasets"
