@@ -31,7 +31,7 @@ def describe(config: RunConfig) -> str:
         weights = parameter_count(nets.generator), parameter_count(nets.encoder)
         generator, encoder = saved_bytes(config.model, resolution)
         kept = stage.batch_size * (passes[0] * generator + passes[1] * encoder)
-        bytes_needed = 4 * (5 * weights[0] + 4 * weights[1]) + kept
+        bytes_needed = 4 * 5 * sum(weights) + kept  # gradient, two moments and average beside each
         lines.append(
             _ROW.format(
                 resolution,

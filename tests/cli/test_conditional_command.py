@@ -64,8 +64,8 @@ def test_what_hardly_occurs_is_refused(method, rejected, desk):
     """Yes to the one attribute is no to the other."""
     path = desk / "v.safetensors"
     tensors = load_file(path)
-    rows = tensors["encoder/classifier.weight"]
-    tensors["encoder/classifier.weight"] = torch.stack([rows[0], -rows[0]])
+    rows = tensors["ema_encoder/classifier.weight"]
+    tensors["ema_encoder/classifier.weight"] = torch.stack([rows[0], -rows[0]])
     with safe_open(path, "pt") as file:
         about = file.metadata()
     save_file(tensors, path, metadata=about)
