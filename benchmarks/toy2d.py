@@ -34,6 +34,7 @@ from torch.nn import functional as F  # noqa: E402
 
 from pgvae.config import from_dict  # noqa: E402
 from pgvae.metrics import toy2d as metric  # noqa: E402
+from pgvae.nn.encoder import Judged  # noqa: E402
 from pgvae.nn.growing import seeded  # noqa: E402
 from pgvae.objectives import OBJECTIVES, Objective, terms  # noqa: E402
 from pgvae.schedule import Schedule, Stage  # noqa: E402
@@ -158,14 +159,20 @@ class PointEncoder(Perceptron):
         super().__init__(config.channels, outputs, width)
         self.config = config
         self.classifier = nn.Linear(config.latent_dim, max(1, config.classes), bias=False)
+        self.critic = nn.Linear(width, 1, bias=False)
 
-    def forward(self, images: Tensor, alpha: float = 1.0) -> Posterior:
-        codes = images.flatten(1) / SCALE
-        for layer in list(self)[:-1]:
-            codes = layer(codes)
+    def forward(
+        self, images: Tensor, alpha: float = 1.0, *, judge: bool = False
+    ) -> Posterior | Judged:
+        features = images.flatten(1) / SCALE
+        *layers, last = list(self)[:-2]
+        for layer in layers:
+            features = layer(features)
+        codes = last(features)
         if self.config.head == "sphere":
             return Posterior(F.normalize(codes, dim=1))
-        return Posterior(*codes.chunk(2, dim=1))
+        posterior = Posterior(*codes.chunk(2, dim=1))
+        return Judged(posterior, self.critic(features)[:, 0]) if judge else posterior
 
     def classify(self, latents: Tensor) -> Tensor:
         """Logits [N, K]."""

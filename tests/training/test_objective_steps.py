@@ -56,7 +56,8 @@ def test_each_phase_moves_all_of_the_networks_that_it_trains_alone(name, arch, p
     phases = [kind.pretraining] if pretrain_kimg else kind.phases
     assert moves == [(p.name, set(p.trains)) for p in phases for _ in range(p.repeats)]
     first, last = seen[0][1], seen[-1][1]
-    assert [(p, w) for p in first for w in first[p] if last[p][w] == first[p][w]] == []
+    still = {w for p in first for w in first[p] if last[p][w] == first[p][w]}
+    assert still == ({"critic.weight"} if name == "rivae" else set())  # it judges from 16 px on
     assert all(weights == first["ema"] for weights in average)
 
 
