@@ -96,7 +96,8 @@ class Request:
     lr: learning rate of every stage.  [default: the schedule's]
     lr_milestones: thousands of images after each of which the rate is halved.
         [default: the schedule's]
-    pretrain_kimg: thousands of images of pre-training as a VAE (introvae's family).
+    pretrain_kimg: thousands of images of pre-training as an autoencoder (pioneer's family) or a VAE
+        (introvae's).
         [default: the schedule's]
     arch: networks, PIONEER's or IntroVAE's.  [default: the objective's]
     encoder_norm: batch is for arch residual.  [default: the objective's]

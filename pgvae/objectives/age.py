@@ -18,6 +18,7 @@ class Age(Objective):
 
     encoder:   KL(E(x)) - KL(E(sg x_f)) + lambda_x d |x - G(E(x))|   (eq. 4)
     generator: KL(E(x_f)) + lambda_z (1 - <z, E(x_f)>)               (eq. 6)
+    pre-training, if any, of both as an autoencoder: KL(E(x)) + lambda_x d |x - G(E(x))|
 
     KL is `terms.moment_kl`, summed over the d dimensions; |.| is the mean over pixels.
 
@@ -34,6 +35,7 @@ class Age(Objective):
         Phase("encoder", trains=("encoder",)),
         Phase("generator", trains=("generator",), repeats=2),
     )
+    pretraining: ClassVar[Phase] = Phase("pretrain", trains=("encoder", "generator"))
     grows: ClassVar[bool] = False
     min_batch: ClassVar[int] = 2
     passes: ClassVar[tuple[int, int]] = (1, 2)
@@ -46,9 +48,20 @@ class Age(Objective):
         return {"head": "sphere", "encoder_norm": "equalized", "generator_norm": "pixel"}
 
     def losses(self, phase: str, nets: Nets, batch: Batch, context: Context) -> dict[str, Tensor]:
-        if phase == "encoder":
-            return self._encoder_losses(nets, batch, context)
-        return self._generator_losses(nets, batch, context)
+        losses = {
+            "pretrain": self._pretraining_losses,
+            "encoder": self._encoder_losses,
+            "generator": self._generator_losses,
+        }
+        return losses[phase](nets, batch, context)
+
+    def _pretraining_losses(self, nets: Nets, batch: Batch, context: Context) -> dict[str, Tensor]:
+        x, alpha = batch.images, context.alpha
+        z = nets.encoder(x, alpha).mean
+        error = terms.mean_abs_error(x, nets.generator(z, alpha))
+        kl = terms.moment_kl(z)
+        context.report(l1=error, kl_real=kl)
+        return {"kl": kl, "rec_x": self.lambda_x * z.shape[1] * error}
 
     def _encoder_losses(self, nets: Nets, batch: Batch, context: Context) -> dict[str, Tensor]:
         x, alpha = batch.images, context.alpha

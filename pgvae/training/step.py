@@ -62,7 +62,7 @@ def prepare(state: TrainState, objective: Objective, moment: Moment, batch: Batc
     count, device = len(batch.images), batch.images.device
     state.dials.set(moment, 1 - half_life_decay(count, half_life))
     state.rng.manual_seed(state.seed_of("step"))
-    replays = objective.pool and moment.alpha == 1
+    replays = objective.pool and moment.alpha == 1 and not moment.pretraining
     if replays:
         state.pool.draw(count, moment.resolution, state.seed_of("pool"), device)
     return Context(

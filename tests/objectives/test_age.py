@@ -21,6 +21,11 @@ def reconstruction(w: World, o: Age) -> Tensor:
     return o.lambda_x * D * (x - w.decode(w.encode(x).mean)).abs().sum() / x.numel()
 
 
+def pretraining_loss(w: World, o: Age) -> Tensor:
+    """KL(E(x)) and the error, of both networks."""
+    return w.kl(w.batch.images) + reconstruction(w, o)
+
+
 def encoder_loss(w: World, o: Age, fakes: Tensor | None = None) -> Tensor:
     """KL(E(x)) - KL(E(sg x_f)), at least -10 d margin in Balanced PIONEER, and the error."""
     fakes = w.decode(w.prior()).detach() if fakes is None else fakes
@@ -40,9 +45,12 @@ def generator_loss(w: World, o: Age) -> Tensor:
 @every_kind
 @pytest.mark.parametrize("resolution", [4, 8])
 @pytest.mark.parametrize(
-    ("phase", "equation"), [("encoder", encoder_loss), ("generator", generator_loss)]
+    ("phase", "equation"),
+    [("pretrain", pretraining_loss), ("encoder", encoder_loss), ("generator", generator_loss)],
 )
-def test_losses_are_equations_4_and_6(world, kind, phase, equation, resolution) -> None:
+def test_losses_are_those_of_an_autoencoder_and_equations_4_and_6(
+    world, kind, phase, equation, resolution
+) -> None:
     o = kind(lambda_x=2.0, lambda_z=3.0)
     world(o, resolution=resolution).check(o, phase, equation)
 

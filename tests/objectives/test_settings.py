@@ -42,12 +42,12 @@ PRETRAINED = ("pretrain", {"encoder", "generator"}, 1)
 # Its phases, pre-training, whether it grows, and Adam's betas.
 TRAINED = {
     "ae": (BOTH, None, True, (0.0, 0.99)),
-    "age": (GAME_OF_AGE, None, False, (0.0, 0.99)),
+    "age": (GAME_OF_AGE, PRETRAINED, False, (0.0, 0.99)),
     "as_introvae": (GAME, PRETRAINED, False, (0.9, 0.999)),
-    "balanced_pioneer": (GAME_OF_AGE, None, True, (0.0, 0.9)),
+    "balanced_pioneer": (GAME_OF_AGE, PRETRAINED, True, (0.0, 0.9)),
     "introvac": (GAME, None, False, (0.9, 0.999)),
     "introvae": (GAME, PRETRAINED, False, (0.9, 0.999)),
-    "pioneer": (GAME_OF_AGE, None, True, (0.0, 0.99)),
+    "pioneer": (GAME_OF_AGE, PRETRAINED, True, (0.0, 0.99)),
     "soft_introvae": (GAME, PRETRAINED, False, (0.9, 0.999)),
     "vac": (BOTH, None, False, (0.9, 0.999)),
     "vae": (BOTH, None, True, (0.0, 0.99)),
