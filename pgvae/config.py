@@ -60,6 +60,11 @@ def require_weight(name: str, value: float) -> None:
     require(math.isfinite(value) and value >= 0, f"{name} is {value}: use a finite number >= 0")
 
 
+def require_switch(name: str, value: bool) -> None:
+    """Raise InputError unless `value` is a bool."""
+    require(isinstance(value, bool), f"{name} is {value!r}: use true or false")
+
+
 def nearest(name: str, names: list[str]) -> str:
     """A hint for an unknown `name`: the most similar of `names`, or all of them.
 
@@ -173,10 +178,7 @@ class ModelConfig:
             f"encoder_norm {self.encoder_norm}, generator_norm {self.generator_norm}: batch norm "
             "is for arch residual; choose another",
         )
-        require(
-            isinstance(self.last_activation, bool),
-            f"last_activation is {self.last_activation!r}: use true or false",
-        )
+        require_switch("last_activation", self.last_activation)
         require(self.classes >= 0, f"classes is {self.classes}: use 0 or more")
         require(self.channels in (1, 3), f"channels is {self.channels}: use 1 or 3")
         require(self.latent_dim >= 2, f"latent_dim is {self.latent_dim}: use 2 or more")

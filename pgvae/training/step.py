@@ -43,7 +43,7 @@ def train_step(
     if moment.settings:
         objective = dataclasses.replace(objective, **moment.settings)
     scalars: dict[str, Tensor] = {}
-    for phase in (objective.pretraining,) if moment.pretraining else objective.phases:
+    for phase in (objective.pretraining,) if moment.pretraining else objective.iteration:
         for _ in range(phase.repeats):
             scalars |= _update(state, objective, phase, batch, context, precision)
     state.skips.end_iteration()

@@ -55,6 +55,35 @@ def test_losses_are_those_of_an_autoencoder_and_equations_4_and_6(
     world(o, resolution=resolution).check(o, phase, equation)
 
 
+@every_kind
+@pytest.mark.parametrize("resolution", [4, 8])
+def test_the_generator_may_learn_from_the_images_in_one_of_its_two_updates(
+    world, kind, resolution
+) -> None:
+    o = kind(lambda_x=2.0, lambda_z=3.0, rec_to_generator=True)
+    w = world(o, resolution=resolution)
+    w.check(o, "encoder", encoder_loss)
+    w.check(o, "generator", generator_loss)
+
+    def with_images(w: World, o: Age) -> Tensor:
+        x, codes = w.batch.images, w.encode(w.batch.images).mean.detach()
+        error = (x - w.decode(codes)).abs().sum() / x.numel()
+        return generator_loss(w, o) + o.lambda_x * D * error
+
+    w.check(o, "generator_rec", with_images)
+
+
+@every_kind
+def test_an_iteration_has_two_updates_of_the_generator_with_its_images_or_without(kind) -> None:
+    assert kind().iteration == kind.phases
+    found = [(p.name, p.trains, p.repeats) for p in kind(rec_to_generator=True).iteration]
+    assert found == [
+        ("encoder", ("encoder",), 1),
+        ("generator", ("generator",), 1),
+        ("generator_rec", ("generator",), 1),
+    ]
+
+
 @pytest.mark.parametrize("share", [0.0, 0.5, 2.0])
 def test_beyond_the_margin_neither_divergence_has_a_gradient(world, share) -> None:
     """The floor is `share` of the difference that there is."""

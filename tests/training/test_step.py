@@ -154,6 +154,18 @@ def test_the_first_iterations_are_an_autoencoders_and_then_the_game_begins(name)
     assert phases == ["pretrain"] * 3 + game * 2
 
 
+def test_settings_decide_the_updates_of_an_iteration():
+    state, phases = state_after(8), []
+    objective = altered(
+        Pioneer(rec_to_generator=True),
+        lambda _c, phase, _n, losses, *_: phases.append(phase) or losses,
+    )
+    scalars = take_steps(state, objective, 1)
+    assert phases == ["encoder", "generator", "generator_rec"]
+    assert "generator_rec/rec_x" in scalars
+    assert "generator/rec_x" not in scalars
+
+
 @pytest.mark.parametrize("name", ["pioneer", "balanced_pioneer"])
 def test_the_pool_of_fakes_is_empty_until_the_game_begins(name):
     state = state_after(0, name, pretrain_kimg=0.012)
