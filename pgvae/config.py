@@ -148,6 +148,8 @@ class ModelConfig:
     output:       "linear" RGB as PIONEER, or "tanh".
     last_activation: LeakyReLU after the last layer of a pggan encoder with head "sphere", as
                   PIONEER; off in Balanced PIONEER's code, unless asked for there.
+    unit_variance: whether latents on the sphere are multiplied by sqrt(d) before the generator's
+                  first layer, whose He constant counts d inputs then.
     classes:      logits of the linear classifier on the latents; 0 for none.
     """
 
@@ -163,6 +165,7 @@ class ModelConfig:
     generator_norm: GeneratorNorm = "pixel"
     output: Output = "linear"
     last_activation: bool = True
+    unit_variance: bool = False
     classes: int = 0
 
     def __post_init__(self) -> None:
@@ -179,6 +182,12 @@ class ModelConfig:
             "is for arch residual; choose another",
         )
         require_switch("last_activation", self.last_activation)
+        require_switch("unit_variance", self.unit_variance)
+        require(
+            self.head == "sphere" or not self.unit_variance,
+            "unit_variance is for latents on the sphere (age, pioneer, balanced_pioneer): those of "
+            "a Gaussian have variance 1; leave it out",
+        )
         require(self.classes >= 0, f"classes is {self.classes}: use 0 or more")
         require(self.channels in (1, 3), f"channels is {self.channels}: use 1 or 3")
         require(self.latent_dim >= 2, f"latent_dim is {self.latent_dim}: use 2 or more")

@@ -103,6 +103,8 @@ class Request:
     encoder_norm: batch is for arch residual.  [default: the objective's]
     generator_norm: batch is for arch residual.  [default: the objective's]
     latent_dim: length of the latent vector.  [default: the objective's, often 512]
+    unit_variance: multiply latents on the sphere by the square root of their length before the
+        generator.  [default: no, as PIONEER]
     fmap_base: feature maps at R px are min(2 * base / R, max).
         [default: the objective's, often 8192]
     fmap_max: see fmap-base.  [default: 512]
@@ -147,6 +149,7 @@ class Request:
     encoder_norm: str | None = None
     generator_norm: str | None = None
     latent_dim: int | None = None
+    unit_variance: bool | None = None
     fmap_base: int | None = None
     fmap_max: int | None = None
     attributes: tuple[str, ...] | None = None

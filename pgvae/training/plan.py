@@ -22,7 +22,10 @@ from pgvae.snapshot import Snapshot
 from pgvae.training.settings import parse_settings
 
 _MAX_SNAPSHOT_KIMG = 500.0
-_MODEL = ("arch", "encoder_norm", "generator_norm", "latent_dim", "fmap_base", "fmap_max")
+_MODEL = (
+    *("arch", "encoder_norm", "generator_norm", "latent_dim", "unit_variance"),
+    *("fmap_base", "fmap_max"),
+)
 # What a snapshot that a run starts from decides about its networks.
 _WITH_WEIGHTS = (*_MODEL, "order", "last_activation")
 _RUN = ("seed", "mirror", "precision", "ema_kimg", "snapshot_kimg", "metrics", "metric_kimg")

@@ -88,7 +88,7 @@ class Kept:
 def in_force(config: RunConfig) -> dict[str, Any]:
     """What each option that must stay came to be, the digest for the data set."""
     stages, labels, model = config.schedule.stages, config.labels, config.model
-    networks = ("resolution", "arch", "latent_dim", "fmap_base", "fmap_max")
+    networks = ("resolution", "arch", "latent_dim", "unit_variance", "fmap_base", "fmap_max")
     return {
         "dataset": config.dataset_digest,
         "objective": config.objective["name"],

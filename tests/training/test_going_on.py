@@ -31,6 +31,7 @@ OTHERS = {
     "kimg_per_stage": 3.0,
     "ema_kimg": 5.0,
     "arch": "residual",
+    "unit_variance": True,
     "encoder_norm": "none",
     "generator_norm": "none",
     "latent_dim": 16,
