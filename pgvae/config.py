@@ -60,6 +60,11 @@ def require_weight(name: str, value: float) -> None:
     require(math.isfinite(value) and value >= 0, f"{name} is {value}: use a finite number >= 0")
 
 
+def require_switch(name: str, value: bool) -> None:
+    """Raise InputError unless `value` is a bool."""
+    require(isinstance(value, bool), f"{name} is {value!r}: use true or false")
+
+
 def nearest(name: str, names: list[str]) -> str:
     """A hint for an unknown `name`: the most similar of `names`, or all of them.
 
@@ -143,6 +148,8 @@ class ModelConfig:
     output:       "linear" RGB as PIONEER, or "tanh".
     last_activation: LeakyReLU after the last layer of a pggan encoder with head "sphere", as
                   PIONEER; off in Balanced PIONEER's code, unless asked for there.
+    unit_variance: whether latents on the sphere are multiplied by sqrt(d) before the generator's
+                  first layer, whose He constant counts d inputs then.
     classes:      logits of the linear classifier on the latents; 0 for none.
     critic:       whether the encoder has a linear layer that says how real an image looks.
     """
@@ -159,6 +166,7 @@ class ModelConfig:
     generator_norm: GeneratorNorm = "pixel"
     output: Output = "linear"
     last_activation: bool = True
+    unit_variance: bool = False
     classes: int = 0
     critic: bool = False
 
@@ -175,11 +183,14 @@ class ModelConfig:
             f"encoder_norm {self.encoder_norm}, generator_norm {self.generator_norm}: batch norm "
             "is for arch residual; choose another",
         )
+        require_switch("last_activation", self.last_activation)
+        require_switch("unit_variance", self.unit_variance)
         require(
-            isinstance(self.last_activation, bool),
-            f"last_activation is {self.last_activation!r}: use true or false",
+            self.head == "sphere" or not self.unit_variance,
+            "unit_variance is for latents on the sphere (age, pioneer, balanced_pioneer): those of "
+            "a Gaussian have variance 1; leave it out",
         )
-        require(isinstance(self.critic, bool), f"critic is {self.critic!r}: use true or false")
+        require_switch("critic", self.critic)
         require(self.classes >= 0, f"classes is {self.classes}: use 0 or more")
         require(self.channels in (1, 3), f"channels is {self.channels}: use 1 or 3")
         require(self.latent_dim >= 2, f"latent_dim is {self.latent_dim}: use 2 or more")

@@ -96,12 +96,15 @@ class Request:
     lr: learning rate of every stage.  [default: the schedule's]
     lr_milestones: thousands of images after each of which the rate is halved.
         [default: the schedule's]
-    pretrain_kimg: thousands of images of pre-training as a VAE (introvae's family).
+    pretrain_kimg: thousands of images of pre-training as an autoencoder (pioneer's family) or a VAE
+        (introvae's).
         [default: the schedule's]
     arch: networks, PIONEER's or IntroVAE's.  [default: the objective's]
     encoder_norm: batch is for arch residual.  [default: the objective's]
     generator_norm: batch is for arch residual.  [default: the objective's]
     latent_dim: length of the latent vector.  [default: the objective's, often 512]
+    unit_variance: multiply latents on the sphere by the square root of their length before the
+        generator.  [default: no, as PIONEER]
     fmap_base: feature maps at R px are min(2 * base / R, max).
         [default: the objective's, often 8192]
     fmap_max: see fmap-base.  [default: 512]
@@ -146,6 +149,7 @@ class Request:
     encoder_norm: str | None = None
     generator_norm: str | None = None
     latent_dim: int | None = None
+    unit_variance: bool | None = None
     fmap_base: int | None = None
     fmap_max: int | None = None
     attributes: tuple[str, ...] | None = None

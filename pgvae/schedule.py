@@ -26,7 +26,7 @@ class Moment:
     lr:         learning rate of all optimisers.
     settings:   those of the objective's settings that are others now, by name.
     progress:   share of `anneal_kimg` that is done, 0 to 1, pre-training left out.
-    pretraining: whether the objective is still pre-trained (as a VAE).
+    pretraining: whether the objective is still pre-trained, as an autoencoder or a VAE.
     """
 
     resolution: int

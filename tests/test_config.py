@@ -1,5 +1,6 @@
 """Settings: what they refuse, and their way through JSON."""
 
+import dataclasses
 import json
 import math
 
@@ -99,6 +100,8 @@ def test_feature_maps_follow_pggans_formula(base, most) -> None:
         ("classes", math.nan),
         ("last_activation", "yes"),
         ("critic", 1),
+        ("unit_variance", "false"),
+        ("unit_variance", 1),
         ("output", "sigmoid"),
     ],
 )
@@ -117,6 +120,15 @@ def test_batch_norm_is_for_the_residual_architecture(which) -> None:
     assert getattr(ModelConfig(arch="residual", **{which: "batch"}), which) == "batch"
     with pytest.raises(InputError, match="batch norm is for arch residual"):
         ModelConfig(arch="pggan", **{which: "batch"})
+
+
+def test_unit_variance_is_for_the_sphere_and_off_where_an_older_file_does_not_say() -> None:
+    assert ModelConfig(unit_variance=True).unit_variance
+    with pytest.raises(InputError, match="unit_variance is for latents on the sphere"):
+        ModelConfig(head="gaussian", unit_variance=True)
+    older = dataclasses.asdict(ModelConfig())
+    del older["unit_variance"]
+    assert from_dict(ModelConfig, older, "model") == ModelConfig(unit_variance=False)
 
 
 def test_settings_do_not_change() -> None:

@@ -94,19 +94,23 @@ class LatentTo4x4(nn.Module):
     equalized learning rate; He's constant counts d inputs for N(0, I) latents, and PIONEER the
     whole kernel, 16 d, for its unit vectors. Else it is `weight_of` the norm, [C, d, 4, 4],
     scaled from the 16 d inputs of a convolution to the d that there are; unit vectors are scaled
-    to variance 1 then, but under spectral norm.
+    to variance 1 then, but under spectral norm. With `unit_variance` they are under every norm,
+    and He's constant counts d inputs.
     """
 
     def __init__(self, config: ModelConfig, outputs: int) -> None:
         super().__init__()
         d = config.latent_dim
         self.kernel: nn.Module | None = None
+        unit_vectors = config.head == "sphere" and not config.unit_variance
+        to_unit = config.unit_variance
         if config.generator_norm == "pixel":
             self.weight = nn.Parameter(torch.randn(d, outputs, 4, 4))
-            self.scale = math.sqrt(2 / (16 * d if config.head == "sphere" else d))
+            he = math.sqrt(2 / (16 * d if unit_vectors else d))
+            self.scale = he * (math.sqrt(d) if to_unit else 1)
         else:
             self.kernel = weight_of(config.generator_norm, d, outputs, 4, gain=4 * math.sqrt(2))
-            to_unit = config.head == "sphere" and config.generator_norm != "spectral"
+            to_unit |= config.head == "sphere" and config.generator_norm != "spectral"
             self.scale = math.sqrt(d) if to_unit else 1.0
 
     def forward(self, latents: Tensor) -> Tensor:

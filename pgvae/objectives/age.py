@@ -1,12 +1,12 @@
 """AGE: the adversarial generator-encoder game (Ulyanov et al., 2018), eq. 1-6 of PIONEER."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from pgvae.config import require_weight
+from pgvae.config import require_switch, require_weight
 from pgvae.objectives import terms
 from pgvae.objectives.base import Context, Objective, Phase, draw_fakes, draw_prior
 from pgvae.types import Batch, Nets
@@ -18,22 +18,27 @@ class Age(Objective):
 
     encoder:   KL(E(x)) - KL(E(sg x_f)) + lambda_x d |x - G(E(x))|   (eq. 4)
     generator: KL(E(x_f)) + lambda_z (1 - <z, E(x_f)>)               (eq. 6)
+               and, if asked for, lambda_x d |x - G(sg E(x))| in one of its two updates
+    pre-training, if any, of both as an autoencoder: KL(E(x)) + lambda_x d |x - G(E(x))|
 
     KL is `terms.moment_kl`, summed over the d dimensions; |.| is the mean over pixels.
 
     lambda_x: weight of the image reconstruction, in units of d.
     lambda_z: weight of the latent reconstruction. PIONEER's paper says 1000 d; its code works
               out at 1000, as its cosine is averaged over d. The code's value is the default.
+    rec_to_generator: whether the generator learns from the image reconstruction too.
     """
 
     lambda_x: float = 10.0
     lambda_z: float = 1000.0
+    rec_to_generator: bool = False
 
     name: ClassVar[str] = "age"
     phases: ClassVar[tuple[Phase, ...]] = (
         Phase("encoder", trains=("encoder",)),
         Phase("generator", trains=("generator",), repeats=2),
     )
+    pretraining: ClassVar[Phase] = Phase("pretrain", trains=("encoder", "generator"))
     grows: ClassVar[bool] = False
     min_batch: ClassVar[int] = 2
     passes: ClassVar[tuple[int, int]] = (1, 2)
@@ -41,14 +46,35 @@ class Age(Objective):
     def __post_init__(self) -> None:
         require_weight("lambda_x", self.lambda_x)
         require_weight("lambda_z", self.lambda_z)
+        require_switch("rec_to_generator", self.rec_to_generator)
+
+    @property
+    def iteration(self) -> tuple[Phase, ...]:
+        if not self.rec_to_generator:
+            return self.phases
+        encoder, generator = self.phases
+        once = replace(generator, repeats=1)
+        return encoder, once, replace(once, name="generator_rec")
 
     def model_settings(self, attributes: int = 0) -> dict[str, Any]:
         return {"head": "sphere", "encoder_norm": "equalized", "generator_norm": "pixel"}
 
     def losses(self, phase: str, nets: Nets, batch: Batch, context: Context) -> dict[str, Tensor]:
-        if phase == "encoder":
-            return self._encoder_losses(nets, batch, context)
-        return self._generator_losses(nets, batch, context)
+        losses = {
+            "pretrain": self._pretraining_losses,
+            "encoder": self._encoder_losses,
+            "generator": self._generator_losses,
+            "generator_rec": self._generator_rec_losses,
+        }
+        return losses[phase](nets, batch, context)
+
+    def _pretraining_losses(self, nets: Nets, batch: Batch, context: Context) -> dict[str, Tensor]:
+        x, alpha = batch.images, context.alpha
+        z = nets.encoder(x, alpha).mean
+        error = terms.mean_abs_error(x, nets.generator(z, alpha))
+        kl = terms.moment_kl(z)
+        context.report(l1=error, kl_real=kl)
+        return {"kl": kl, "rec_x": self.lambda_x * z.shape[1] * error}
 
     def _encoder_losses(self, nets: Nets, batch: Batch, context: Context) -> dict[str, Tensor]:
         x, alpha = batch.images, context.alpha
@@ -74,3 +100,14 @@ class Age(Objective):
         distance = terms.cosine_distance(z, z_fake)
         context.report(cosine_distance=distance)
         return {"kl_fake": terms.moment_kl(z_fake), "rec_z": self.lambda_z * distance}
+
+    def _generator_rec_losses(
+        self, nets: Nets, batch: Batch, context: Context
+    ) -> dict[str, Tensor]:
+        x, alpha = batch.images, context.alpha
+        with torch.no_grad():
+            z_real = nets.encoder(x, alpha).mean
+        error = terms.mean_abs_error(x, nets.generator(z_real, alpha))
+        context.report(l1=error)
+        rec_x = self.lambda_x * z_real.shape[1] * error
+        return {**self._generator_losses(nets, batch, context), "rec_x": rec_x}

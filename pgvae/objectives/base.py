@@ -73,7 +73,7 @@ class Objective:
     """Base class; subclasses are frozen dataclasses of their settings.
 
     name:         what `--objective` and the log call it.
-    phases:       the updates of one iteration, in order.
+    phases:       the updates of one iteration, in order, by default.
     pretraining:  the one update of an iteration while it is pre-trained; None where it cannot be.
     schedule:     its paper's.
     pool:         whether fakes are replayed from the image pool.
@@ -94,6 +94,11 @@ class Objective:
     min_batch: ClassVar[int] = 1
     passes: ClassVar[tuple[int, int]] = (1, 1)
     needs_labels: ClassVar[bool] = False
+
+    @property
+    def iteration(self) -> tuple[Phase, ...]:
+        """The phases of one iteration as these settings have them; `phases` by default."""
+        return self.phases
 
     @classmethod
     def preset(cls, resolution: int) -> Preset:

@@ -58,8 +58,9 @@ def settings_lines(config: RunConfig) -> list[str]:
         f"{model.arch}, {model.latent_dim} latents ({model.head}), norms {model.encoder_norm} and "
         f"{model.generator_norm}; {', '.join(weights)}",
     ]
+    first = "an autoencoder" if model.head == "sphere" else "a VAE"
     changes = [
-        *([f"a VAE for {schedule.pretrain_kimg:g} kimg"] if schedule.pretrain_kimg else []),
+        *([f"{first} for {schedule.pretrain_kimg:g} kimg"] if schedule.pretrain_kimg else []),
         *(f"lr x {schedule.milestone_factor:g} at {k:g} kimg" for k in schedule.milestones_kimg),
         *([f"labels {', '.join(config.labels.attributes)}"] if model.classes else []),
     ]

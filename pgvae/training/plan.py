@@ -9,7 +9,6 @@ from pgvae.config import (
     RunConfig,
     check_resolution,
     from_dict,
-    nearest,
     require,
     resolutions_between,
     usual_settings,
@@ -20,9 +19,13 @@ from pgvae.objectives import Objective, Preset, objective_class, schedule_called
 from pgvae.request import Request, kinds, option
 from pgvae.schedule import Schedule, Stage, from_preset
 from pgvae.snapshot import Snapshot
+from pgvae.training.settings import parse_settings
 
 _MAX_SNAPSHOT_KIMG = 500.0
-_MODEL = ("arch", "encoder_norm", "generator_norm", "latent_dim", "fmap_base", "fmap_max")
+_MODEL = (
+    *("arch", "encoder_norm", "generator_norm", "latent_dim", "unit_variance"),
+    *("fmap_base", "fmap_max"),
+)
 # What a snapshot that a run starts from decides about its networks.
 _WITH_WEIGHTS = (*_MODEL, "order", "last_activation")
 _RUN = ("seed", "mirror", "precision", "ema_kimg", "snapshot_kimg", "metrics", "metric_kimg")
@@ -222,34 +225,6 @@ def _require_fitting(start: Snapshot, wanted: ModelConfig, labels: LabelConfig) 
         there, here = (", ".join(names) for names in (start.attributes, labels.attributes))
         differing.append(f"--attributes ({there} there, {here} here)")
     require(not differing, f"--init-from does not fit: {', '.join(differing)}")
-
-
-def parse_settings(
-    kind: type[Objective], texts: tuple[str, ...]
-) -> tuple[dict[str, Any], dict[int, dict[str, Any]]]:
-    """("beta_kl=0.5", "margin@64=0.1") -> settings, and those of one resolution's stage.
-
-    Typed by the objective's own fields; InputError for what is not one of them.
-    """
-    types = {f.name: type(f.default) for f in dataclasses.fields(kind)}
-    everywhere: dict[str, Any] = {}
-    by_stage: dict[int, dict[str, Any]] = {}
-    for text in texts:
-        target, equals, value = text.partition("=")
-        name, at, stage = target.partition("@")
-        require(bool(equals), f"--set {text!r} is not NAME=VALUE")
-        require(name in types, f"unknown {kind.name} setting {name!r}: {nearest(name, [*types])}")
-        require(
-            not at or (stage.isascii() and stage.isdecimal() and len(stage) <= 4),
-            f"--set {text!r}: after @ goes a resolution",
-        )
-        try:
-            typed = types[name](value)
-        except ValueError as error:
-            raise InputError(f"--set {name}: {value!r} is not a number") from error
-        kind(**{name: typed})  # refuses what is out of range
-        (by_stage.setdefault(int(stage), {}) if at else everywhere)[name] = typed
-    return everywhere, by_stage
 
 
 def _with_settings(

@@ -2,12 +2,14 @@
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pgvae import request
 from pgvae.config import RunConfig
 from pgvae.errors import CorruptFileError, InputError
+from pgvae.objectives import OBJECTIVES, settings_of
 from pgvae.request import FREE, Request, kinds, option, spelled
 from pgvae.snapshot import MALFORMED, snapshots_in
 from pgvae.training.checkpoint import checkpoints_in, is_whole
@@ -86,7 +88,7 @@ class Kept:
 def in_force(config: RunConfig) -> dict[str, Any]:
     """What each option that must stay came to be, the digest for the data set."""
     stages, labels, model = config.schedule.stages, config.labels, config.model
-    networks = ("resolution", "arch", "latent_dim", "fmap_base", "fmap_max")
+    networks = ("resolution", "arch", "latent_dim", "unit_variance", "fmap_base", "fmap_max")
     return {
         "dataset": config.dataset_digest,
         "objective": config.objective["name"],
@@ -95,7 +97,7 @@ def in_force(config: RunConfig) -> dict[str, Any]:
         **{name: getattr(model, name) for name in (*networks, "encoder_norm", "generator_norm")},
         "grow": len(stages) > 1,
         "start_resolution": stages[0].resolution,
-        "settings": (dict(config.objective), [(s.fading, s.settings) for s in stages]),
+        "settings": (_whole(config.objective), [(s.fading, s.settings) for s in stages]),
         "kimg_per_stage": [(stage.fade_kimg, stage.stable_kimg) for stage in stages[:-1]],
         "attributes": labels.attributes,
         "balance": labels.balance,
@@ -103,6 +105,12 @@ def in_force(config: RunConfig) -> dict[str, Any]:
         "mirror": config.mirror,
         "ema_kimg": config.ema_kimg,
     }
+
+
+def _whole(objective: Mapping[str, Any]) -> dict[str, Any]:
+    """Its settings, the defaults of those included that a run from before them has not."""
+    kind = OBJECTIVES.get(objective.get("name", ""))
+    return {**(settings_of(kind()) if kind else {}), **objective}
 
 
 def newest_like(

@@ -43,7 +43,7 @@ def train_step(
     if moment.settings:
         objective = dataclasses.replace(objective, **moment.settings)
     scalars: dict[str, Tensor] = {}
-    for phase in (objective.pretraining,) if moment.pretraining else objective.phases:
+    for phase in (objective.pretraining,) if moment.pretraining else objective.iteration:
         for _ in range(phase.repeats):
             scalars |= _update(state, objective, phase, batch, context, precision)
     state.skips.end_iteration()
@@ -62,7 +62,7 @@ def prepare(state: TrainState, objective: Objective, moment: Moment, batch: Batc
     count, device = len(batch.images), batch.images.device
     state.dials.set(moment, 1 - half_life_decay(count, half_life))
     state.rng.manual_seed(state.seed_of("step"))
-    replays = objective.pool and moment.alpha == 1
+    replays = objective.pool and moment.alpha == 1 and not moment.pretraining
     if replays:
         state.pool.draw(count, moment.resolution, state.seed_of("pool"), device)
     return Context(

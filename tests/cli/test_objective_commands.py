@@ -59,7 +59,7 @@ BAD_OPTIONS = [
     ("--objective introvae --set hinge=both", ["hinge is 'both'", "sample", "batch"]),
     ("--objective as_introvae --set distance=kl", ["distance is 'kl'", "marginal"]),
     ("--objective soft_introvea", ["soft_introvea", "did you mean 'soft_introvae'?"]),
-    ("--pretrain-kimg 1", ["--pretrain-kimg 1.0", "pioneer is not pre-trained"]),
+    ("--objective vae --pretrain-kimg 1", ["--pretrain-kimg 1.0", "vae is not pre-trained"]),
     ("--objective introvae --pretrain-kimg -1", ["--pretrain-kimg -1.0: use 0 or more"]),
     ("--objective introvae --pretrain-kimg nan", ["--pretrain-kimg nan: use a finite number"]),
     ("--objective introvae --pretrain-kimg inf", ["--pretrain-kimg inf: use a finite number"]),

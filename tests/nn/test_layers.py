@@ -125,8 +125,10 @@ def test_the_gradient_of_a_spectral_weight_passes_through_sigma_but_not_its_vect
     torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5)
 
 
-def first_layer(norm: str, head: str = "gaussian", d: int = 6, outputs: int = 5) -> LatentTo4x4:
-    config = ModelConfig(arch="residual", latent_dim=d, head=head, generator_norm=norm)
+def first_layer(
+    norm: str, head: str = "gaussian", d: int = 6, outputs: int = 5, **options
+) -> LatentTo4x4:
+    config = ModelConfig(arch="residual", latent_dim=d, head=head, generator_norm=norm, **options)
     layer = seeded(LatentTo4x4, config, outputs)
     converge(layer)
     return layer
@@ -146,6 +148,18 @@ def test_the_first_layer_is_a_4x4_convolution_of_one_pixel(norm, head, fan_in) -
         F.conv2d(pixel, kernel.transpose(0, 1).flip(2, 3), padding=3),
     ):
         torch.testing.assert_close(layer(latents), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("norm", ["pixel", "spectral", "none", "batch"])
+def test_unit_vectors_of_unit_variance_are_latents_of_a_gaussian_prior(norm) -> None:
+    """sqrt(d) z through the layer of a Gaussian's d inputs, with the same weights."""
+    latents = F.normalize(randn(3, 6, seed=1))
+    expected = first_layer(norm)(6**0.5 * latents)
+    actual = first_layer(norm, "sphere", unit_variance=True)(latents)
+    torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-6)
+    as_in_pioneer = first_layer(norm, "sphere")(latents)
+    times = {"pixel": 4 * 6**0.5, "spectral": 6**0.5}.get(norm, 1.0)
+    torch.testing.assert_close(actual, times * as_in_pioneer, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("norm", ["pixel", "none", "batch"])

@@ -21,6 +21,11 @@ def reconstruction(w: World, o: Age) -> Tensor:
     return o.lambda_x * D * (x - w.decode(w.encode(x).mean)).abs().sum() / x.numel()
 
 
+def pretraining_loss(w: World, o: Age) -> Tensor:
+    """KL(E(x)) and the error, of both networks."""
+    return w.kl(w.batch.images) + reconstruction(w, o)
+
+
 def encoder_loss(w: World, o: Age, fakes: Tensor | None = None) -> Tensor:
     """KL(E(x)) - KL(E(sg x_f)), at least -10 d margin in Balanced PIONEER, and the error."""
     fakes = w.decode(w.prior()).detach() if fakes is None else fakes
@@ -40,11 +45,43 @@ def generator_loss(w: World, o: Age) -> Tensor:
 @every_kind
 @pytest.mark.parametrize("resolution", [4, 8])
 @pytest.mark.parametrize(
-    ("phase", "equation"), [("encoder", encoder_loss), ("generator", generator_loss)]
+    ("phase", "equation"),
+    [("pretrain", pretraining_loss), ("encoder", encoder_loss), ("generator", generator_loss)],
 )
-def test_losses_are_equations_4_and_6(world, kind, phase, equation, resolution) -> None:
+def test_losses_are_those_of_an_autoencoder_and_equations_4_and_6(
+    world, kind, phase, equation, resolution
+) -> None:
     o = kind(lambda_x=2.0, lambda_z=3.0)
     world(o, resolution=resolution).check(o, phase, equation)
+
+
+@every_kind
+@pytest.mark.parametrize("resolution", [4, 8])
+def test_the_generator_may_learn_from_the_images_in_one_of_its_two_updates(
+    world, kind, resolution
+) -> None:
+    o = kind(lambda_x=2.0, lambda_z=3.0, rec_to_generator=True)
+    w = world(o, resolution=resolution)
+    w.check(o, "encoder", encoder_loss)
+    w.check(o, "generator", generator_loss)
+
+    def with_images(w: World, o: Age) -> Tensor:
+        x, codes = w.batch.images, w.encode(w.batch.images).mean.detach()
+        error = (x - w.decode(codes)).abs().sum() / x.numel()
+        return generator_loss(w, o) + o.lambda_x * D * error
+
+    w.check(o, "generator_rec", with_images)
+
+
+@every_kind
+def test_an_iteration_has_two_updates_of_the_generator_with_its_images_or_without(kind) -> None:
+    assert kind().iteration == kind.phases
+    found = [(p.name, p.trains, p.repeats) for p in kind(rec_to_generator=True).iteration]
+    assert found == [
+        ("encoder", ("encoder",), 1),
+        ("generator", ("generator",), 1),
+        ("generator_rec", ("generator",), 1),
+    ]
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 2.0])

@@ -11,7 +11,7 @@ from pgvae.nn import build_nets, parameter_count
 from pgvae.objectives import OBJECTIVES
 from pgvae.request import Request
 from pgvae.schedule import from_preset
-from pgvae.training.describe import describe, saved_bytes
+from pgvae.training.describe import describe, saved_bytes, settings_lines
 
 
 def rows_of(config: RunConfig) -> list[list[str]]:
@@ -75,3 +75,9 @@ def test_the_estimate_is_what_a_real_pass_keeps(resolution, head, changes):
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             net(inputs)
         assert estimate == sum(t.numel() * t.element_size() for t in kept.values()) // 2 > 0
+
+
+@pytest.mark.parametrize(("name", "first"), [("age", "an autoencoder"), ("introvae", "a VAE")])
+def test_what_comes_before_the_game_is_called_by_its_name(name, first) -> None:
+    config = tiny_config(NO_STORE, name, pretrain_kimg=0.02)
+    assert settings_lines(config)[-1] == f"{first} for 0.02 kimg"

@@ -6,12 +6,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-from runs import FakeStore
+from runs import NO_STORE, FakeStore, tiny_config
 
 from pgvae.errors import CorruptFileError, InputError
 from pgvae.request import FREE, Request, kinds, option
 from pgvae.training.plan import plan
-from pgvae.training.resume import Kept, gone_on, newest_like
+from pgvae.training.resume import Kept, gone_on, in_force, newest_like
 from pgvae.training.rundir import RunDirectory
 
 ASKED = Request(dataset="faces", objective="pioneer", resolution=16, total_kimg=0.16)
@@ -31,6 +31,7 @@ OTHERS = {
     "kimg_per_stage": 3.0,
     "ema_kimg": 5.0,
     "arch": "residual",
+    "unit_variance": True,
     "encoder_norm": "none",
     "generator_norm": "none",
     "latent_dim": 16,
@@ -215,3 +216,13 @@ def test_a_run_whose_checkpoints_are_gone_does_not_start_over(there, tmp_path):
     with pytest.raises(CorruptFileError, match="all 1 checkpoints of"):
         Kept.read(path).require_checkpoint()
     assert Kept.read(path).images_seen == 96
+
+
+def test_a_setting_that_an_earlier_run_has_not_is_at_its_default():
+    config = tiny_config(NO_STORE, "pioneer")
+    known = dict(config.objective)
+    assert known.pop("rec_to_generator") is False
+    earlier = dataclasses.replace(config, objective=known)
+    assert in_force(earlier) == in_force(config)
+    other = dataclasses.replace(config, objective={**known, "rec_to_generator": True})
+    assert in_force(earlier)["settings"] != in_force(other)["settings"]

@@ -11,7 +11,8 @@ from pgvae.config import RunConfig
 from pgvae.errors import InputError
 from pgvae.objectives import OBJECTIVES, objective_from
 from pgvae.request import Request
-from pgvae.training.plan import Initial, parse_settings, plan
+from pgvae.training.plan import Initial, plan
+from pgvae.training.settings import parse_settings
 
 
 def configured(
@@ -154,6 +155,15 @@ def test_settings_of_a_stage_hold_in_its_fade_and_after(objective, options, name
 AT = "after @ goes a resolution"
 
 
+def test_a_switch_is_true_or_false():
+    texts = ("rec_to_generator=true", "rec_to_generator@4=false")
+    found = parse_settings(OBJECTIVES["pioneer"], texts)
+    assert found == ({"rec_to_generator": True}, {4: {"rec_to_generator": False}})
+    config = configured("pioneer", settings=texts)
+    assert stage_values(config, "rec_to_generator")[0][-1] is False
+    assert config.objective["rec_to_generator"] is True
+
+
 def test_settings_are_typed_by_the_objective_and_the_last_of_two_holds():
     texts = ("beta_kl=3", "beta_kl=1", "rec=l1", "gamma_r@64=0", "beta_kl@8=2", "beta_neg@8=1e3")
     assert parse_settings(OBJECTIVES["soft_introvae"], texts) == (
@@ -173,6 +183,11 @@ def test_settings_are_typed_by_the_objective_and_the_last_of_two_holds():
         ("=1", "unknown balanced_pioneer setting ''"),
         ("margin=x", "'x' is not a number"),
         ("margin=", "'' is not a number"),
+        *(
+            (f"rec_to_generator{at}={v}", f"rec_to_generator: {v!r} is not true or false")
+            for v in ("", "False", "yes", "1")
+            for at in ("", "@8")
+        ),
         *((f"margin={v}", f"margin is {v}") for v in (-1, "nan", "inf")),
         ("margin@8=-1", "margin is -1"),
         *((f"margin@{at}=1", AT) for at in ("", "eight", "-8", "8.0", "8@8", "²")),

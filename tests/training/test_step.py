@@ -20,6 +20,7 @@ from runs import (
 
 from pgvae.errors import InputError, ResourceError
 from pgvae.objectives import OBJECTIVES
+from pgvae.objectives.age import Age
 from pgvae.objectives.pioneer import Pioneer
 from pgvae.training.state import TrainState
 from pgvae.training.step import resolve_precision, train_step
@@ -139,15 +140,39 @@ def test_the_settings_of_a_stage_change_the_losses_and_go_no_further():
 
 
 @pytest.mark.parametrize("name", PRETRAINED)
-def test_the_first_iterations_are_a_vaes_and_then_the_game_begins(name):
+def test_the_first_iterations_are_an_autoencoders_and_then_the_game_begins(name):
     state, phases = state_after(0, name, pretrain_kimg=0.012), []
     objective = altered(
         OBJECTIVES[name](), lambda _call, phase, _nets, losses, *_: phases.append(phase) or losses
     )
     scalars = take_steps(state, objective, 1)
-    assert {"pretrain/rec", "pretrain/kl", "pretrain/kl_real", "pretrain/l1"} == scalars.keys()
+    of_age = isinstance(objective, Age)
+    rec = "pretrain/rec_x" if of_age else "pretrain/rec"
+    assert {rec, "pretrain/kl", "pretrain/kl_real", "pretrain/l1"} == scalars.keys()
     take_steps(state, objective, 4)  # of 4 images: 12 are three iterations
-    assert phases == ["pretrain"] * 3 + ["encoder", "generator"] * 2
+    game = ["encoder", "generator", "generator"] if of_age else ["encoder", "generator"]
+    assert phases == ["pretrain"] * 3 + game * 2
+
+
+def test_settings_decide_the_updates_of_an_iteration():
+    state, phases = state_after(8), []
+    objective = altered(
+        Pioneer(rec_to_generator=True),
+        lambda _c, phase, _n, losses, *_: phases.append(phase) or losses,
+    )
+    scalars = take_steps(state, objective, 1)
+    assert phases == ["encoder", "generator", "generator_rec"]
+    assert "generator_rec/rec_x" in scalars
+    assert "generator/rec_x" not in scalars
+
+
+@pytest.mark.parametrize("name", ["pioneer", "balanced_pioneer"])
+def test_the_pool_of_fakes_is_empty_until_the_game_begins(name):
+    state = state_after(0, name, pretrain_kimg=0.012)
+    take_steps(state, OBJECTIVES[name](), 3)
+    assert (state.pool.images, state.pool.count) == (None, 0)
+    take_steps(state, OBJECTIVES[name](), 1)
+    assert (len(state.pool.images), state.pool.count) == (200, 4)
 
 
 def test_progress_reaches_the_objective_and_starts_after_pretraining_whatever_the_resolution():
