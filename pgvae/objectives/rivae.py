@@ -4,7 +4,6 @@ From IntroVAE (Huang et al., 2018) that E is the critic, from VAE/GAN (Larsen et
 has a layer of its own for it, from Jolicoeur-Martineau (2019) the relativistic form of the game.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,13 +12,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pgvae import ops
-from pgvae.config import require_weight
+from pgvae.config import (
+    MAX_RESOLUTION,
+    MIN_RESOLUTION,
+    require,
+    require_weight,
+    resolutions_between,
+)
 from pgvae.objectives import terms
 from pgvae.objectives.base import Context, Objective, Phase, Preset, full_size
 from pgvae.schedule import SchedulePreset, of_all
 from pgvae.types import Batch, Nets
-
-FIRST = 16  # pixels per side from which the game is played
 
 # Over the last third of a run the rate falls to a 32nd.
 _SCHEDULE = SchedulePreset(
@@ -41,12 +44,14 @@ class Rivae(Objective):
     same with its weights held, x_r = G(z) and z drawn from E(x). rec is the pixel sum of squares
     at the final resolution.
 
-    beta_kl: weight of the KL.
-    game:    weight of the game, from 16 px on; 0 makes it a VAE.
+    beta_kl:   weight of the KL.
+    game:      weight of the game; 0 makes it a VAE.
+    game_from: pixels per side from which the game is played; below it is a VAE.
     """
 
     beta_kl: float = 0.2
     game: float = 20.0
+    game_from: int = 16
 
     name: ClassVar[str] = "rivae"
     phases: ClassVar[tuple[Phase, ...]] = (Phase("both", trains=("encoder", "generator")),)
@@ -57,13 +62,14 @@ class Rivae(Objective):
     def __post_init__(self) -> None:
         require_weight("beta_kl", self.beta_kl)
         require_weight("game", self.game)
+        require(
+            self.game_from in resolutions_between(MIN_RESOLUTION, MAX_RESOLUTION),
+            f"game_from is {self.game_from}: use a power of two from 4 to 1024",
+        )
 
     @classmethod
     def preset(cls, resolution: int) -> Preset:
         return Preset(latent_dim=256)
-
-    def stage_settings(self, resolution: int, *, faded: bool, grown: bool) -> Mapping[str, Any]:
-        return {"game": 0.0} if resolution < FIRST else {}
 
     def model_settings(self, attributes: int = 0) -> dict[str, Any]:
         return {"head": "gaussian", "critic": True}
@@ -78,7 +84,7 @@ class Rivae(Objective):
             "rec": full_size(nets, x) * terms.pixel_sum("mse", x, x_r).mean(),
             "kl": self.beta_kl * kl.mean(),
         }
-        if self.game == 0:
+        if self.game == 0 or x.shape[-1] < self.game_from:
             return losses
         # One pass over the reconstructions serves both sides: its graph is walked once for each.
         shown = x_r.detach().requires_grad_()

@@ -9,11 +9,16 @@ import torch
 from torch import Tensor
 from world import World, small_world
 
-from pgvae.objectives import OBJECTIVES
+from pgvae.objectives import OBJECTIVES, Objective
 from pgvae.objectives.terms import as_distance
 
 NAMES = sorted(OBJECTIVES)
 GAME_OF_AGE = ("age", "pioneer", "balanced_pioneer")
+
+
+def an(name: str) -> Objective:
+    """The objective of that name, with all of its terms at the 8 px of a small world."""
+    return OBJECTIVES[name](**({"game_from": 4} if name == "rivae" else {}))
 
 
 def phases_of(name: str) -> list:
@@ -37,7 +42,7 @@ def numbers(losses: dict[str, Tensor]) -> dict[str, float]:
 @every_phase
 @pytest.mark.parametrize("alpha", [0.3, 1.0])
 def test_a_phase_reaches_every_parameter_that_it_trains_and_no_other(name, phase, alpha) -> None:
-    objective = OBJECTIVES[name]()
+    objective = an(name)
     w = small_world(objective, alpha=alpha)
     for net in ("encoder", "generator"):
         getattr(w.nets, net).requires_grad_(net in phase.trains)
@@ -54,7 +59,7 @@ def test_a_phase_reaches_every_parameter_that_it_trains_and_no_other(name, phase
 
 @every_phase
 def test_the_running_average_takes_no_part(name, phase) -> None:
-    objective = OBJECTIVES[name]()
+    objective = an(name)
     w = small_world(objective)
     with_average = numbers(w.losses(objective, phase.name))
     for parameter in w.nets.ema.parameters():
@@ -64,7 +69,7 @@ def test_the_running_average_takes_no_part(name, phase) -> None:
 
 @every_phase
 def test_the_contexts_noise_decides_the_numbers(name, phase) -> None:
-    objective = OBJECTIVES[name]()
+    objective = an(name)
     w = small_world(objective)
     before = torch.random.get_rng_state()
     first, again, other = (
@@ -78,7 +83,7 @@ def test_the_contexts_noise_decides_the_numbers(name, phase) -> None:
 
 @every_phase
 def test_only_as_introvae_follows_the_progress_of_the_run(name, phase) -> None:
-    objective = OBJECTIVES[name]()
+    objective = an(name)
     w = small_world(objective)
     start, end = (numbers(w.losses(objective, phase.name, progress=p)) for p in (0.0, 1.0))
     assert (start != end) == (name == "as_introvae" and phase.name != "pretrain")
@@ -86,7 +91,7 @@ def test_only_as_introvae_follows_the_progress_of_the_run(name, phase) -> None:
 
 @every_phase
 def test_only_objectives_with_a_pool_swap_fakes_and_only_for_the_encoder(name, phase) -> None:
-    objective = OBJECTIVES[name]()
+    objective = an(name)
     w = small_world(objective)
     w.losses(objective, phase.name)
     assert objective.pool == (name in ("pioneer", "balanced_pioneer"))
@@ -95,7 +100,7 @@ def test_only_objectives_with_a_pool_swap_fakes_and_only_for_the_encoder(name, p
 
 @every_phase
 def test_the_batch_and_the_networks_are_left_as_they_were(name, phase) -> None:
-    objective = OBJECTIVES[name]()
+    objective = an(name)
     w = small_world(objective)
     images, labels = w.batch.images.clone(), w.batch.labels.clone()
     nets = (w.nets.encoder, w.nets.generator)
@@ -110,7 +115,7 @@ def test_the_batch_and_the_networks_are_left_as_they_were(name, phase) -> None:
 
 @every_phase
 def test_losses_and_reports_are_finite_scalars_of_full_precision(name, phase) -> None:
-    objective = OBJECTIVES[name]()
+    objective = an(name)
     w = small_world(objective)
     losses = w.losses(objective, phase.name, progress=0.1)
     for key, value in {**losses, **w.reported}.items():
@@ -123,7 +128,7 @@ def test_losses_and_reports_are_finite_scalars_of_full_precision(name, phase) ->
 
 @every_phase
 def test_a_batch_of_2_in_bfloat16_has_finite_losses_and_gradients(name, phase) -> None:
-    objective = OBJECTIVES[name]()
+    objective = an(name)
     w = small_world(objective, count=2, resolution=16)
     with torch.autocast("cpu", torch.bfloat16):
         losses = w.losses(objective, phase.name, progress=0.1)
@@ -137,7 +142,7 @@ def test_a_batch_of_2_in_bfloat16_has_finite_losses_and_gradients(name, phase) -
 
 @every_phase
 def test_bfloat16_changes_the_losses_by_little(name, phase) -> None:
-    objective = OBJECTIVES[name]()
+    objective = an(name)
     w = small_world(objective, resolution=16)
     exact = w.losses(objective, phase.name, progress=0.1)
     with torch.autocast("cpu", torch.bfloat16):
@@ -149,7 +154,7 @@ def test_bfloat16_changes_the_losses_by_little(name, phase) -> None:
 
 @every_phase
 def test_a_batch_of_one_is_finite_or_refused(name, phase) -> None:
-    objective = OBJECTIVES[name]()
+    objective = an(name)
     w = small_world(objective, count=1)
     if objective.min_batch == 1 or (phase.name == "pretrain" and name not in GAME_OF_AGE):
         losses = w.losses(objective, phase.name)
@@ -161,7 +166,7 @@ def test_a_batch_of_one_is_finite_or_refused(name, phase) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_only_classifiers_need_labels(name) -> None:
-    objective = OBJECTIVES[name]()
+    objective = an(name)
     assert objective.needs_labels == (name in ("vac", "introvac"))
     assert ("classes" in objective.model_settings(2)) == objective.needs_labels
     if not objective.needs_labels:
@@ -254,7 +259,7 @@ REPORTS = {
 
 @every_phase
 def test_reports_are_of_the_images_that_they_name(world, name, phase) -> None:
-    o = OBJECTIVES[name]()
+    o = an(name)
     w = world(o)
     w.losses(o, phase.name)
     x, reported = w.batch.images, w.reported

@@ -11,7 +11,7 @@ from world import FINAL, World, kl_of, small_world, smooth_world
 from pgvae.errors import InputError
 from pgvae.objectives.rivae import Rivae
 
-CHOSEN = Rivae(beta_kl=0.3, game=0.7)
+CHOSEN = Rivae(beta_kl=0.3, game=0.7, game_from=4)
 
 
 def softplus(t: Tensor) -> Tensor:
@@ -38,7 +38,7 @@ def loss(w: World, o: Rivae) -> Tensor:
     return total + o.game * softplus(real - fake).mean()
 
 
-@pytest.mark.parametrize("objective", [CHOSEN, Rivae(), Rivae(game=0.0)])
+@pytest.mark.parametrize("objective", [CHOSEN, Rivae(game_from=4), Rivae(game=0.0)])
 @pytest.mark.parametrize("resolution", [4, FINAL])
 def test_the_phase_minimises_its_equation(objective, resolution):
     smooth_world(objective, resolution=resolution).check(objective, "both", loss)
@@ -53,13 +53,12 @@ def test_how_far_reals_are_above_reconstructions_is_reported():
     torch.testing.assert_close(w.reported["realism_gap"], (real - fake).mean(), check_dtype=False)
 
 
-def test_below_16_px_it_is_a_vae():
-    objective = Rivae()
-    off = {"game": 0.0}
-    stages = {r: objective.stage_settings(r, faded=True, grown=False) for r in (4, 8, 16, 32)}
-    assert stages == {4: off, 8: off, 16: {}, 32: {}}
-    quiet = Rivae(**off)
-    assert list(smooth_world(quiet).losses(quiet, "both")) == ["rec", "kl"]
+@pytest.mark.parametrize(("resolution", "plays"), [(4, False), (8, True)])
+def test_below_a_resolution_it_is_a_vae(resolution, plays):
+    objective = Rivae(game_from=8)
+    losses = smooth_world(objective, resolution=resolution).losses(objective, "both")
+    assert ("fool" in losses) == ("critic" in losses) == plays
+    assert "fool" not in smooth_world(Rivae()).losses(Rivae(), "both")  # 16 px by default
 
 
 def test_the_game_pulls_the_logits_apart_for_the_encoder_and_together_for_the_generator():
@@ -67,7 +66,7 @@ def test_the_game_pulls_the_logits_apart_for_the_encoder_and_together_for_the_ge
         w = small_world(CHOSEN)
         gaps = []
         for _ in range(2):
-            losses = w.losses(Rivae(beta_kl=0.0, game=1.0), "both")
+            losses = w.losses(Rivae(beta_kl=0.0, game=1.0, game_from=8), "both")
             gaps.append(w.reported["realism_gap"].item())
             if len(gaps) == 1:
                 w.step(net, losses["critic"] + losses["fool"], size=0.05)
@@ -84,3 +83,9 @@ def test_the_game_pulls_the_logits_apart_for_the_encoder_and_together_for_the_ge
 def test_weights_are_finite_and_not_negative(name, value):
     with pytest.raises(InputError, match=f"^{name} is "):
         Rivae(**{name: value})
+
+
+@pytest.mark.parametrize("value", [0, 2, 12, 2048])
+def test_the_game_begins_at_a_resolution(value):
+    with pytest.raises(InputError, match=rf"^game_from is {value}: use a power of two"):
+        Rivae(game_from=value)

@@ -24,7 +24,7 @@ DEFAULTS = {
     "introvac": {**VAC, "b_ec": 0.01, "b_g": 5.0},
     "introvae": {"margin": 110.0, "alpha": 0.25, "beta": 0.5, "hinge": "sample"},
     "pioneer": AGE,
-    "rivae": {"beta_kl": 0.2, "game": 20.0},
+    "rivae": {"beta_kl": 0.2, "game": 20.0, "game_from": 16},
     "soft_introvae": SOFT,
     "vac": VAC,
     "vae": {"rec": "mse", "beta_kl": 1.0},
@@ -68,7 +68,8 @@ def test_settings_and_objectives_are_inverse_and_begin_at_the_papers(name) -> No
     cls = OBJECTIVES[name]
     assert settings_of(cls()) == {"name": name, **DEFAULTS[name]}
     assert objective_from({"name": name}) == cls()
-    changed = {k: CHOICES[k][-1] if k in CHOICES else 2.5 for k in DEFAULTS[name]}
+    others = {**{k: choices[-1] for k, choices in CHOICES.items()}, "game_from": 4}
+    changed = {k: others.get(k, 2.5) for k in DEFAULTS[name]}
     o = objective_from({"name": name, **changed})
     assert type(o) is cls
     assert settings_of(o) == {"name": name, **changed}
