@@ -41,7 +41,7 @@ def test_all_nine_stages_with_a_resume_in_mid_fade(shared_data, tmp_path, comman
         "data", "prepare", shared_data / "photos-1024.zip", "--name", "photos", "--data-root", "d"
     )
     train = command_line(
-        *("train.py", "--dataset", "photos", "--data-root", "d", "--resume", "--batch", 2),
+        *("train.py", "--dataset", "photos", "--data-root", "d", "--resume", "--batch", 4),
         *("--fmap-max", 16, "--latent-dim", 32, "--kimg-per-stage", 0.032),
     )
     began = time.monotonic()
