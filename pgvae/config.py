@@ -258,7 +258,7 @@ class RunConfig:
 
     objective:     {"name": ..., and its settings}.
     betas:         Adam's (beta1, beta2).
-    ema_kimg:      half-life of the generator's running average, in thousands of images.
+    ema_kimg:      half-life of both running averages, in thousands of images.
     ema_rampup:    the half-life is at most this share of the images seen so far.
     snapshot_kimg: thousands of images between snapshots, grids and checkpoints.
     metrics:       measured every metric_kimg (see `pgvae.evaluation`); the best snapshot by the

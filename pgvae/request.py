@@ -114,7 +114,7 @@ class Request:
     balance: draw images so that these labels are yes as often as no, for rare ones.
     mirror: flip images left to right at random.  [default: no]
     seed: of all that is random in the run.  [default: 0]
-    ema_kimg: half-life of the generator's running average, in thousands of images.  [default: 10]
+    ema_kimg: half-life of the networks' running averages, in thousands of images.  [default: 10]
     snapshot_kimg: thousands of images between snapshots; early in a run there are more, and each
         stage and each stop has one.  [default: a quarter of the run, at most 500]
     metrics: measure on unseen images while training; best.safetensors is kept by the first.

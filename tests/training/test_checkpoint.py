@@ -25,7 +25,7 @@ from runs import (
     state_bytes,
     tiny_config,
 )
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from pgvae.errors import CorruptFileError, ResourceError
 from pgvae.inference import load
@@ -302,3 +302,19 @@ def test_kills_in_the_middle_of_saving_lose_nothing(kills, snapshot_kimg, whole,
             assert state_bytes(run_dir, 160) == expected
             assert list(run_dir.glob(".checkpoint-*.tmp")) == []
             run_dir = tmp_path / f"run-{done}"
+
+
+def test_a_checkpoint_without_an_averaged_encoder_has_the_encoder_in_its_place(tmp_path):
+    state = state_after(24, ema_kimg=1.0, ema_rampup=1.0)
+    save_checkpoint(tmp_path, state)
+    (path,) = checkpoints_in(tmp_path)
+    tensors = load_file(path / checkpoint_module.STATE)
+    older = {k: v for k, v in tensors.items() if not k.startswith("ema_encoder/")}
+    assert len(older) < len(tensors)
+    save_file(older, path / checkpoint_module.STATE)
+    (path / checkpoint_module._SUMS).write_bytes(checkpoint_module._sums_of(path))
+    nets = load_checkpoint(path, state.config, torch.device("cpu")).nets
+    encoder, averaged = nets.encoder.state_dict(), nets.ema_encoder.state_dict()
+    for name, value in encoder.items():
+        assert torch.equal(averaged[name], value)
+        assert averaged[name].data_ptr() != value.data_ptr()
