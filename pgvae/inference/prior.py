@@ -9,7 +9,6 @@ from typing import NamedTuple, get_args
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from pgvae.choices import Prior, PriorKind
 from pgvae.config import Head, require, require_choice
@@ -50,7 +49,7 @@ def draw_latents(
     require_truncation(truncation)
     rng = torch.Generator().manual_seed(seed)
     if prior is not None:
-        return _on_head(head, prior.sample(count, rng, truncation))
+        return terms.on_prior(head, prior.sample(count, rng, truncation))
     require(
         head == "gaussian" or truncation == 1,
         f"truncation {truncation}: the training prior of a sphere has no centre to truncate to; "
@@ -177,10 +176,6 @@ def split_off(count: int) -> tuple[Tensor, Tensor]:
     """
     held = torch.arange(count) % _HELD_OUT == _HELD_OUT - 1
     return (~held).nonzero().flatten(), held.nonzero().flatten()
-
-
-def _on_head(head: Head, latents: Tensor) -> Tensor:
-    return F.normalize(latents, dim=1) if head == "sphere" else latents
 
 
 def _checked(values: Tensor) -> Tensor:
