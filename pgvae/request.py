@@ -87,7 +87,8 @@ class Request:
     start_resolution: pixels per side of the first stage.  [default: 4]
     settings: a setting of the objective, such as beta_kl=0.5, or of one stage, such as
         margin@64=0.02; may be repeated.
-    schedule: stage lengths, batch sizes and learning rates of this objective, or pggan's.
+    schedule: stage lengths, batch sizes and learning rates of this objective, pggan, or
+        pioneer_code (PIONEER's published code where it differs from the paper).
         [default: the objective's own]
     kimg_per_stage: thousands of images per stage, half of them fading in.
         [default: the schedule's]

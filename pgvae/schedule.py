@@ -78,6 +78,8 @@ class Schedule:
                      included; 0 means total_kimg.
     milestones_kimg: after each of these thousands of images the learning rate is multiplied by
                      `milestone_factor`.
+    ema_decay:       of the running averages in each iteration, whatever its batch; None: they
+                     follow `RunConfig.ema_kimg`.
 
     >>> schedule = Schedule((Stage(4, 16, 1e-3, 0, 1), Stage(8, 16, 1e-3, 1, 1)), total_kimg=3)
     >>> moment = schedule.at(1500)
@@ -91,6 +93,7 @@ class Schedule:
     anneal_kimg: float = 0.0
     milestones_kimg: tuple[float, ...] = ()
     milestone_factor: float = 0.5
+    ema_decay: float | None = None
 
     def __post_init__(self) -> None:
         doubles = all(b == 2 * a for a, b in itertools.pairwise(self.resolutions))
@@ -115,6 +118,8 @@ class Schedule:
             raise InputError(
                 f"milestone_factor is {self.milestone_factor}: use a number above 0, 1 at most"
             )
+        if self.ema_decay is not None and not 0 <= self.ema_decay < 1:
+            raise InputError(f"ema_decay is {self.ema_decay}: use 0 or more, below 1")
 
     @property
     def resolutions(self) -> tuple[int, ...]:
@@ -176,6 +181,8 @@ class SchedulePreset:
     first_share:    length of the first stage, which has no fade, as a share of that.
     pretrain_share: pre-training, as a share of the run.
     milestones:     of the learning rate, as shares of the run; each halves it.
+    settings:       of the objective, in every stage once it has faded in.
+    ema_decay:      see `Schedule`.
     """
 
     kimg_per_stage: float
@@ -184,6 +191,8 @@ class SchedulePreset:
     learning_rates: Mapping[int, float]
     pretrain_share: float = 0.0
     milestones: tuple[float, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    ema_decay: float | None = None
 
     def at_rate(self, lr: float) -> "SchedulePreset":
         """The same with one learning rate for all stages."""
@@ -199,6 +208,16 @@ def of_all(*values: float) -> dict[int, Any]:
     return dict(zip(_RESOLUTIONS, every, strict=True))
 
 
+# 2.4 M images a stage, alpha linear over the first half; of all objectives that have none of their
+# own. PIONEER's batch of 1 at 1024 px makes the KL infinite, so 2 here.
+PIONEER = SchedulePreset(
+    kimg_per_stage=2400,
+    first_share=1.0,
+    batch_sizes=of_all(128, 128, 128, 64, 32, 16, 8, 4, 2),
+    learning_rates=of_all(1e-3),
+)
+# As the published code has it, where the paper says otherwise or nothing.
+PIONEER_CODE = replace(PIONEER, settings={"lambda_x": 15.0}, ema_decay=0.999)
 # PGGAN: 600 thousand images of fade and 600 of stable training, one-GPU batches.
 PGGAN = SchedulePreset(
     kimg_per_stage=1200,
@@ -206,6 +225,8 @@ PGGAN = SchedulePreset(
     batch_sizes=of_all(128, 128, 128, 64, 32, 16, 8, 4, 4),
     learning_rates=of_all(*[1e-3] * 8, 1.5e-3),
 )
+# Those that are not the schedule of an objective.
+SCHEDULES = {"pggan": PGGAN, "pioneer_code": PIONEER_CODE}
 
 
 def from_preset(
@@ -226,6 +247,7 @@ def from_preset(
             lr=preset.learning_rates[resolution],
             fade_kimg=per_stage / 2 if index else 0.0,
             stable_kimg=per_stage / 2 if index else first,
+            settings=preset.settings,
         )
         for index, resolution in enumerate(resolutions)
     )
@@ -235,6 +257,7 @@ def from_preset(
         pretrain_kimg=round(preset.pretrain_share * total, 6),
         anneal_kimg=total,
         milestones_kimg=tuple(round(share * total, 6) for share in preset.milestones),
+        ema_decay=None if asked and asked.ema_kimg is not None else preset.ema_decay,
     )
     return schedule.changed(asked) if asked else schedule
 

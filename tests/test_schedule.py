@@ -189,6 +189,19 @@ def test_batches_and_rates_are_the_papers(name: str) -> None:
     assert ([m.batch_size for m in moments], [m.lr for m in moments]) == PAPERS[name]
 
 
+def test_pioneers_code_is_its_paper_but_for_lambda_x_and_the_averages() -> None:
+    code, paper = preset("pioneer_code"), preset("pioneer")
+    assert {str(stage.settings) for stage in code.stages} == {"{'lambda_x': 15.0}"}
+    assert not any(stage.fading for stage in code.stages)
+    assert code.ema_decay == 0.999
+    stages = tuple(dataclasses.replace(stage, settings={}) for stage in code.stages)
+    assert dataclasses.replace(code, stages=stages, ema_decay=None) == paper
+
+
+def test_a_half_life_that_is_asked_for_goes_before_the_schedules_averages() -> None:
+    assert preset("pioneer_code", ema_kimg=10.0).ema_decay is None
+
+
 @pytest.mark.parametrize(
     ("name", "first", "half"),
     [
@@ -313,6 +326,7 @@ def test_a_stage_refuses(name, value, message) -> None:
         *(("pretrain_kimg", value, "not below the 40 kimg .*use less") for value in (40.0, 100.0)),
         *(("anneal_kimg", value, "anneal_kimg is") for value in _NOT_A_LENGTH),
         *(("milestones_kimg", (1.0, value), "milestones") for value in (*_NOT_A_LENGTH, 0.0)),
+        *(("ema_decay", value, "ema_decay is") for value in (1.0, *_NOT_A_LENGTH)),
         *(("milestone_factor", value, "milestone_factor") for value in (0.0, 1.5, math.nan)),
         ("stages", (), "resolutions"),
         ("stages", stages()[::2], r"resolutions \(4, 16\) must each be twice"),

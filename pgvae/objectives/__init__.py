@@ -10,7 +10,7 @@ from pgvae.config import from_dict, nearest, require
 from pgvae.errors import InputError
 from pgvae.objectives import terms
 from pgvae.objectives.base import Context, Objective, Phase, Preset
-from pgvae.schedule import PGGAN, SchedulePreset
+from pgvae.schedule import SCHEDULES, SchedulePreset
 
 
 def _find(name: str) -> type[Objective]:
@@ -60,12 +60,12 @@ def objective_class(name: str) -> type[Objective]:
 
 
 def schedule_called(name: str) -> SchedulePreset:
-    """PGGAN's schedule, or that of the objective called `name`; InputError if unknown.
+    """The schedule of `SCHEDULES` or of the objective called `name`; InputError if unknown.
 
     >>> schedule_called("introvae").kimg_per_stage
     5800
     """
-    known = {"pggan": PGGAN, **{kind.name: kind.schedule for kind in OBJECTIVES.values()}}
+    known = {**SCHEDULES, **{kind.name: kind.schedule for kind in OBJECTIVES.values()}}
     require(name in known, f"--schedule {name}: unknown; {nearest(name, [*known])}")
     return known[name]
 

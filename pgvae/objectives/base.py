@@ -10,18 +10,8 @@ from torch import Tensor
 from pgvae import ops
 from pgvae.config import Arch
 from pgvae.objectives import terms
-from pgvae.schedule import SchedulePreset, of_all
+from pgvae.schedule import PIONEER, SchedulePreset, of_all
 from pgvae.types import Batch, Nets
-
-# PIONEER's, and of all that have none of their own: 2.4 M images a stage, alpha linear over the
-# first half; its batch of 1 at 1024 px makes the KL infinite, so 2 here.
-_PIONEER = SchedulePreset(
-    kimg_per_stage=2400,
-    first_share=1.0,
-    batch_sizes=of_all(128, 128, 128, 64, 32, 16, 8, 4, 2),
-    learning_rates=of_all(1e-3),
-)
-
 
 INTROVAE_BATCHES = of_all(64, 64, 64, 64, 64, 64, 32, 12, 8)  # IntroVAE's and IntroVAC's
 
@@ -87,7 +77,7 @@ class Objective:
     name: ClassVar[str]
     phases: ClassVar[tuple[Phase, ...]]
     pretraining: ClassVar[Phase | None] = None
-    schedule: ClassVar[SchedulePreset] = _PIONEER
+    schedule: ClassVar[SchedulePreset] = PIONEER
     pool: ClassVar[bool] = False
     grows: ClassVar[bool] = True
     betas: ClassVar[tuple[float, float]] = (0.0, 0.99)

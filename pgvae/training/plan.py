@@ -112,6 +112,12 @@ def _schedule(
     resolutions: tuple[int, ...],
 ) -> Schedule:
     lengths = schedule_called(request.schedule) if request.schedule else objective.schedule
+    missing = lengths.settings.keys() - settings_of(objective).keys()
+    require(
+        not missing,
+        f"--schedule {request.schedule} sets {', '.join(missing)}, which {objective.name} has not: "
+        "use another, or leave it out",
+    )
     if model.arch != preset.arch:
         # The paper's rate is for other networks: normalised weights want larger steps.
         normalised = model.generator_norm in ("pixel", "spectral")
@@ -234,7 +240,8 @@ def _with_settings(
     by_stage: dict[int, dict[str, Any]],
     grew: bool,
 ) -> Schedule:
-    """The schedule with the objective's own settings by stage, then what the user asked for.
+    """The schedule with the objective's own settings by stage in the place of the preset's, and
+    what the user asked for in the place of both.
 
     grew: whether the networks come from an earlier run.
     """
@@ -250,6 +257,7 @@ def _with_settings(
         is_last = stage is schedule.stages[-1]
         grown = faded and is_last and (grew or len(schedule.stages) > 1)
         own = objective.stage_settings(stage.resolution, faded=faded, grown=grown)
+        own = {**(stage.settings if faded else {}), **own}
         found = {**{name: v for name, v in own.items() if name not in everywhere}, **asked}
         there = dataclasses.replace(objective, **found).model_settings()
         require(

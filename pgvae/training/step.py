@@ -60,7 +60,8 @@ def prepare(state: TrainState, objective: Objective, moment: Moment, batch: Batc
     if state.config.ema_rampup > 0 and state.config.init_from is None:
         half_life = min(half_life, state.config.ema_rampup * state.images_seen)
     count, device = len(batch.images), batch.images.device
-    state.dials.set(moment, 1 - half_life_decay(count, half_life))
+    decay = state.config.schedule.ema_decay
+    state.dials.set(moment, 1 - (half_life_decay(count, half_life) if decay is None else decay))
     state.rng.manual_seed(state.seed_of("step"))
     replays = objective.pool and moment.alpha == 1 and not moment.pretraining
     if replays:

@@ -58,6 +58,18 @@ def test_the_half_life_ramps_up_with_the_images_seen(
     assert decays[::2] == pytest.approx([0.5 ** (4 / h) if h else 0 for h in half_lives], abs=1e-6)
 
 
+def test_a_schedule_may_average_by_iterations(monkeypatch):
+    decays = []
+    monkeypatch.setattr(
+        step_module, "update_ema", lambda ema, net, share: decays.append(1 - share.item())
+    )
+    state = state_after(0)
+    schedule = dataclasses.replace(state.config.schedule, ema_decay=0.999)
+    state.config = dataclasses.replace(state.config, schedule=schedule)
+    take_steps(state, Pioneer(), 3)
+    assert decays == pytest.approx(6 * [0.999])
+
+
 def test_batch_norms_of_an_average_have_the_statistics_of_the_network():
     changes = {"arch": "residual", "encoder_norm": "batch", "generator_norm": "batch"}
     model = dataclasses.replace(tiny_config(NO_STORE, "vac").model, **changes)

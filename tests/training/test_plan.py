@@ -139,6 +139,8 @@ def test_balanced_pioneers_margins_are_those_of_celeba_hq():
         ("balanced_pioneer", {"settings": ("margin=0.3",)}, "margin", [None] * 5),
         ("balanced_pioneer", {"settings": ("margin@8=3",)}, "margin", [0.05, 3, 3, 0.05, 0.05]),
         ("pioneer", {"settings": EACH}, "lambda_x", [None, None, None, 9.0, 9.0]),
+        ("pioneer", {"schedule": "pioneer_code"}, "lambda_x", [15.0, None, 15.0, None, 15.0]),
+        ("pioneer", {"schedule": "pioneer_code", "settings": EACH[:1]}, "lambda_x", [None] * 5),
         ("pioneer", {"settings": EACH}, "lambda_z", [None, None, None, 3.0, 3.0]),
     ],
 )
@@ -148,6 +150,12 @@ def test_settings_of_a_stage_hold_in_its_fade_and_after(objective, options, name
     for text in options.get("settings", ()):
         setting, _, value = text.partition("=")
         assert config.objective.get(setting, float(value)) == float(value)
+
+
+def test_a_schedule_that_sets_what_the_objective_has_not_is_refused():
+    with pytest.raises(InputError, match="--schedule pioneer_code sets lambda_x, which vae has"):
+        configured("vae", schedule="pioneer_code")
+    assert configured("age", schedule="pioneer_code").schedule.ema_decay == 0.999
 
 
 # --set
