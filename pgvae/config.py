@@ -179,7 +179,7 @@ class ModelConfig:
         require_choice("generator_norm", self.generator_norm, get_args(GeneratorNorm))
         require_choice("output", self.output, get_args(Output))
         require(
-            self.arch == "residual" or "batch" not in (self.encoder_norm, self.generator_norm),
+            self.arch == "residual" or not self.has_batch_norm,
             f"encoder_norm {self.encoder_norm}, generator_norm {self.generator_norm}: batch norm "
             "is for arch residual; choose another",
         )
@@ -196,6 +196,11 @@ class ModelConfig:
         require(self.latent_dim >= 2, f"latent_dim is {self.latent_dim}: use 2 or more")
         require(self.fmap_max >= 1, f"fmap_max is {self.fmap_max}: use 1 or more")
         require(self.fmap_base >= 1, f"fmap_base is {self.fmap_base}: use 1 or more")
+
+    @property
+    def has_batch_norm(self) -> bool:
+        """Whether a layer takes statistics over the images of a pass."""
+        return "batch" in (self.encoder_norm, self.generator_norm)
 
     def fmaps(self, resolution: int) -> int:
         """Feature maps of the generator's block (and the encoder's from_rgb) at a resolution.

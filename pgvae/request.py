@@ -24,7 +24,16 @@ OBJECTIVES = (  # each the name of its module in pgvae/objectives
 # What a run that goes on may have otherwise than before; `dataset` only where its images are equal.
 FREE = frozenset(
     {
-        *("dataset", "data_root", "outdir", "resume", "device", "precision", "workers"),
+        *(
+            "dataset",
+            "data_root",
+            "outdir",
+            "resume",
+            "device",
+            "precision",
+            "workers",
+            "batch_gpu",
+        ),
         *("total_kimg", "batch", "lr", "lr_milestones", "pretrain_kimg"),
         *("snapshot_kimg", "metrics", "metric_kimg", "inception_weights"),
     }
@@ -44,7 +53,7 @@ _METAVARS = {
     **dict.fromkeys(("attributes", "balance", "metrics"), "NAME,..."),
     "dataset": "NAME|PATH",
     "settings": "NAME=VALUE",
-    "batch": "N",
+    **dict.fromkeys(("batch", "batch_gpu"), "N"),
     "lr_milestones": "K,K,...",
     "label_thresholds": "LOW,HIGH",
     "device": "auto|cpu|cuda[:I]",
@@ -60,7 +69,7 @@ _POSITIVE = frozenset(
 )
 _LEAST = {
     **dict.fromkeys(("seed", "workers", "pretrain_kimg"), 0),
-    **dict.fromkeys(("batch", "fmap_base", "fmap_max"), 1),
+    **dict.fromkeys(("batch", "batch_gpu", "fmap_base", "fmap_max"), 1),
     "latent_dim": 2,
 }
 _PATHS = ("dataset", "data_root", "init_from", "inception_weights")
@@ -94,6 +103,8 @@ class Request:
         [default: the schedule's]
     total_kimg: thousands of images in all.  [default: every stage once]
     batch: batch size of every stage.  [default: the schedule's]
+    batch_gpu: images that a process, one for each GPU, works through at a time; what is learned
+        stays that of the whole batch.  [default: its part of the batch]
     lr: learning rate of every stage.  [default: the schedule's]
     lr_milestones: thousands of images after each of which the rate is halved.
         [default: the schedule's]
@@ -143,6 +154,7 @@ class Request:
     kimg_per_stage: float | None = None
     total_kimg: float | None = None
     batch: int | None = None
+    batch_gpu: int | None = None
     lr: float | None = None
     lr_milestones: tuple[float, ...] | None = None
     pretrain_kimg: float | None = None

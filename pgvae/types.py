@@ -20,6 +20,10 @@ class Batch:
     images: Tensor
     labels: Tensor | None = None
 
+    def rows(self, rows: slice) -> "Batch":
+        """Some of them."""
+        return Batch(self.images[rows], None if self.labels is None else self.labels[rows])
+
 
 class Posterior(NamedTuple):
     """What an encoder says about a batch of images.

@@ -64,6 +64,7 @@ class Loader:
     labels:  which labels batches carry; all by default. With `balance`, an epoch is drawn with
              replacement, so that yes and no of those attributes are equally often seen.
     workers: threads that decode (only resolutions that are not stored raw).
+    part:    (index, count): only that one of so many equal parts of every batch.
 
     >>> import tempfile
     >>> from PIL import Image
@@ -86,6 +87,7 @@ class Loader:
         labels: LabelConfig | None = None,
         workers: int = 0,
         device: torch.device | str = "cpu",
+        part: tuple[int, int] = (0, 1),
     ) -> None:
         self._store = store
         self._indices = store.split(split)
@@ -101,7 +103,7 @@ class Loader:
             self._weights = balanced_weights(self._labels[self._indices][:, columns])
         self._damaged: set[int] = set()
         self._seed, self._mirror, self._workers = seed, mirror, workers
-        self._device = torch.device(device)
+        self._device, self._part = torch.device(device), part
         self._epochs: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         self._thread = ThreadPoolExecutor(1)
         self._next: tuple[tuple[int, int, int], Future] | None = None
@@ -112,7 +114,7 @@ class Loader:
         """Images images_seen .. images_seen + batch_size - 1 of the run, faded by `alpha`.
 
         -> [N, C, R, R] float32 in [-1, 1], channels_last, on the device; labels [N, K] (1 yes,
-        0 no, NaN unknown) or None.
+        0 no, NaN unknown) or None; of the own `part` of them.
         """
         wanted = (images_seen, batch_size, resolution)
         if self._next is not None and self._next[0] == wanted:
@@ -141,7 +143,8 @@ class Loader:
     def _read(self, images_seen: int, count: int, resolution: int) -> tuple[Tensor, Tensor]:
         """Pixels uint8 [N, C, R, R] and labels float32 [N, K], on the CPU (pinned for a GPU)."""
         n = len(self._indices)
-        places = np.arange(images_seen, images_seen + count)
+        index, parts = self._part
+        places = images_seen + np.arange(count * index // parts, count * (index + 1) // parts)
         chosen, flips = [], []
         for epoch in np.unique(places // n):
             order, flipped = self._epoch(int(epoch))

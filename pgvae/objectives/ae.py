@@ -34,5 +34,6 @@ class Ae(Objective):
     def losses(self, phase: str, nets: Nets, batch: Batch, context: Context) -> dict[str, Tensor]:
         x = batch.images
         x_r = nets.generator(nets.encoder(x, context.alpha).mean, context.alpha)
-        context.report(l1=terms.mean_abs_error(x, x_r))
-        return {"rec": full_size(nets, x) * terms.pixel_sum(self.rec, x, x_r).mean()}
+        context.report(l1=context.mean(terms.abs_error(x, x_r)))
+        error = context.mean(terms.pixel_sum(self.rec, x, x_r))
+        return {"rec": full_size(nets, x) * error}

@@ -71,8 +71,8 @@ class Age(Objective):
     def _pretraining_losses(self, nets: Nets, batch: Batch, context: Context) -> dict[str, Tensor]:
         x, alpha = batch.images, context.alpha
         z = nets.encoder(x, alpha).mean
-        error = terms.mean_abs_error(x, nets.generator(z, alpha))
-        kl = terms.moment_kl(z)
+        error = context.mean(terms.abs_error(x, nets.generator(z, alpha)))
+        kl = terms.moment_kl(context.whole(z))
         context.report(l1=error, kl_real=kl)
         return {"kl": kl, "rec_x": self.lambda_x * z.shape[1] * error}
 
@@ -81,9 +81,8 @@ class Age(Objective):
         fakes = draw_fakes(nets, len(x), context)
         # One pass over both: each weight is normalised once, and no layer mixes images.
         codes = nets.encoder(torch.cat([x, context.replay(fakes)]), alpha).mean
-        z_real, z_fake = codes[: len(x)], codes[len(x) :]
-        error = terms.mean_abs_error(x, nets.generator(z_real, alpha))
-        kl_real, kl_fake = terms.moment_kl(z_real), terms.moment_kl(z_fake)
+        error = context.mean(terms.abs_error(x, nets.generator(codes[: len(x)], alpha)))
+        kl_real, kl_fake = (terms.moment_kl(z) for z in context.whole(codes).chunk(2))
         context.report(l1=error, kl_gap=kl_fake - kl_real)
         rec_x = self.lambda_x * codes.shape[1] * error
         return {**self._game(kl_real, kl_fake, codes.shape[1], context), "rec_x": rec_x}
@@ -97,9 +96,12 @@ class Age(Objective):
     def _generator_losses(self, nets: Nets, batch: Batch, context: Context) -> dict[str, Tensor]:
         z = draw_prior(nets, len(batch.images), context)
         z_fake = nets.encoder(nets.generator(z, context.alpha), context.alpha).mean
-        distance = terms.cosine_distance(z, z_fake)
+        distance = context.mean(terms.cosine_distance(z, z_fake))
         context.report(cosine_distance=distance)
-        return {"kl_fake": terms.moment_kl(z_fake), "rec_z": self.lambda_z * distance}
+        return {
+            "kl_fake": terms.moment_kl(context.whole(z_fake)),
+            "rec_z": self.lambda_z * distance,
+        }
 
     def _generator_rec_losses(
         self, nets: Nets, batch: Batch, context: Context
@@ -107,7 +109,7 @@ class Age(Objective):
         x, alpha = batch.images, context.alpha
         with torch.no_grad():
             z_real = nets.encoder(x, alpha).mean
-        error = terms.mean_abs_error(x, nets.generator(z_real, alpha))
+        error = context.mean(terms.abs_error(x, nets.generator(z_real, alpha)))
         context.report(l1=error)
         rec_x = self.lambda_x * z_real.shape[1] * error
         return {**self._generator_losses(nets, batch, context), "rec_x": rec_x}

@@ -59,7 +59,8 @@ class AsIntroVae(SoftIntroVae):
 
     def _distance(self, real: Encoded, fake: Encoded, context: Context) -> tuple[Tensor, Tensor]:
         c = self.kl_share(context.progress)
-        distance = terms.as_distance(real.mu, real.logvar, fake.mu, fake.logvar, self.distance)
+        gaussians = (real.mu, real.logvar, fake.mu, fake.logvar)
+        distance = terms.as_distance(*map(context.whole, gaussians), self.distance)
         context.report(as_distance=distance, c=c)
         return distance, c
 
@@ -68,7 +69,8 @@ class AsIntroVae(SoftIntroVae):
     ) -> tuple[Tensor, Tensor]:
         distance, c = self._distance(real, fake, context)
         apart = ((1 - c) * self.beta_as).float() * distance
-        return tuple((c * self.beta_neg).float() * t.kl + apart for t in (reconstructed, fake))
+        kl = (c * self.beta_neg).float()
+        return tuple(kl * context.whole(t.kl) + apart for t in (reconstructed, fake))
 
     def _attracted(
         self, real: Encoded, reconstructed: Encoded, fake: Encoded, context: Context

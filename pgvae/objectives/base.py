@@ -33,13 +33,23 @@ class Context:
     noise:    shape -> standard normal noise on the networks' device: the one source of randomness.
     replay:   swaps some of a batch of fakes for earlier ones (the image pool).
     progress: share of the run that is done, 0 to 1, pre-training left out: a scalar.
+    whole:    values of the images at hand -> those of the whole batch, whatever parts and processes
+              it is split into: [m n, ...] -> [m N, ...], where m rows of an image lie n apart.
+
+    What is taken over a batch (a mean, moments, a distance of two sets) is taken of `whole` values,
+    and what it goes into too: the gradient of one image's values may come by those of another.
     """
 
     alpha: Tensor
     noise: Callable[[Sequence[int]], Tensor]
     replay: Callable[[Tensor], Tensor] = lambda fakes: fakes
     progress: Tensor = field(default_factory=lambda: torch.zeros(()))
+    whole: Callable[[Tensor], Tensor] = lambda values: values
     reported: dict[str, Tensor] = field(default_factory=dict)
+
+    def mean(self, values: Tensor) -> Tensor:
+        """The mean of `whole` values."""
+        return self.whole(values).mean()
 
     def report(self, **values: Tensor) -> None:
         """Log scalars that are not part of the loss."""

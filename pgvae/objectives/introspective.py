@@ -51,7 +51,5 @@ class Introspective(Objective):
 
 def report_kl(context: Context, real: Encoded, reconstructed: Encoded, fake: Encoded) -> None:
     """Log the KL of real, reconstructed and generated images, and how far fakes are above reals."""
-    kl_real, kl_fake = real.kl.mean(), fake.kl.mean()
-    context.report(
-        kl_real=kl_real, kl_rec=reconstructed.kl.mean(), kl_fake=kl_fake, kl_gap=kl_fake - kl_real
-    )
+    kl_real, kl_rec, kl_fake = (context.mean(of.kl) for of in (real, reconstructed, fake))
+    context.report(kl_real=kl_real, kl_rec=kl_rec, kl_fake=kl_fake, kl_gap=kl_fake - kl_real)

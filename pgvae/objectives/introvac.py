@@ -56,7 +56,7 @@ class IntroVac(Vac):
         real = draw_posterior(nets, x, context)
         x_r = nets.generator(real.z, context.alpha)
         x_f = draw_fakes(nets, len(x), context)
-        fake = self._fake_logits(nets, torch.cat([x_r.detach(), x_f]), context)
+        fake = context.whole(self._fake_logits(nets, torch.cat([x_r.detach(), x_f]), context))
         context.report(fakes_found=(fake > 0).float().mean())
         return {
             "rec": self._rec(x, x_r, context),
@@ -69,10 +69,12 @@ class IntroVac(Vac):
     def _generator_losses(self, nets: Nets, batch: Batch, context: Context) -> dict[str, Tensor]:
         x = batch.images
         _, others = draw_others(nets, x, context)
-        of_r, of_f = nets.encoder.classify(nets.encoder(others, context.alpha).mean).chunk(2)
+        logits = nets.encoder.classify(nets.encoder(others, context.alpha).mean)
+        of_r, of_f = context.whole(logits).chunk(2)
         return {
             "rec": self._rec(x, others[: len(x)], context),
-            "class_rec": self.b_g * terms.known_bce(of_r, self._targets(batch.labels)),
+            "class_rec": self.b_g
+            * terms.known_bce(of_r, self._targets(context.whole(batch.labels))),
             "fake": self.b_g * _bce(of_f[:, -1], 0.0),
         }
 

@@ -74,14 +74,16 @@ class IntroVae(Introspective):
         return {"head": "gaussian"}
 
     def _rec(self, nets: Nets, x: Tensor, x_r: Tensor, context: Context) -> Tensor:
-        context.report(l1=terms.mean_abs_error(x, x_r))
-        return self.beta * full_size(nets, x) * terms.unit_pixel_sum("mse", x, x_r).mean()
+        context.report(l1=context.mean(terms.abs_error(x, x_r)))
+        error = context.mean(terms.unit_pixel_sum("mse", x, x_r))
+        return self.beta * full_size(nets, x) * error
 
     def _pretraining_losses(self, nets: Nets, x: Tensor, context: Context) -> dict[str, Tensor]:
         real = draw_posterior(nets, x, context)
         x_r = nets.generator(real.z, context.alpha)
-        context.report(kl_real=real.kl.mean())
-        return {"rec": self._rec(nets, x, x_r, context), "kl": real.kl.mean()}
+        kl = context.mean(real.kl)
+        context.report(kl_real=kl)
+        return {"rec": self._rec(nets, x, x_r, context), "kl": kl}
 
     def _encoder_losses(self, nets: Nets, x: Tensor, context: Context) -> dict[str, Tensor]:
         real = draw_posterior(nets, x, context)
@@ -90,12 +92,12 @@ class IntroVae(Introspective):
         both = draw_posterior(nets, torch.cat([x_r.detach(), x_f]), context)
         reconstructed, fake = both.split()
         report_kl(context, real, reconstructed, fake)
-        context.report(saturated=(both.kl >= self.margin).float().mean())
+        context.report(saturated=context.mean((both.kl >= self.margin).float()))
         return {
             "rec": self._rec(nets, x, x_r, context),
-            "kl": real.kl.mean(),
-            "hinge_rec": self.alpha * self._below_margin(reconstructed.kl),
-            "hinge_fake": self.alpha * self._below_margin(fake.kl),
+            "kl": context.mean(real.kl),
+            "hinge_rec": self.alpha * self._below_margin(context.whole(reconstructed.kl)),
+            "hinge_fake": self.alpha * self._below_margin(context.whole(fake.kl)),
         }
 
     def _below_margin(self, kl: Tensor) -> Tensor:
@@ -107,6 +109,6 @@ class IntroVae(Introspective):
         reconstructed, fake = draw_posterior(nets, others, context).split()
         return {
             "rec": self._rec(nets, x, others[: len(x)], context),
-            "kl_rec": self.alpha * reconstructed.kl.mean(),
-            "kl_fake": self.alpha * fake.kl.mean(),
+            "kl_rec": self.alpha * context.mean(reconstructed.kl),
+            "kl_fake": self.alpha * context.mean(fake.kl),
         }

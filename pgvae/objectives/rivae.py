@@ -79,27 +79,30 @@ class Rivae(Objective):
         (mu, logvar), real = nets.encoder(x, context.alpha, judge=True)
         z, kl = ops.gaussian_kl_reparam(mu, logvar, context.noise(mu.shape))
         x_r = nets.generator(z, context.alpha)
-        context.report(l1=terms.mean_abs_error(x, x_r), kl_real=kl.mean())
+        kl_real = context.mean(kl)
+        context.report(l1=context.mean(terms.abs_error(x, x_r)), kl_real=kl_real)
         losses = {
-            "rec": full_size(nets, x) * terms.pixel_sum("mse", x, x_r).mean(),
-            "kl": self.beta_kl * kl.mean(),
+            "rec": full_size(nets, x) * context.mean(terms.pixel_sum("mse", x, x_r)),
+            "kl": self.beta_kl * kl_real,
         }
         if self.game == 0 or x.shape[-1] < self.game_from:
             return losses
         # One pass over the reconstructions serves both sides: its graph is walked once for each.
         shown = x_r.detach().requires_grad_()
         _, made = nets.encoder(shown, context.alpha, judge=True)
-        context.report(realism_gap=(real - made).mean())
-        fooled = self.game * F.softplus(real.detach() - made).mean()
-        (gradient,) = torch.autograd.grad(fooled, shown, retain_graph=True)
+        context.report(realism_gap=context.mean(real - made))
+        fooled = self.game * context.mean(F.softplus(real.detach() - made))
         return {
             **losses,
-            "critic": self.game * F.softplus(made - real).mean(),
-            "fool": _with_gradient(fooled, x_r, gradient),
+            "critic": self.game * context.mean(F.softplus(made - real)),
+            "fool": _moved(fooled, shown, x_r),
         }
 
 
-def _with_gradient(value: Tensor, images: Tensor, gradient: Tensor) -> Tensor:
-    """A scalar of that value, whose gradient in `images` is the given one, and in nothing else."""
+def _moved(value: Tensor, shown: Tensor, images: Tensor) -> Tensor:
+    """The scalar, whose gradient in `shown` goes to `images` in its place, and to nothing else."""
+    if not value.requires_grad:  # nobody wants it
+        return value
+    (gradient,) = torch.autograd.grad(value, shown, retain_graph=True)
     linear = (images * gradient).sum()
     return value.detach() + linear - linear.detach()

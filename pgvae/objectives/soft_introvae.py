@@ -84,10 +84,11 @@ class SoftIntroVae(Introspective):
         scale = self._scale(nets)
         real = draw_posterior(nets, x, context)
         x_r = nets.generator(real.z, context.alpha)
-        context.report(l1=terms.mean_abs_error(x, x_r), kl_real=real.kl.mean())
+        kl = context.mean(real.kl)
+        context.report(l1=context.mean(terms.abs_error(x, x_r)), kl_real=kl)
         return {
-            "rec": scale * self._error(nets, x, x_r).mean(),
-            "kl": scale * self.beta_kl * real.kl.mean(),
+            "rec": scale * context.mean(self._error(nets, x, x_r)),
+            "kl": scale * self.beta_kl * kl,
         }
 
     def _encoder_losses(self, nets: Nets, x: Tensor, context: Context) -> dict[str, Tensor]:
@@ -100,12 +101,13 @@ class SoftIntroVae(Introspective):
         errors = self._error(nets, others, nets.generator(both.z, context.alpha))
         reconstructed, fake = both.split()
         report_kl(context, real, reconstructed, fake)
-        context.report(l1=terms.mean_abs_error(x, x_r))
+        context.report(l1=context.mean(terms.abs_error(x, x_r)))
         repelled = torch.cat(self._repelled(real, reconstructed, fake, context))
-        exp_rec, exp_fake = torch.exp(-2 * scale * (errors + repelled)).chunk(2)
+        errors = context.whole(errors) + repelled
+        exp_rec, exp_fake = torch.exp(-2 * scale * errors).chunk(2)
         return {
-            "rec": scale * self._error(nets, x, x_r).mean(),
-            "kl": scale * self.beta_kl * real.kl.mean(),
+            "rec": scale * context.mean(self._error(nets, x, x_r)),
+            "kl": scale * self.beta_kl * context.mean(real.kl),
             "exp_rec": exp_rec.mean() / 4,
             "exp_fake": exp_fake.mean() / 4,
         }
@@ -116,26 +118,28 @@ class SoftIntroVae(Introspective):
         both = draw_posterior(nets, others, context)
         reconstructed, fake = both.split()
         x_r = others[: len(x)]
-        losses = {"rec": scale * self._error(nets, x, x_r).mean()}
+        losses = {"rec": scale * context.mean(self._error(nets, x, x_r))}
         attracted = self._attracted(real, reconstructed, fake, context)
         losses |= {name: scale * value for name, value in attracted.items()}
         if self.gamma_r > 0:
             again = nets.generator(both.z.detach(), context.alpha)
-            error = self._error(nets, others.detach(), again).mean()  # over both: half of the sum
+            error = self._error(nets, others.detach(), again)
+            error = context.mean(error)  # over both: half of the sum
             losses["rec_others"] = scale * self.gamma_r * error
         return losses
 
     def _repelled(
         self, real: Encoded, reconstructed: Encoded, fake: Encoded, context: Context
     ) -> tuple[Tensor, Tensor]:
-        """What the encoder drives up for reconstructed and generated images: [N] each."""
-        return self.beta_neg * reconstructed.kl, self.beta_neg * fake.kl
+        """What the encoder drives up for each of the whole batch's reconstructed and generated
+        images: [N] each."""
+        return tuple(self.beta_neg * context.whole(t.kl) for t in (reconstructed, fake))
 
     def _attracted(
         self, real: Encoded, reconstructed: Encoded, fake: Encoded, context: Context
     ) -> dict[str, Tensor]:
         """What the generator drives down, as named scalars."""
         return {
-            "kl_rec": self.beta_kl / 2 * reconstructed.kl.mean(),
-            "kl_fake": self.beta_kl / 2 * fake.kl.mean(),
+            "kl_rec": self.beta_kl / 2 * context.mean(reconstructed.kl),
+            "kl_fake": self.beta_kl / 2 * context.mean(fake.kl),
         }

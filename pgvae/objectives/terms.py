@@ -51,22 +51,22 @@ def moment_kl(z: Tensor) -> Tensor:
     return ops.moment_kl(z)
 
 
-def mean_abs_error(x: Tensor, y: Tensor) -> Tensor:
-    """Mean over batch and pixels of |x - y|, scalar (PIONEER, eq. 2).
+def abs_error(x: Tensor, y: Tensor) -> Tensor:
+    """Mean over the pixels of each image of |x - y|: [N, C, H, W] twice -> [N] (PIONEER, eq. 2).
 
-    >>> mean_abs_error(torch.tensor([1.0, 2.0]), torch.tensor([0.0, 4.0]))
-    tensor(1.5000)
+    >>> abs_error(torch.ones(2, 3, 2, 2), torch.zeros(2, 3, 2, 2))
+    tensor([1., 1.])
     """
-    return (x - y).abs().mean()
+    return (x - y).abs().mean(dim=(1, 2, 3))
 
 
 def cosine_distance(a: Tensor, b: Tensor) -> Tensor:
-    """Mean over the batch of 1 - <a, b> for unit vectors [N, d], scalar (PIONEER, eq. 3).
+    """1 - <a, b> of unit vectors: [N, d] twice -> [N] (PIONEER, eq. 3).
 
     >>> cosine_distance(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.6, 0.8]]))
-    tensor(0.4000)
+    tensor([0.4000])
     """
-    return (1 - (a * b).sum(dim=1)).mean()
+    return 1 - (a * b).sum(dim=1)
 
 
 def pixel_sum(kind: Reconstruction, x: Tensor, x_r: Tensor) -> Tensor:

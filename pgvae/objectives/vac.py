@@ -75,22 +75,25 @@ class Vac(Objective):
         }
 
     def _rec(self, x: Tensor, x_r: Tensor, context: Context) -> Tensor:
-        error = terms.mean_abs_error(x, x_r)
+        error = context.mean(terms.abs_error(x, x_r))
         context.report(l1=error)
         return self.b_ae * error
 
     def _kl(self, real: Encoded, context: Context) -> Tensor:
-        context.report(kl_real=real.kl.mean())
-        return self.b_reg * real.kl.mean() / real.mu.shape[1]
+        kl = context.mean(real.kl)
+        context.report(kl_real=kl)
+        return self.b_reg * kl / real.mu.shape[1]
 
     def _classification(
         self, nets: Nets, real: Encoded, labels: Tensor, context: Context
     ) -> Tensor:
         """BCE of C(z_r); also logs the accuracy of C on the posteriors' means."""
         with torch.no_grad():
-            guesses = nets.encoder.classify(real.mu)[:, : labels.shape[1]]
+            guesses = context.whole(nets.encoder.classify(real.mu)[:, : labels.shape[1]])
+        labels = context.whole(labels)
         context.report(accuracy=terms.known_accuracy(guesses, labels))
-        return terms.known_bce(nets.encoder.classify(real.z), self._targets(labels))
+        logits = context.whole(nets.encoder.classify(real.z))
+        return terms.known_bce(logits, self._targets(labels))
 
     def _targets(self, labels: Tensor) -> Tensor:
         """What C should say of real images."""

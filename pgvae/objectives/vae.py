@@ -33,9 +33,9 @@ class Vae(Ae):
         x = batch.images
         real = draw_posterior(nets, x, context)
         x_r = nets.generator(real.z, context.alpha)
-        kl = real.kl.mean()
-        context.report(l1=terms.mean_abs_error(x, x_r), kl_real=kl)
+        kl = context.mean(real.kl)
+        context.report(l1=context.mean(terms.abs_error(x, x_r)), kl_real=kl)
         return {
-            "rec": full_size(nets, x) * terms.pixel_sum(self.rec, x, x_r).mean(),
+            "rec": full_size(nets, x) * context.mean(terms.pixel_sum(self.rec, x, x_r)),
             "kl": self.beta_kl * kl,
         }

@@ -20,16 +20,15 @@ from pgvae.schedule import Schedule
 from pgvae.snapshot import Snapshot
 from pgvae.training.checkpoint import load_newest
 from pgvae.training.describe import settings_lines
-from pgvae.training.record import Record
+from pgvae.training.ranks import ALONE, Ranks
+from pgvae.training.record import Bystander, Record
 from pgvae.training.rundir import RunDirectory
 from pgvae.training.state import TrainState
-from pgvae.training.step import resolve_precision, train_step
+from pgvae.training.step import is_out_of_memory, resolve_precision, train_step
 
 CHECKPOINT_SECONDS = 600.0
 CHECK_ITERATIONS = 10  # between two looks at whether updates were finite
 _EARLY_IMAGES = (4_000, 16_000, 64_000, 256_000)  # of the first snapshots: a picture comes soon
-# What PyTorch says of it; the last where a native op asked for memory.
-_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "bad_alloc", '"aten::new_empty"')
 
 
 @dataclass
@@ -72,12 +71,16 @@ def train(
     device: torch.device,
     *,
     workers: int = 0,
+    batch_gpu: int | None = None,
     initial: Snapshot | None = None,
     inception_weights: Path | None = None,
+    ranks: Ranks = ALONE,
 ) -> None:
     """Train to the end of the schedule, from the run's newest checkpoint where it has one.
 
+    batch_gpu: most images that a process works through at a time.
     initial: weights to start a new run from. inception_weights: for the metrics FID and KID.
+    ranks: the processes that train it together, each of which calls this.
     Raises Preempted, with all saved, after a signal to stop; ResourceError when numbers stop
     being finite, or the disk or the memory is full.
     """
@@ -87,7 +90,11 @@ def train(
     torch.backends.cudnn.allow_tf32 = precision == "tf32"
     notes: list[str] = []  # what there is to say before there is a log
     state = load_newest(run.path, config, device, notes.append) or _first(config, device, initial)
-    record = Record(config, store, run, device, state.images_seen, inception_weights)
+    state.ranks, state.batch_gpu = ranks, batch_gpu
+    if ranks.index == 0:
+        record = Record(config, store, run, device, state.images_seen, inception_weights)
+    else:
+        record = Bystander()
     loader = Loader(
         store,
         seed=config.seed,
@@ -95,27 +102,30 @@ def train(
         labels=config.labels,
         workers=workers,
         device=device,
+        part=(ranks.index, ranks.count),
     )
     say, schedule = record.log.say, config.schedule
     for line in [*notes, *settings_lines(config)]:
         say(line)
     where = f"on {device}, {precision}, {ops.native.on(device)}"
+    if ranks.count > 1:
+        where += f", {ranks.count} processes"
     say(f"{run.path}: at {state.images_seen / 1000:g} of {schedule.total_kimg:g} kimg, {where}")
     ends_early = _ends_early(schedule)
     try:
         with stop_signals() as stop, disk_errors(run.path), _memory_errors(state):
             for line in ends_early:
                 say(line)
-            run.write_status("running", 0, state.images_seen)
+            record.status("running", state.images_seen)
             _loop(state, objective, loader, precision, record, stop)
         for line in [f"done: {state.images_seen / 1000:g} kimg in {run.path}", *ends_early]:
             say(line)
-        run.write_status("done", 0, state.images_seen)
+        record.status("done", state.images_seen)
     except BaseException as error:
         code = error.exit_code if isinstance(error, PgvaeError) else 1
         name = "preempted" if isinstance(error, Preempted) else "failed"
         with contextlib.suppress(PgvaeError, OSError):
-            run.write_status(name, code, state.images_seen, str(error))
+            record.status(name, state.images_seen, code, str(error))
         raise
     finally:
         loader.close()
@@ -134,8 +144,9 @@ def _loop(
     tick_images = min(4000, max(1, schedule.total_images // 100))
     snapshot_images = max(1, round(state.config.snapshot_kimg * 1000))
     metric_images = max(1, round(state.config.metric_kimg * 1000))
+    ranks = state.ranks
     start = saved = before = state.images_seen
-    measured = record.log.measured if state.config.metrics else math.inf
+    measured = ranks.told(record.log.measured if state.config.metrics else math.inf)
     saved_time, iterations = time.monotonic(), 0
     moment = schedule.at(start)
     if moment.resolution > state.resolution:  # resumed where a stage ends
@@ -143,12 +154,14 @@ def _loop(
         measured = max(measured, start)  # which is not measured now
 
     while True:
-        now, stopping = state.images_seen, stop.requested  # one answer for all that follows
+        # One answer for all that follows, and for all processes.
+        late = time.monotonic() - saved_time > CHECKPOINT_SECONDS
+        stopping, late = ranks.any(stop.requested, late)
+        now = state.images_seen
         upcoming = schedule.at(now)
         done = now >= schedule.total_images
         stage_ends = done or upcoming.resolution > state.resolution
         due = stage_ends or stopping or _is_picture_due(before, now, snapshot_images)
-        late = time.monotonic() - saved_time > CHECKPOINT_SECONDS
 
         # Say how it goes, save it, look at it.
         if now > start and (done or stopping or _crossed(before, now, tick_images)):
@@ -162,6 +175,8 @@ def _loop(
         if measures:  # once all is saved: it may take minutes
             record.judge(state, moment)
             measured = now
+        if due or late or measures:
+            ranks.meet()
         if done:
             return
         if stopping:
@@ -174,7 +189,13 @@ def _loop(
         moment, before = upcoming, now
         state.enter(moment)
         batch = loader.batch(now, moment.batch_size, moment.resolution, moment.alpha)
+        at_once = state.batch_gpu
         scalars = train_step(state, objective, moment, batch, precision)
+        if state.batch_gpu != at_once:
+            record.log.say(
+                f"out of memory at {moment.resolution} px: from here on {state.batch_gpu} images "
+                f"at a time; the batch is still of {moment.batch_size}"
+            )
         iterations += 1
         if iterations % CHECK_ITERATIONS == 0:
             state.skips.read()
@@ -211,14 +232,21 @@ def _memory_errors(state: TrainState) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as error:  # CUDA's OutOfMemoryError is a RuntimeError
-        text = str(error)
-        if isinstance(error, MemoryError) or any(words in text for words in _OUT_OF_MEMORY):
+        if is_out_of_memory(error):
             moment = state.config.schedule.at(state.images_seen)
             raise ResourceError(
                 f"out of memory at {moment.resolution} px with batch {moment.batch_size}: go on "
-                f"with --resume and a smaller --batch, such as {max(1, moment.batch_size // 2)}"
+                "with --resume and " + _less_at_once(state, moment.batch_size)
             ) from error
         raise
+
+
+def _less_at_once(state: TrainState, batch: int) -> str:
+    """What to do where memory does not hold what it has to."""
+    at_once = min(state.batch_gpu or batch, -(-batch // state.ranks.count))
+    if state.config.model.has_batch_norm or at_once == 1:
+        return f"a smaller --batch, such as {max(1, batch // 2)}"
+    return f"--batch-gpu {-(-at_once // 2)}"
 
 
 def _first(config: RunConfig, device: torch.device, initial: Snapshot | None) -> TrainState:

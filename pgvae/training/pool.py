@@ -14,17 +14,19 @@ class ImagePool:
 
     It fills up first and swaps only once it is full. `images` is [capacity, C, R, R], with
     `count` of them in use, or None while empty. `draw` decides what will be swapped, on the CPU;
-    `replay` does it without a look at anything on the device.
+    `replay` shows it, a part of the batch at a time, and `settle` takes what was shown that part's
+    fakes in; both without a look at anything on the device.
     """
 
     def __init__(self) -> None:
         self.images: Tensor | None = None
         self.count = 0
         self._swaps: tuple[Tensor, Tensor, Tensor] | None = None
+        self._taken: dict[int, Tensor] = {}  # fakes by the row of their first
 
     def clear(self) -> None:
         """Forget all images: at growth their size is no longer right."""
-        self.images, self.count, self._swaps = None, 0, None
+        self.images, self.count, self._swaps, self._taken = None, 0, None, {}
 
     def draw(self, fakes: int, resolution: int, seed: int, device: torch.device) -> None:
         """Choose, for the next `replay` of so many fakes: slots [n], which fakes are kept in theirs
@@ -48,12 +50,23 @@ class ImagePool:
                 mine.copy_(drawn, non_blocking=True)
 
     @torch.no_grad()
-    def replay(self, fakes: Tensor) -> Tensor:
-        """[N, C, R, R] -> the same shape, some of them earlier fakes; the pool takes theirs."""
+    def replay(self, fakes: Tensor, start: int = 0) -> Tensor:
+        """Fakes `start`.. of the batch, [N, C, R, R] -> the same shape, some of them earlier ones.
+
+        The pool stays as it is until `settle`: the same fakes may be shown once more.
+        """
         fakes = fakes.float()  # whatever the precision, so that a run may change it
         if self.images is None:
             self.images = fakes.new_zeros(pool_capacity(fakes.shape[-1]), *fakes.shape[1:])
-        slots, kept, shown = self._swaps
+        slots, _, shown = (part[start : start + len(fakes)] for part in self._swaps)
+        self._taken[start] = fakes
         some, earlier = fakes[: len(slots)], self.images[slots]
-        self.images[slots] = torch.where(kept, some, earlier)
         return torch.cat([torch.where(shown, earlier, some), fakes[len(slots) :]])
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """Take in what was shown since the last time."""
+        for start, fakes in self._taken.items():
+            slots, kept, _ = (part[start : start + len(fakes)] for part in self._swaps)
+            self.images[slots] = torch.where(kept, fakes[: len(slots)], self.images[slots])
+        self._taken = {}

@@ -23,13 +23,20 @@ CONFIG, _STATUS, _LOCK = "config.json", "status.json", ".lock"
 class RunDirectory:
     """One run's directory, locked for this process until `close`.
 
+    lock: not where another process of the same run has it.
     Raises InputError where it cannot be written or another process has it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, lock: bool = True) -> None:
         self.path = path
+        self._lock: TextIO | None = None
+        if lock:
+            self._take()
+
+    def _take(self) -> None:
+        path = self.path
         try:
-            self._lock: TextIO = (path / _LOCK).open("a+")
+            self._lock = (path / _LOCK).open("a+")
         except OSError as error:
             raise InputError(f"cannot write to run directory {path}: {error.strerror}") from error
         try:
@@ -91,7 +98,8 @@ class RunDirectory:
 
     def close(self) -> None:
         """Let go of the lock."""
-        self._lock.close()
+        if self._lock:
+            self._lock.close()
 
 
 def read_status(run_dir: Path) -> dict[str, Any]:

@@ -3,12 +3,13 @@
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from pgvae.config import MAX_RESOLUTION, RunConfig
+from pgvae.config import MAX_RESOLUTION, RunConfig, require
 from pgvae.data import Store, open_dataset, prepared_in
-from pgvae.errors import InputError
+from pgvae.errors import InputError, PgvaeError, Preempted
 from pgvae.files import sha256_of
 from pgvae.inference import pick_device
 from pgvae.metrics.table import check_metrics, check_names
@@ -18,6 +19,7 @@ from pgvae.training.checkpoint import STATE, checkpoints_in, load_weights
 from pgvae.training.describe import describe
 from pgvae.training.engine import train as run_training
 from pgvae.training.plan import Initial, check_request, plan
+from pgvae.training.ranks import ALONE, Ranks, joined, local_device
 from pgvae.training.resume import Kept, gone_on, newest_like
 from pgvae.training.rundir import RunDirectory, require_writable
 
@@ -26,8 +28,24 @@ _OUTDIR, _DATA_ROOT, _WORKERS = "runs", "datasets", 2
 Say = Callable[[str], None]
 
 
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    """A run that is ready to be trained.
+
+    start: weights to start from, where it is new and asked for.
+    """
+
+    run: RunDirectory
+    request: Request
+    config: RunConfig
+    store: Store
+    start: Initial | None = None
+
+
 def train(request: Request, say: Say = print) -> Path:
     """Train what is asked for to its end; -> the run directory.
+
+    Started by torchrun, all processes train it together.
 
     say: told what there is to say before the run has a log.
     Raises Preempted, with all saved, after a signal to stop; InputError for a request that cannot
@@ -40,16 +58,68 @@ def train(request: Request, say: Say = print) -> Path:
     if request.resume not in (None, NEWEST):
         kept = Kept.read(Path(request.resume))
     whole = dataclasses.replace(kept.request, **request.asked()) if kept else request
+    _check_early(whole, kept.path if kept else Path(whole.outdir or _OUTDIR))
+    device = local_device(pick_device(whole.device or "auto"))
+    with joined(device) as ranks:
+        if ranks.index > 0:
+            return _follow(ranks, device)
+        if whole.device in (None, "auto") and device.type == "cpu":
+            say("no CUDA device found: training on the CPU")
+        try:
+            job = _planned(request, kept, whole, ranks, say)
+        except PgvaeError as error:
+            _tell(ranks, error.exit_code)
+            raise
+        if isinstance(job, Path):
+            _tell(ranks, str(job))
+            return job
+        _tell(ranks, {
+            "run": str(job.run.path),
+            "config": job.config.to_dict(),
+            "store": str(job.store.path),
+            "request": job.request.asked(),
+            "starts": job.start is not None,
+        })  # fmt: skip
+        return _train(job, ranks, device)
+
+
+def _tell(ranks: Ranks, what: Any) -> None:
+    ranks.meet()  # they wait for the images to be prepared
+    ranks.told(what)
+
+
+def _follow(ranks: Ranks, device: torch.device) -> Path:
+    """What a process does that another one of the run plans and writes for."""
+    ranks.meet()
+    told = ranks.told(None)
+    if isinstance(told, int):  # which rank 0 says why
+        raise SystemExit(told)
+    if isinstance(told, str):
+        return Path(told)
+    request = Request(**told["request"])
+    job = _Job(
+        run=RunDirectory(Path(told["run"]), lock=False),
+        request=request,
+        config=RunConfig.from_dict(told["config"]),
+        store=Store(told["store"]),
+        start=load_initial(request) if told["starts"] else None,
+    )
+    try:
+        return _train(job, ranks, device)
+    except Preempted as stopped:
+        raise SystemExit(stopped.exit_code) from None
+
+
+def _planned(
+    request: Request, kept: Kept | None, whole: Request, ranks: Ranks, say: Say
+) -> _Job | Path:
+    """What to train; a run directory where that is done already."""
     outdir = Path(whole.outdir or _OUTDIR)
-    _check_early(whole, kept.path if kept else outdir)
-    device = pick_device(whole.device or "auto")
-    if whole.device in (None, "auto") and device.type == "cpu":
-        say("no CUDA device found: training on the CPU")
     sha256 = _sha256_of_start(request)
     if kept:
         if request.dataset is None and _is_prepared(kept.config.dataset, whole):
             whole = dataclasses.replace(whole, dataset=kept.config.dataset)  # whatever became of
-        return _go_on(kept, request, _open(whole, say), device, sha256, say)  # the images since
+        return _gone_on(kept, request, _open(whole, say), sha256, ranks, say)  # the images since
 
     # The weights that a run started from may be gone by the time that it is to go on.
     gone = request.resume == NEWEST and request.init_from is not None and sha256 is None
@@ -59,17 +129,18 @@ def train(request: Request, say: Say = print) -> Path:
     if request.resume == NEWEST:
         kept = newest_like(outdir, request.recorded(), store.digest, sha256, config)
         if kept:  # whose weights to start from are those that were asked for
-            return _go_on(kept, request, store, device, kept.config.init_from, say)
+            return _gone_on(kept, request, store, kept.config.init_from, ranks, say)
         if config is None:
             load_initial(request)  # says that they are gone
         say(f"no run of these options in {outdir}: starting a new one")
+    _require_parts(config, request, ranks)
     run = RunDirectory.create(outdir, config, request)
-    return _train(run, request, config, store, device, start)
+    return _Job(run, request, config, store, start)
 
 
-def _go_on(
-    kept: Kept, request: Request, store: Store, device: torch.device, sha256: str | None, say: Say
-) -> Path:
+def _gone_on(
+    kept: Kept, request: Request, store: Store, sha256: str | None, ranks: Ranks, say: Say
+) -> _Job | Path:
     """Go on with a run; sha256: of the weights that the request would start from."""
     kept.require_checkpoint()
     whole, config, changes = gone_on(kept, request.recorded(), store.digest, sha256)
@@ -79,35 +150,46 @@ def _go_on(
             f"{config.schedule.total_kimg:g} kimg: --total-kimg K trains on"
         )
         return kept.path
+    _require_parts(config, whole, ranks)
     for change in changes:
         say(f"going on with {change}")
     run = RunDirectory(kept.path)
     run.write_plan(config, whole)
-    return _train(run, whole, config, store, device)
+    return _Job(run, whole, config, store)
 
 
-def _train(
-    run: RunDirectory,
-    request: Request,
-    config: RunConfig,
-    store: Store,
-    device: torch.device,
-    start: Initial | None = None,
-) -> Path:
-    weights = request.inception_weights
+def _train(job: _Job, ranks: Ranks, device: torch.device) -> Path:
+    weights, workers = job.request.inception_weights, job.request.workers
     try:
         run_training(
-            config,
-            store,
-            run,
+            job.config,
+            job.store,
+            job.run,
             device,
-            workers=_WORKERS if request.workers is None else request.workers,
-            initial=start.snapshot if start else None,
+            workers=_WORKERS if workers is None else workers,
+            batch_gpu=job.request.batch_gpu,
+            initial=job.start.snapshot if job.start else None,
             inception_weights=Path(weights) if weights else None,
+            ranks=ranks,
         )
     finally:
-        run.close()
-    return run.path
+        job.run.close()
+    return job.run.path
+
+
+def _require_parts(config: RunConfig, request: Request, ranks: Ranks) -> None:
+    """Raise InputError where batches cannot be split as they are to be."""
+    for stage in config.schedule.stages:
+        require(
+            stage.batch_size % ranks.count == 0,
+            f"the batch of {stage.batch_size} at {stage.resolution} px is not a multiple of the "
+            f"{ranks.count} processes: choose another --batch, or fewer processes",
+        )
+    require(
+        not config.model.has_batch_norm or (ranks.count == 1 and request.batch_gpu is None),
+        "batch norm takes statistics over the images of a pass: train it by one process, without "
+        "--batch-gpu, or choose other norms",
+    )
 
 
 def dry_run(request: Request, say: Say = print) -> None:
@@ -117,7 +199,9 @@ def dry_run(request: Request, say: Say = print) -> None:
     """
     _check_early(request, Path(request.outdir or _OUTDIR))
     start = load_initial(request)
-    say(describe(plan(request, _open(request, say), start)))
+    config = plan(request, _open(request, say), start)
+    _require_parts(config, request, ALONE)
+    say(describe(config))
 
 
 def load_initial(request: Request) -> Initial | None:

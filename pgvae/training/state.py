@@ -12,17 +12,14 @@ from pgvae.nn import build_nets
 from pgvae.schedule import Moment
 from pgvae.training.ema import copy_new_layers
 from pgvae.training.pool import ImagePool
+from pgvae.training.ranks import ALONE, Ranks
 from pgvae.types import AVERAGES, Nets
 
 MAX_SKIPS = 3
 
 
-def derive_seed(*parts: int | str, rank: int = 0) -> int:
-    """A 63-bit seed from any parts: all randomness of a run comes from (seed, what, when, rank).
-
-    Rank 0 draws what a single process draws.
-    """
-    parts = (*parts, "rank", rank) if rank else parts
+def derive_seed(*parts: int | str) -> int:
+    """A 63-bit seed from any parts: all randomness of a run comes from (seed, what, when)."""
     digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
 
@@ -97,7 +94,8 @@ class TrainState:
     """Networks, optimisers, image pool and counters of a run.
 
     images_seen: real images so far: the time of the run.
-    rank:        of this process, of those that share the run.
+    ranks:       the processes that share the run.
+    batch_gpu:   images that a process works through at a time; None: its part of the batch.
     """
 
     config: RunConfig
@@ -108,7 +106,8 @@ class TrainState:
     skips: Skips
     pool: ImagePool = field(default_factory=ImagePool)
     images_seen: int = 0
-    rank: int = 0
+    ranks: Ranks = ALONE
+    batch_gpu: int | None = None
 
     @classmethod
     def create(
@@ -143,8 +142,8 @@ class TrainState:
             self.optimizers[name] = _rebuild(optimizer, net, self.dials.lr, self.config.betas)
 
     def seed_of(self, what: str) -> int:
-        """The seed of what this process draws for the iteration at hand."""
-        return derive_seed(self.config.seed, what, self.images_seen, rank=self.rank)
+        """The seed of what is drawn for the iteration at hand, by every process alike."""
+        return derive_seed(self.config.seed, what, self.images_seen)
 
     def _grow(self) -> None:
         parts = self.nets.parts()

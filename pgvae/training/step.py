@@ -1,10 +1,13 @@
 """One iteration: every phase of the objective, each checked before its optimiser moves.
 
+With several processes (`TrainState.ranks`) each calls it with its own part of the batch.
+
 All that changes from one iteration to the next is filled into tensors first (`prepare`); the rest
 runs on the device without a look at a number.
 """
 
 import dataclasses
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -13,8 +16,13 @@ from pgvae.config import Precision
 from pgvae.objectives import Context, Objective, Phase
 from pgvae.schedule import Moment
 from pgvae.training.ema import half_life_decay, update_ema
+from pgvae.training.parts import Losses, Work
+from pgvae.training.pool import ImagePool
 from pgvae.training.state import TrainState
 from pgvae.types import AVERAGES, Batch
+
+# What PyTorch says of it; the last where a native op asked for memory.
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "bad_alloc", '"aten::new_empty"')
 
 
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:
@@ -37,20 +45,22 @@ def train_step(
     """Run every phase of `objective` on `batch` and move the averages; time moves on.
 
     -> named scalars for the log, "phase/name", still on the device. An update with a number
-    that is not finite is left out and counted (`state.skips`).
+    that is not finite is left out and counted (`state.skips`). Where memory runs out, the update
+    starts over with half as many images at a time (`state.batch_gpu`), the batch being the same.
     """
     context = prepare(state, objective, moment, batch)
     if moment.settings:
         objective = dataclasses.replace(objective, **moment.settings)
+    pool = state.pool if _replays(objective, moment) else None
     scalars: dict[str, Tensor] = {}
     for phase in (objective.pretraining,) if moment.pretraining else objective.iteration:
         for _ in range(phase.repeats):
-            scalars |= _update(state, objective, phase, batch, context, precision)
+            scalars |= _update(state, objective, phase, batch, context, precision, pool)
     state.skips.end_iteration()
     parts = state.nets.parts()
     for name, followed in AVERAGES.items():
         update_ema(parts[name], parts[followed], state.dials.ema_share)
-    state.images_seen += len(batch.images)
+    state.images_seen += len(batch.images) * state.ranks.count
     return scalars
 
 
@@ -59,19 +69,22 @@ def prepare(state: TrainState, objective: Objective, moment: Moment, batch: Batc
     half_life = 1000 * state.config.ema_kimg
     if state.config.ema_rampup > 0 and state.config.init_from is None:
         half_life = min(half_life, state.config.ema_rampup * state.images_seen)
-    count, device = len(batch.images), batch.images.device
+    count, device = len(batch.images) * state.ranks.count, batch.images.device
     decay = state.config.schedule.ema_decay
     state.dials.set(moment, 1 - (half_life_decay(count, half_life) if decay is None else decay))
     state.rng.manual_seed(state.seed_of("step"))
-    replays = objective.pool and moment.alpha == 1 and not moment.pretraining
-    if replays:
+    if _replays(objective, moment):
         state.pool.draw(count, moment.resolution, state.seed_of("pool"), device)
     return Context(
         alpha=state.dials.alpha,
         noise=lambda shape: torch.randn(shape, generator=state.rng, device=device),
-        replay=state.pool.replay if replays else lambda fakes: fakes,
         progress=state.dials.progress,
     )
+
+
+def _replays(objective: Objective, moment: Moment) -> bool:
+    """Whether the encoder is shown earlier fakes."""
+    return objective.pool and moment.alpha == 1 and not moment.pretraining
 
 
 def _update(
@@ -81,19 +94,27 @@ def _update(
     batch: Batch,
     context: Context,
     precision: Precision,
-) -> dict[str, Tensor]:
+    pool: ImagePool | None,
+) -> Losses:
     """One optimiser step of one phase."""
     nets = state.nets.trained()
     for name, net in nets.items():
         net.requires_grad_(name in phase.trains)
     for name in phase.trains:
         nets[name].power_iteration()
-    with autocast(batch.images.device, precision):
-        losses = objective.losses(phase.name, state.nets, batch, context)
-    total = torch.stack(list(losses.values())).sum()
-    total.backward()
+
+    def losses_of(rows: slice, context: Context) -> Losses:
+        with autocast(batch.images.device, precision):
+            return objective.losses(phase.name, state.nets, batch.rows(rows), context)
+
     optimizers = [state.optimizers[name] for name in phase.trains]
-    bad = ~_finite(total, optimizers)
+    work = Work(context, state.ranks, len(batch.images), pool.replay if pool else None)
+    losses = _with_memory(state, work, losses_of, optimizers, len(batch.images))
+    state.pool.settle()
+    total = torch.stack(list(losses.values())).sum()
+    gradients = _gradients(optimizers)
+    state.ranks.add_(gradients)
+    bad = ~_finite(total, gradients)
     for optimizer in optimizers:
         optimizer.found_inf = bad.float()  # fused Adam leaves the step out where it is 1
         optimizer.step()
@@ -105,10 +126,39 @@ def _update(
     return scalars
 
 
-def _finite(total: Tensor, optimizers: list[torch.optim.Adam]) -> Tensor:
+def _with_memory(
+    state: TrainState,
+    work: Work,
+    losses_of: Callable[[slice, Context], Losses],
+    optimizers: list[torch.optim.Adam],
+    images: int,
+) -> Losses:
+    """The work, with fewer images at a time where memory runs out, down to one."""
+    while True:
+        at_once = min(state.batch_gpu or images, images)
+        try:
+            return work.run(at_once, losses_of)
+        except (RuntimeError, MemoryError) as error:
+            whole = state.config.model.has_batch_norm or state.ranks.count > 1
+            if at_once == 1 or whole or not is_out_of_memory(error):
+                raise
+        for optimizer in optimizers:  # with no error held, whose frames hold what filled memory
+            optimizer.zero_grad(set_to_none=True)
+        state.batch_gpu = -(-at_once // 2)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether it says that memory ran out; CUDA's OutOfMemoryError is a RuntimeError."""
+    return isinstance(error, MemoryError) or any(words in str(error) for words in _OUT_OF_MEMORY)
+
+
+def _gradients(optimizers: list[torch.optim.Adam]) -> list[Tensor]:
+    """Those that there are, of all that the optimisers move."""
+    parameters = [p for o in optimizers for p in o.param_groups[0]["params"]]
+    return [p.grad for p in parameters if p.grad is not None]
+
+
+def _finite(total: Tensor, gradients: list[Tensor]) -> Tensor:
     """Whether the loss and every gradient are finite: [] bool, on the device."""
-    gradients = [
-        p.grad for o in optimizers for p in o.param_groups[0]["params"] if p.grad is not None
-    ]
     norms = torch.stack([total.detach(), *torch._foreach_norm(gradients)])
     return norms.isfinite().all()

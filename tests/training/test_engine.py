@@ -250,7 +250,7 @@ def test_a_second_signal_stops_a_process_that_is_still_saving(data_root, tmp_pat
     [
         (None, ResourceError, 4, "in a row were not finite"),  # of a learning rate
         (ZeroDivisionError("a fault"), ZeroDivisionError, 1, "a fault"),
-        (MemoryError(), ResourceError, 4, "out of memory at 4 px with batch 4.* such as 2"),
+        (MemoryError(), ResourceError, 4, "out of memory at 4 px with batch 4.* --batch-gpu 2"),
         (RuntimeError("CUDA out of memory."), ResourceError, 4, "out of memory at 4 px"),
     ],
     ids=repr,

@@ -20,9 +20,12 @@ def numbers_of(images: torch.Tensor) -> list[int]:
 
 
 def replay(pool: ImagePool, fakes: torch.Tensor, seed: int = 0) -> torch.Tensor:
-    """What an iteration does: draw the swaps, then make them."""
+    """What an iteration does: draw the swaps, show them, then make them."""
     pool.draw(len(fakes), fakes.shape[-1], seed, CPU)
-    return pool.replay(fakes)
+    shown = pool.replay(fakes)
+    assert torch.equal(shown, pool.replay(fakes))  # until it settles it stays as it is
+    pool.settle()
+    return shown
 
 
 def full_pool() -> ImagePool:
@@ -56,6 +59,17 @@ def test_a_swapped_fake_takes_the_place_of_the_earlier_one_and_others_keep_their
     assert 0 < len(own) < count
     assert all(number == 200 + place for place, number in own)
     assert shown[200:] == list(range(400, 200 + count))  # more than it holds
+
+
+@pytest.mark.parametrize("size", [1, 7, 64, 230])
+def test_parts_of_a_batch_are_shown_what_the_whole_is(size):
+    expected, fakes, pool = full_pool(), numbered(200, 230), full_pool()
+    shown = replay(expected, fakes)
+    pool.draw(230, 4, 0, CPU)
+    starts = range(0, 230, size)
+    assert torch.equal(torch.cat([pool.replay(fakes[s : s + size], s) for s in starts]), shown)
+    pool.settle()
+    assert torch.equal(pool.images, expected.images)
 
 
 def test_about_half_are_swapped():

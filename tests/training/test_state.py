@@ -126,17 +126,6 @@ def test_seeds_differ_by_every_part_and_fit_63_bits():
     assert derive_seed(0, "step", 1) == seeds[0]
 
 
-def test_a_rank_draws_numbers_of_its_own_and_rank_0_those_of_a_single_process():
-    state = state_after(4)
-    alone = state.seed_of("step")
-    assert alone == derive_seed(0, "step", 4)
-    others = set()
-    for state.rank in (1, 2, 3):
-        others |= {state.seed_of("step"), state.seed_of("pool")}
-    assert len(others) == 6
-    assert alone not in others
-
-
 def test_three_bad_iterations_in_a_row_are_told_though_a_good_one_followed():
     skips = Skips(CPU)
     for bad in (True, True, True, False):

@@ -1,0 +1,142 @@
+"""The processes that share a run, one for each GPU: torchrun starts them, they are all equal.
+
+Each has its part of every batch and all of the networks, and sees the values of the whole batch
+where an objective asks for them (`parts.Work`), so that the sum of their gradients is the gradient
+of one process. Rank 0 alone writes files.
+"""
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from pgvae.errors import InputError, ResourceError
+
+# A process that has not answered for so long is taken for gone.
+TIMEOUT = timedelta(seconds=float(os.environ.get("PGVAE_TIMEOUT", "600")))
+
+
+class Ranks:
+    """A process on its own, and what the processes of a group do together.
+
+    index: of this process. count: of all.
+    """
+
+    index, count = 0, 1
+
+    def gather(self, values: Tensor) -> Tensor:
+        """Values of one shape of every process: [...] -> [count, ...], without a gradient."""
+        return values.detach()[None]
+
+    def add_(self, tensors: list[Tensor]) -> None:
+        """Put the sums over all processes into these, in one message."""
+
+    def any(self, *flags: bool) -> tuple[bool, ...]:
+        """Whether one process or more says yes, for each of some questions."""
+        return flags
+
+    def told(self, value: Any) -> Any:
+        """What rank 0 says, plain data, whatever the others say."""
+        return value
+
+    def meet(self) -> None:
+        """Wait for rank 0, which may take its time here: it writes, and it measures."""
+
+
+ALONE = Ranks()
+
+
+class Group(Ranks):
+    """Processes joined by `torch.distributed`: NCCL between GPUs, gloo between CPUs."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.index, self.count = dist.get_rank(), dist.get_world_size()
+        # What is decided together never waits for a GPU.
+        self._deciding = dist.new_group(backend="gloo", timeout=TIMEOUT)
+        self._store, self._meetings = dist.distributed_c10d._get_default_store(), 0
+
+    def gather(self, values: Tensor) -> Tensor:
+        mine = values.detach().contiguous()
+        everyone = [torch.empty_like(mine) for _ in range(self.count)]
+        with _gone():
+            dist.all_gather(everyone, mine)
+        return torch.stack(everyone)
+
+    def add_(self, tensors: list[Tensor]) -> None:
+        flat = torch.cat([tensor.flatten() for tensor in tensors])
+        with _gone():
+            dist.all_reduce(flat)
+        sums = flat.split([tensor.numel() for tensor in tensors])
+        for tensor, total in zip(tensors, sums, strict=True):
+            tensor.copy_(total.view(tensor.shape))
+
+    def any(self, *flags: bool) -> tuple[bool, ...]:
+        said = torch.tensor(flags, dtype=torch.uint8)
+        with _gone():
+            dist.all_reduce(said, dist.ReduceOp.MAX, group=self._deciding)
+        return tuple(map(bool, said.tolist()))
+
+    def told(self, value: Any) -> Any:
+        box = [value]
+        with _gone():
+            dist.broadcast_object_list(box, group=self._deciding)
+        return box[0]
+
+    def meet(self) -> None:
+        self._meetings += 1
+        key = f"pgvae/meeting/{self._meetings}"
+        with _gone():
+            if self.index == 0:
+                self._store.set(key, b"")
+            while not self._store.check([key]):
+                time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def joined(device: torch.device) -> Iterator[Ranks]:
+    """This process among those that torchrun started, or on its own.
+
+    Raises InputError for CPU and GPU mixed up, ResourceError where the others do not come.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield ALONE
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    if not dist.is_backend_available(backend):
+        raise InputError(f"--device {device}: this PyTorch has no {backend} for several processes")
+    with _gone():
+        dist.init_process_group(backend, timeout=TIMEOUT)
+    try:
+        yield Group(device)
+    finally:
+        with contextlib.suppress(RuntimeError):
+            dist.destroy_process_group()
+
+
+def local_device(device: torch.device) -> torch.device:
+    """The GPU of this process, of those that torchrun started on this machine."""
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    if device.type == "cuda" and device.index is None and several:
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    return device
+
+
+@contextlib.contextmanager
+def _gone() -> Iterator[None]:
+    """Turn a broken connection into a ResourceError."""
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:
+        first = str(error).strip().split("\n")[0]
+        raise ResourceError(
+            f"another process of the run is gone or does not answer ({first[:120]}): go on with "
+            "--resume RUN"
+        ) from error
