@@ -1,0 +1,170 @@
+"""Processes that share a run: they learn what one learns, and end together."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from group import ROOT, finish, start
+from test_parts import PHASES, an, context_of
+from world import FINAL, smooth_world
+
+from pgvae.training.checkpoint import checkpoints_in, is_whole
+from pgvae.training.parts import Work
+from pgvae.training.pool import ImagePool
+from pgvae.training.ranks import ALONE
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory) -> list[dict]:
+    """What each of two processes learned, of every objective."""
+    folder = tmp_path_factory.mktemp("ranks")
+    finish(start(2, ["tests/training/group.py", str(folder)]))
+    return [torch.load(folder / f"{rank}.pt") for rank in (0, 1)]
+
+
+@pytest.mark.parametrize(("name", "phase"), PHASES)
+@pytest.mark.parametrize("size", [1, 2])
+def test_two_processes_learn_what_one_does_in_float64(name, phase, size, learned) -> None:
+    objective = an(name)
+    w = smooth_world(objective, count=4, resolution=FINAL)
+    context, pool = context_of(w), ImagePool()
+    pool.draw(4, FINAL, 0, torch.device("cpu"))
+    losses = Work(context, ALONE, 4, pool.replay).run(
+        4, lambda rows, part: objective.losses(phase, w.nets, w.batch.rows(rows), part)
+    )
+    nets = w.nets.trained().values()
+    expected = [p.grad for net in nets for p in net.parameters() if p.grad is not None]
+    tight = {"rtol": 1e-6, "atol": 1e-7} if objective.pool else {"rtol": 1e-12, "atol": 1e-12}
+    for found, gradients in (of[name, phase, size] for of in learned):
+        for key, value in {**losses, **context.reported}.items():
+            torch.testing.assert_close(found[key], value, **tight, msg=key)
+        assert len(gradients) == len(expected) > 0
+        for one, other in zip(gradients, expected, strict=True):
+            torch.testing.assert_close(one, other, **tight)
+
+
+def test_what_is_not_finite_on_one_process_is_so_on_all(learned) -> None:
+    for found in learned:
+        assert found["bad"].isnan().tolist() == [True, False]
+        assert found["bad"][1] == 4.0
+
+
+def test_processes_decide_together_and_listen_to_the_first(learned) -> None:
+    for found in learned:
+        assert found["any"] == (True, False, True)
+        assert found["told"] == "by 0"
+
+
+# --- runs
+
+
+@pytest.fixture
+def words(data_root: Path, tmp_path: Path) -> list[str]:
+    return [
+        *("train.py", "--dataset", "tiny", "--data-root", str(data_root), "--device", "cpu"),
+        *("--outdir", str(tmp_path / "runs"), "--resolution", "8", "--batch", "4"),
+        *("--fmap-max", "8", "--latent-dim", "8", "--kimg-per-stage", "0.032"),
+    ]
+
+
+def the_run(tmp_path: Path) -> Path:
+    (run,) = (tmp_path / "runs").iterdir()
+    return run
+
+
+def losses_of(run: Path) -> dict[int, dict]:
+    """The last record of each image count that has an encoder's losses."""
+    rows = [json.loads(line) for line in (run / "stats.jsonl").read_text().splitlines()]
+    return {row["images"]: row for row in rows if "encoder/kl_real" in row}
+
+
+@pytest.mark.parametrize("objective", ["pioneer", "soft_introvae"])
+def test_a_run_goes_on_with_another_number_of_processes(words, objective, tmp_path) -> None:
+    words += ["--objective", objective, "--seed", "5", "--lr", "1e-6", "--grow"]
+    finish(start(2, [*words, "--total-kimg", "0.048"]))
+    run = the_run(tmp_path)
+    finish(start(1, ["train.py", "--resume", str(run), "--total-kimg", "0.064"]))
+    said = finish(start(2, ["train.py", "--resume", str(run), "--total-kimg", "0.08"]))
+    assert "2 processes" in said[0]
+    assert said[1] == ""  # one speaks
+    together = losses_of(run)
+    alone_words = [str(tmp_path / "alone") if w == str(tmp_path / "runs") else w for w in words]
+    finish(start(1, [*alone_words, "--total-kimg", "0.08"]))
+    (alone,) = (losses_of(path) for path in (tmp_path / "alone").iterdir())
+    for images in (48, 64, 80):  # at so small a rate rounding does not grow
+        for key, value in alone[images].items():
+            if "/" in key:
+                assert together[images][key] == pytest.approx(value, rel=1e-4, abs=1e-5), key
+
+
+def test_a_batch_that_cannot_be_shared_is_refused(words, tmp_path) -> None:
+    processes = start(3, [*words, "--total-kimg", "0.064"])
+    said = [process.communicate(timeout=120)[0] for process in processes]
+    assert [process.returncode for process in processes] == [2, 2, 2]
+    assert "error: the batch of 4 at 4 px is not a multiple of the 3 processes" in said[0]
+    assert said[1:] == ["", ""]
+    assert not (tmp_path / "runs").exists()
+
+
+def begun(processes: list[subprocess.Popen], tmp_path: Path) -> Path:
+    """The run, once it has a checkpoint."""
+    end = time.monotonic() + 120
+    while time.monotonic() < end:
+        found = list((tmp_path / "runs").glob("*/checkpoint-*"))
+        if found:
+            return found[0].parent
+        assert all(process.poll() is None for process in processes)
+        time.sleep(0.1)
+    raise AssertionError("no checkpoint after two minutes")
+
+
+@pytest.mark.parametrize(
+    ("number", "victim", "code"),
+    [(signal.SIGKILL, 1, 4), (signal.SIGKILL, 0, 4), (signal.SIGSTOP, 1, 4)],
+    ids=["the second is killed", "the first is killed", "the second stands still"],
+)
+def test_when_one_process_is_gone_all_end_and_nothing_is_lost(
+    number, victim, code, words, tmp_path
+) -> None:
+    processes = start(2, [*words, "--kimg-per-stage", "1000"], PGVAE_TIMEOUT="8")
+    try:
+        run = begun(processes, tmp_path)
+        processes[victim].send_signal(number)
+        said, _ = processes[1 - victim].communicate(timeout=30)
+        assert processes[1 - victim].returncode == code
+        assert "error: another process of the run is gone or does not answer" in said
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    assert all(is_whole(path) for path in checkpoints_in(run))
+    images = int(checkpoints_in(run)[0].name.split("-")[1])
+    more = ["train.py", "--resume", str(run), "--total-kimg", str((images + 8) / 1000)]
+    finish(start(1, more))
+
+
+def test_one_signal_stops_all_with_their_state_saved(words, tmp_path) -> None:
+    processes = start(2, [*words, "--kimg-per-stage", "1000"])
+    run = begun(processes, tmp_path)
+    processes[1].send_signal(signal.SIGTERM)
+    said = [process.communicate(timeout=60)[0] for process in processes]
+    assert [process.returncode for process in processes] == [75, 75]
+    assert "stopped at" in said[0]
+    assert "saved" in said[0]
+    assert json.loads((run / "status.json").read_text())["status"] == "preempted"
+    assert is_whole(checkpoints_in(run)[0])
+
+
+def test_torchrun_starts_them(words, tmp_path) -> None:
+    torchrun = [os.sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    options = [*words, "--total-kimg", "0.048"]
+    subprocess.run(
+        [*torchrun, "--master-port", "0", *options], check=True, cwd=ROOT, env=environment
+    )
+    assert json.loads((the_run(tmp_path) / "status.json").read_text())["status"] == "done"
