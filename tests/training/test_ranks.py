@@ -111,11 +111,14 @@ def test_a_batch_that_cannot_be_shared_is_refused(words, tmp_path) -> None:
     assert not (tmp_path / "runs").exists()
 
 
+ENDLESS = ("--kimg-per-stage", "1000", "--snapshot-kimg", "0.1")
+
+
 def begun(processes: list[subprocess.Popen], tmp_path: Path) -> Path:
     """The run, once it has a checkpoint."""
     end = time.monotonic() + 120
     while time.monotonic() < end:
-        found = list((tmp_path / "runs").glob("*/checkpoint-*"))
+        found = list((tmp_path / "runs").glob("0*/checkpoint-*"))
         if found:
             return found[0].parent
         assert all(process.poll() is None for process in processes)
@@ -131,7 +134,7 @@ def begun(processes: list[subprocess.Popen], tmp_path: Path) -> Path:
 def test_when_one_process_is_gone_all_end_and_nothing_is_lost(
     number, victim, code, words, tmp_path
 ) -> None:
-    processes = start(2, [*words, "--kimg-per-stage", "1000"], PGVAE_TIMEOUT="8")
+    processes = start(2, [*words, *ENDLESS], PGVAE_TIMEOUT="8")
     try:
         run = begun(processes, tmp_path)
         processes[victim].send_signal(number)
@@ -141,7 +144,7 @@ def test_when_one_process_is_gone_all_end_and_nothing_is_lost(
     finally:
         for process in processes:
             process.kill()
-            process.wait()
+            process.communicate()
     assert all(is_whole(path) for path in checkpoints_in(run))
     images = int(checkpoints_in(run)[0].name.split("-")[1])
     more = ["train.py", "--resume", str(run), "--total-kimg", str((images + 8) / 1000)]
@@ -149,7 +152,7 @@ def test_when_one_process_is_gone_all_end_and_nothing_is_lost(
 
 
 def test_one_signal_stops_all_with_their_state_saved(words, tmp_path) -> None:
-    processes = start(2, [*words, "--kimg-per-stage", "1000"])
+    processes = start(2, [*words, *ENDLESS])
     run = begun(processes, tmp_path)
     processes[1].send_signal(signal.SIGTERM)
     said = [process.communicate(timeout=60)[0] for process in processes]

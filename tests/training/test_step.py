@@ -19,7 +19,7 @@ from runs import (
 )
 
 from pgvae.errors import InputError, ResourceError
-from pgvae.objectives import OBJECTIVES
+from pgvae.objectives import OBJECTIVES, Objective
 from pgvae.objectives.age import Age
 from pgvae.objectives.pioneer import Pioneer
 from pgvae.training.state import TrainState
@@ -191,3 +191,40 @@ def test_progress_reaches_the_objective_and_starts_after_pretraining_whatever_th
     assert progress == pytest.approx([4 * k / 100 for k in range(25)])
     # Its annealing: c = min(5 t, 1), t the share of the game that is done.
     assert torch.stack(shares[15:]).tolist() == pytest.approx([min(5 * t, 1) for t in progress])
+
+
+# --- memory
+
+
+def of_at_most(images: int, kind: type[Objective]) -> Objective:
+    """The objective, on a machine whose memory holds so many images."""
+
+    class Small(kind):
+        def losses(self, phase, nets, batch, context):
+            if len(batch.images) > images:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            return super().losses(phase, nets, batch, context)
+
+    return Small()
+
+
+@pytest.mark.parametrize("name", ["pioneer", "soft_introvae", "introvac"])
+def test_where_memory_runs_out_the_update_is_made_with_fewer_images_at_a_time(name) -> None:
+    large, small = (state_after(0, name) for _ in range(2))
+    expected = take_steps(large, OBJECTIVES[name](), 1)
+    found = take_steps(small, of_at_most(1, OBJECTIVES[name]), 1)
+    assert (large.batch_gpu, small.batch_gpu) == (None, 1)
+    assert small.images_seen == large.images_seen == 4
+    assert small.skips.read() == (0, 0)
+    first = next(iter(expected)).split("/")[0]  # the phase before which nothing has moved
+    for key, value in expected.items():
+        if key.startswith(first):
+            torch.testing.assert_close(found[key], value, rtol=1e-5, atol=1e-5, msg=key)
+    if name == "pioneer":
+        torch.testing.assert_close(small.pool.images, large.pool.images)
+
+
+def test_memory_that_does_not_hold_one_image_is_an_error() -> None:
+    state = state_after(0, "vae")
+    with pytest.raises(torch.OutOfMemoryError):
+        take_steps(state, of_at_most(0, OBJECTIVES["vae"]), 1)
