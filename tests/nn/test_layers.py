@@ -99,6 +99,23 @@ def test_one_iteration_is_one_step_of_the_power_method() -> None:
     torch.testing.assert_close(layer.u.double(), u / u.norm(), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize(("inputs", "outputs", "kernel"), [(512, 512, 3), (256, 512, 4)])
+def test_adams_first_step_moves_a_wide_weights_spectral_norm_by_a_tenth(
+    inputs, outputs, kernel
+) -> None:
+    weight = seeded(SpectralWeight, inputs, outputs, kernel).weight.detach().flatten(1)
+    sigma = torch.linalg.matrix_norm(weight, 2)
+    step = torch.linalg.matrix_norm(torch.full_like(weight, 1e-3), 2)  # all of one sign
+    assert (step / sigma).item() == pytest.approx(0.1, rel=0.05)
+
+
+@pytest.mark.parametrize(("inputs", "outputs", "kernel"), [(16, 8, 3), (64, 32, 1), (48, 48, 3)])
+def test_a_narrow_spectral_weight_starts_as_he_et_al(inputs, outputs, kernel) -> None:
+    weight = seeded(SpectralWeight, inputs, outputs, kernel).weight
+    expected = (2 / (inputs * kernel**2)) ** 0.5
+    assert weight.std().item() == pytest.approx(expected, rel=5 / weight.numel() ** 0.5)
+
+
 def test_spectral_vectors_do_not_move_in_use_and_are_saved() -> None:
     layer = seeded(SpectralWeight, 4, 6, 3)
     before = {k: v.clone() for k, v in layer.state_dict().items()}
