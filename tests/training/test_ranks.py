@@ -1,9 +1,9 @@
 """Processes that share a run: they learn what one learns, and end together."""
 
 import json
-import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -164,10 +164,7 @@ def test_one_signal_stops_all_with_their_state_saved(words, tmp_path) -> None:
 
 
 def test_torchrun_starts_them(words, tmp_path) -> None:
-    torchrun = [os.sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    options = [*words, "--total-kimg", "0.048"]
-    subprocess.run(
-        [*torchrun, "--master-port", "0", *options], check=True, cwd=ROOT, env=environment
-    )
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [sys.executable, *torchrun, *words, "--total-kimg", "0.048"]
+    subprocess.run(command, check=True, cwd=ROOT, timeout=200)
     assert json.loads((the_run(tmp_path) / "status.json").read_text())["status"] == "done"
