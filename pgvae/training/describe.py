@@ -13,11 +13,11 @@ _HEAD = ("px", "from kimg", "fade", "batch", "lr", "G params", "E params", "memo
 _ROW = "{:>5} {:>10} {:>8} {:>6} {:>8} {:>12} {:>12} {:>10}"
 
 
-def describe(config: RunConfig) -> str:
+def describe(config: RunConfig, batch_gpu: int | None = None) -> str:
     """The run's settings and a table of its stages; parameters are those of the stable phase.
 
     Memory is an estimate: weights, gradients, Adam's moments and the average, and what autograd
-    keeps of the largest update in float32 (`Objective.passes`).
+    keeps of the largest update in float32 (`Objective.passes`), `batch_gpu` images at a time.
     """
     schedule, passes = config.schedule, objective_class(config.objective["name"]).passes
     lines = [*settings_lines(config), _ROW.format(*_HEAD)]
@@ -30,7 +30,8 @@ def describe(config: RunConfig) -> str:
             nets = build_nets(config.model, resolution)
         weights = parameter_count(nets.generator), parameter_count(nets.encoder)
         generator, encoder = saved_bytes(config.model, resolution)
-        kept = stage.batch_size * (passes[0] * generator + passes[1] * encoder)
+        at_once = min(stage.batch_size, batch_gpu or stage.batch_size)
+        kept = at_once * (passes[0] * generator + passes[1] * encoder)
         bytes_needed = 4 * 5 * sum(weights) + kept  # gradient, two moments and average beside each
         lines.append(
             _ROW.format(

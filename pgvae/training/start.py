@@ -201,7 +201,7 @@ def dry_run(request: Request, say: Say = print) -> None:
     start = load_initial(request)
     config = plan(request, _open(request, say), start)
     _require_parts(config, request, ALONE)
-    say(describe(config))
+    say(describe(config, request.batch_gpu))
 
 
 def load_initial(request: Request) -> Initial | None:

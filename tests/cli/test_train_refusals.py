@@ -26,6 +26,12 @@ BAD_OPTIONS = [
     ("--batch 1", ["--batch 1 is too small for pioneer", "use 2 or more"]),
     ("--batch -3", ["--batch -3: use 1 or more"]),
     ("--batch 2.5", ["--batch", "2.5"]),
+    ("--batch-gpu 0", ["--batch-gpu 0: use 1 or more"]),
+    (
+        "--arch residual --encoder-norm batch --batch-gpu 2",
+        ["batch norm takes statistics", "--batch-gpu"],
+    ),
+    ("--objective vae --schedule pioneer_code", ["--schedule pioneer_code sets lambda_x", "vae"]),
     ("--lr nan", ["--lr nan", FINITE]),
     ("--lr inf", ["--lr inf", FINITE]),
     ("--lr -1", ["--lr -1", POSITIVE]),

@@ -113,6 +113,16 @@ def test_a_batch_does_not_depend_on_the_calls_before(loader):
             assert torch.equal(batch.labels, expected[calls[number]].labels)
 
 
+@pytest.mark.parametrize("parts", [1, 2, 3])
+def test_parts_of_a_batch_make_it_up(loader, parts):
+    whole = [loader(seed=3, mirror=True).batch(seen, 6, 16) for seen in (0, 6, 15)]
+    shared = [loader(seed=3, mirror=True, part=(index, parts)) for index in range(parts)]
+    for seen, expected in zip((0, 6, 15), whole, strict=True):  # two of them read in advance
+        found = [one.batch(seen, 6, 16) for one in shared]
+        assert torch.equal(torch.cat([batch.images for batch in found]), expected.images)
+        assert torch.equal(torch.cat([batch.labels for batch in found]), expected.labels)
+
+
 def test_a_batch_read_in_advance_is_the_same(loader, monkeypatch):
     walking = loader(seed=2, mirror=True)
     in_advance = [walking.batch(start, 5, 8) for start in range(0, 60, 5)]
