@@ -163,8 +163,16 @@ def test_one_signal_stops_all_with_their_state_saved(words, tmp_path) -> None:
     assert is_whole(checkpoints_in(run)[0])
 
 
-def test_torchrun_starts_them(words, tmp_path) -> None:
+def test_torchrun_starts_them_and_hands_a_signal_on(words, tmp_path) -> None:
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command = [sys.executable, *torchrun, *words, "--total-kimg", "0.048"]
-    subprocess.run(command, check=True, cwd=ROOT, timeout=200)
-    assert json.loads((the_run(tmp_path) / "status.json").read_text())["status"] == "done"
+    with subprocess.Popen(
+        [sys.executable, *torchrun, *words, *ENDLESS], cwd=ROOT, stderr=subprocess.DEVNULL
+    ) as agent:
+        run = begun([agent], tmp_path)
+        agent.send_signal(signal.SIGTERM)
+        agent.wait(timeout=60)
+    status = json.loads((run / "status.json").read_text())
+    assert (status["status"], status["exit_code"]) == ("preempted", 75)
+    newest = checkpoints_in(run)[0]
+    assert is_whole(newest)
+    assert int(newest.name.split("-")[1]) == status["images_seen"]
