@@ -83,7 +83,9 @@ def losses_of(run: Path) -> dict[int, dict]:
     return {row["images"]: row for row in rows if "encoder/kl_real" in row}
 
 
-@pytest.mark.parametrize("objective", ["pioneer", "soft_introvae"])
+@pytest.mark.parametrize(
+    "objective", ["pioneer", pytest.param("soft_introvae", marks=pytest.mark.slow)]
+)
 def test_a_run_goes_on_with_another_number_of_processes(words, objective, tmp_path) -> None:
     words += ["--objective", objective, "--seed", "5", "--lr", "1e-6", "--grow"]
     finish(start(2, [*words, "--total-kimg", "0.048"]))
@@ -126,6 +128,7 @@ def begun(processes: list[subprocess.Popen], tmp_path: Path) -> Path:
     raise AssertionError("no checkpoint after two minutes")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "victim", "code"),
     [(signal.SIGKILL, 1, 4), (signal.SIGKILL, 0, 4), (signal.SIGSTOP, 1, 4)],
@@ -163,6 +166,7 @@ def test_one_signal_stops_all_with_their_state_saved(words, tmp_path) -> None:
     assert is_whole(checkpoints_in(run)[0])
 
 
+@pytest.mark.slow
 def test_torchrun_starts_them_and_hands_a_signal_on(words, tmp_path) -> None:
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     with subprocess.Popen(
