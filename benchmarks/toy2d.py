@@ -190,7 +190,7 @@ class PointGenerator(Perceptron):
         return SCALE * super().forward(latents)[:, :, None, None]
 
 
-def build(objective: Objective, preset: Preset, seed: int) -> TrainState:
+def build(objective: Objective, preset: Preset, schedule: Schedule, seed: int) -> TrainState:
     """Networks and optimisers for points."""
     needed = {"classes": 0, **objective.model_settings(2)}
     config = SimpleNamespace(
@@ -212,14 +212,17 @@ def build(objective: Objective, preset: Preset, seed: int) -> TrainState:
         for name, net in nets.trained().items()
     }
     run = SimpleNamespace(
-        seed=seed, ema_kimg=preset.average * preset.batch / 1000, ema_rampup=0.0, init_from=None
+        seed=seed,
+        schedule=schedule,
+        ema_kimg=preset.average * preset.batch / 1000,
+        ema_rampup=0.0,
+        init_from=None,
     )
     return TrainState(run, nets, optimizers, dials, torch.Generator(), Skips(device))
 
 
 def train(objective: Objective, preset: Preset, data: str, seed: int) -> np.ndarray:
     """Points [5000, 2] of the averaged generator after training."""
-    state = build(objective, preset, seed)
     kimg = preset.batch / 1000
     schedule = Schedule(
         (Stage(4, preset.batch, preset.lr),),  # the resolution has no meaning here
@@ -228,6 +231,7 @@ def train(objective: Objective, preset: Preset, data: str, seed: int) -> np.ndar
         milestones_kimg=tuple(step * kimg for step in preset.milestones),
         milestone_factor=preset.factor,
     )
+    state = build(objective, preset, schedule, seed)
     draws = np.random.default_rng([seed, 1])
     while state.images_seen < schedule.total_images:
         points = draw_points(data, preset.batch, draws)
