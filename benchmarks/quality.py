@@ -60,7 +60,11 @@ LABELS = ("p_glasses", "p_facial_hair")
 # Name: options of `pgvae.Request` beside COMMON.
 TRIALS: dict[str, dict[str, Any]] = {
     "recipe": {"objective": "rivae"},
-    "pioneer": {"objective": "pioneer"},
+    "pioneer": {
+        "objective": "pioneer",
+        "unit_variance": True,
+        "settings": ("rec_to_generator=true",),
+    },
     "ae": {"objective": "ae", "lr": 2e-3},
     "vae": {"objective": "vae", "lr": 2e-3, "settings": ("beta_kl=0.2",)},
     "soft_introvae": {"objective": "soft_introvae", "arch": "pggan"},
@@ -153,14 +157,14 @@ class Referee:
         }
 
     def judge(self, model: pgvae.Model) -> dict[str, float]:
-        """Every figure of a model: samples of the fitted prior, of the training one, images."""
+        """Every figure of a model: reconstructions, samples of its default and training prior."""
         with full_precision():
             again = model.reconstruct(self.unseen)
-            fitted, training = (model.sample(COUNT, prior=p) for p in ("fitted", "training"))
+            usual, training = model.sample(COUNT), model.sample(COUNT, prior="training")
         real, made = self.unseen[:RECONSTRUCTED], again[:RECONSTRUCTED]
         pairs = {"rmse": rmse, "psnr": psnr, "ssim": ssim}
         found = {name: measure(real, made).mean().item() for name, measure in pairs.items()}
-        found |= self.fakes(fitted)
+        found |= {"prior": model.default_prior, **self.fakes(usual)}
         for name, images in (("training_prior", training), ("reconstructions", again)):
             found[f"swd_{name}"] = self.swd(images)
             found[f"fid_{name}"] = frechet_distance(self.features, self.extract(images))

@@ -3,14 +3,13 @@
     python benchmarks/scaling.py                 # bytes and messages by stage, and a model
     python benchmarks/scaling.py --measure       # 2 processes of a thread, 1 process of 2 threads
 
-Bytes and messages of PIONEER at full width are counted: an iteration runs, with the batch of its
-stage, without memory (at 4 px, where codes have the same size) among ranks that only take notes.
+Bytes and messages are of PIONEER at full width. Those of codes and errors are counted in an
+iteration at 4 px, of narrow networks and the batch of the stage, among ranks that only take notes;
+gradients and fakes are computed from their numbers.
 The model is `time = compute + messages * latency + bytes over the slowest link / its bandwidth`.
 """
 
-import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -111,7 +110,7 @@ def table() -> None:
         ups = []
         for gpus in (8, 16, 64):
             link = NVLINK if gpus <= 8 else INFINIBAND * 8  # eight cards of a node, at once
-            moved = 2 * gradients + (gpus - 1) * (fakes + codes) if gpus > 1 else 0
+            moved = 2 * gradients + (gpus - 1) * (fakes + codes)
             ups.append(gpus * compute / (compute + messages * LATENCY + moved / link))
         click.echo(
             f"{resolution:>5} {batch:>6} {messages:>9} {gradients / 2**20:>7.1f}MiB "
@@ -120,14 +119,11 @@ def table() -> None:
         )
 
 
-def timed(resolution: int, maps: int, batch: int, iterations: int) -> float:
-    """Seconds of an iteration in this process's group."""
-    threads = int(os.environ["OMP_NUM_THREADS"])
-    torch.set_num_threads(threads)
-    with joined(torch.device("cpu")) as ranks:
-        state = TrainState.create(
-            config_of(resolution, maps, maps, batch), torch.device("cpu"), resolution
-        )
+def timed(resolution: int, maps: int, batch: int, iterations: int) -> None:
+    """Print, as the first of a group's processes, the seconds of an iteration."""
+    device = torch.device("cpu")
+    with joined(device) as ranks:
+        state = TrainState.create(config_of(resolution, maps, maps, batch), device, resolution)
         state.ranks = ranks
         images = torch.rand(batch // ranks.count, 3, resolution, resolution)
         images = images.contiguous(memory_format=torch.channels_last)
@@ -138,34 +134,20 @@ def timed(resolution: int, maps: int, batch: int, iterations: int) -> float:
         for _ in range(iterations):
             step(state, images)
             ranks.any(False, False)
-        return (time.perf_counter() - before) / iterations
+        if ranks.index == 0:
+            click.echo((time.perf_counter() - before) / iterations)
 
 
-def measure(resolution: int, maps: int, batch: int, iterations: int) -> dict[str, float]:
+def measure(*what: int) -> dict[str, float]:
     """Seconds of an iteration by one process of two threads, and by two of one, in turns."""
     found: dict[str, list[float]] = {"1 x 2 threads": [], "2 x 1 thread": []}
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+    words = [__file__, "--timed", ",".join(map(str, what))]
     for _ in range(3):
-        for name, count in (("1 x 2 threads", 1), ("2 x 1 thread", 2)):
-            with socket.socket() as free:
-                free.bind(("127.0.0.1", 0))
-                port = free.getsockname()[1]
-            where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-            words = [
-                sys.executable,
-                __file__,
-                "--timed",
-                f"{resolution},{maps},{batch},{iterations}",
-            ]
-            processes = [
-                subprocess.Popen(
-                    words,
-                    env={**os.environ, **where, "RANK": str(r), "WORLD_SIZE": str(count),
-                         "OMP_NUM_THREADS": str(3 - count)},
-                    stdout=subprocess.PIPE,
-                )
-                for r in range(count)
-            ]  # fmt: skip
-            found[name].append(max(json.loads(p.communicate()[0]) for p in processes))
+        for count, seconds in enumerate(found.values(), start=1):
+            threads = {**os.environ, "OMP_NUM_THREADS": str(3 - count)}
+            command = [*torchrun, str(count), *words]
+            seconds.append(float(subprocess.check_output(command, env=threads)))
     return {name: min(seconds) for name, seconds in found.items()}
 
 
@@ -181,7 +163,7 @@ def main(
 ) -> None:
     """Count, or measure."""
     if one:
-        click.echo(json.dumps(timed(*map(int, one.split(",")))))
+        timed(*map(int, one.split(",")))
     elif measures:
         found = measure(resolution, maps, batch, iterations)
         for name, seconds in found.items():

@@ -24,16 +24,8 @@ OBJECTIVES = (  # each the name of its module in pgvae/objectives
 # What a run that goes on may have otherwise than before; `dataset` only where its images are equal.
 FREE = frozenset(
     {
-        *(
-            "dataset",
-            "data_root",
-            "outdir",
-            "resume",
-            "device",
-            "precision",
-            "workers",
-            "batch_gpu",
-        ),
+        *("dataset", "data_root", "outdir", "resume"),
+        *("device", "precision", "workers", "batch_gpu"),
         *("total_kimg", "batch", "lr", "lr_milestones", "pretrain_kimg"),
         *("snapshot_kimg", "metrics", "metric_kimg", "inception_weights"),
     }

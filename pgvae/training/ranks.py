@@ -18,8 +18,7 @@ from torch import Tensor
 
 from pgvae.errors import InputError, ResourceError
 
-# A process that has not answered for so long is taken for gone.
-TIMEOUT = timedelta(seconds=float(os.environ.get("PGVAE_TIMEOUT", "600")))
+_TIMEOUT = "600"  # seconds after which a process that does not answer is taken for gone
 
 
 class Ranks:
@@ -55,10 +54,10 @@ ALONE = Ranks()
 class Group(Ranks):
     """Processes joined by `torch.distributed`: NCCL between GPUs, gloo between CPUs."""
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, timeout: timedelta) -> None:
         self.index, self.count = dist.get_rank(), dist.get_world_size()
         # What is decided together never waits for a GPU.
-        self._deciding = dist.new_group(backend="gloo", timeout=TIMEOUT)
+        self._deciding = dist.new_group(backend="gloo", timeout=timeout)
         self._store, self._meetings = dist.distributed_c10d._get_default_store(), 0
 
     def gather(self, values: Tensor) -> Tensor:
@@ -102,20 +101,28 @@ class Group(Ranks):
 def joined(device: torch.device) -> Iterator[Ranks]:
     """This process among those that torchrun started, or on its own.
 
-    Raises InputError for CPU and GPU mixed up, ResourceError where the others do not come.
+    Raises InputError for a PGVAE_TIMEOUT that is no time, or a PyTorch without the means;
+    ResourceError where the others do not come.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if not _several():
         yield ALONE
         return
+    asked = os.environ.get("PGVAE_TIMEOUT", _TIMEOUT)
+    try:
+        timeout = timedelta(seconds=float(asked))
+    except (ValueError, OverflowError):
+        timeout = timedelta(0)
+    if timeout <= timedelta(0):
+        raise InputError(f"PGVAE_TIMEOUT is {asked!r}: use a number of seconds above 0")
     if device.type == "cuda":
         torch.cuda.set_device(device)
     backend = "nccl" if device.type == "cuda" else "gloo"
     if not dist.is_backend_available(backend):
         raise InputError(f"--device {device}: this PyTorch has no {backend} for several processes")
     with _gone():
-        dist.init_process_group(backend, timeout=TIMEOUT)
+        dist.init_process_group(backend, timeout=timeout)
     try:
-        yield Group(device)
+        yield Group(timeout)
     finally:
         with contextlib.suppress(RuntimeError):
             dist.destroy_process_group()
@@ -123,10 +130,13 @@ def joined(device: torch.device) -> Iterator[Ranks]:
 
 def local_device(device: torch.device) -> torch.device:
     """The GPU of this process, of those that torchrun started on this machine."""
-    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    if device.type == "cuda" and device.index is None and several:
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    if device.type == "cuda" and device.index is None and _several():
+        return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
     return device
+
+
+def _several() -> bool:
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 @contextlib.contextmanager

@@ -7,24 +7,13 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor
-from world import World, small_world
+from world import World, an, phases_of, small_world
 
-from pgvae.objectives import OBJECTIVES, Objective
+from pgvae.objectives import OBJECTIVES
 from pgvae.objectives.terms import as_distance
 
 NAMES = sorted(OBJECTIVES)
 GAME_OF_AGE = ("age", "pioneer", "balanced_pioneer")
-
-
-def an(name: str) -> Objective:
-    """The objective of that name, with all of its terms at the 8 px of a small world."""
-    return OBJECTIVES[name](**({"game_from": 4} if name == "rivae" else {}))
-
-
-def phases_of(name: str) -> list:
-    """The phases of an objective and of its pre-training."""
-    cls = OBJECTIVES[name]
-    return [*cls.phases, *([cls.pretraining] if cls.pretraining else [])]
 
 
 PHASES = [(name, phase) for name in NAMES for phase in phases_of(name)]

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from pgvae.config import ModelConfig
 from pgvae.nn import build_nets
 from pgvae.nn.encoder import Judged
-from pgvae.objectives import Context, Objective
+from pgvae.objectives import OBJECTIVES, Context, Objective, Phase
 from pgvae.types import Batch, Nets, Posterior
 
 FINAL, D = 8, 3  # of a smooth world: the run's last resolution, the dimensions of a latent
@@ -24,6 +24,17 @@ NAN = float("nan")
 LABELS = torch.tensor(
     [[0.0, 1.0], [1.0, 1.0], [NAN, 0.0], [1.0, NAN], [NAN, NAN]], dtype=torch.float64
 )
+
+
+def an(name: str) -> Objective:
+    """The objective of that name, with all of its terms at the 8 px of a world."""
+    return OBJECTIVES[name](**({"game_from": 4} if name == "rivae" else {}))
+
+
+def phases_of(name: str) -> list[Phase]:
+    """The phases of an objective and of its pre-training."""
+    kind = OBJECTIVES[name]
+    return [*kind.phases, *([kind.pretraining] if kind.pretraining else [])]
 
 
 def weights(rng: torch.Generator, inputs: int, outputs: int, gain: float = 1.0) -> nn.Parameter:

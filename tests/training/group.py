@@ -15,6 +15,13 @@ import torch
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(Path(__file__).parent), str(ROOT / "tests" / "objectives")]
 
+from test_parts import CPU, PHASES, learned  # noqa: E402
+from world import FINAL  # noqa: E402
+
+from pgvae.objectives import OBJECTIVES  # noqa: E402
+from pgvae.training.pool import ImagePool  # noqa: E402
+from pgvae.training.ranks import ALONE, Ranks, joined  # noqa: E402
+
 
 def start(count: int, words: list[str], **variables: str) -> list[subprocess.Popen]:
     """`python WORDS` in a group of `count` processes, each by its rank; their errors are piped."""
@@ -45,36 +52,22 @@ def finish(processes: list[subprocess.Popen], seconds: float = 240) -> list[str]
     return said
 
 
+def learned_together(name: str, phase: str, size: int, ranks: Ranks = ALONE) -> tuple:
+    """`test_parts.learned` of a batch of 4, with a new pool for what goes through one."""
+    pool = ImagePool() if OBJECTIVES[name].pool else None
+    if pool:
+        pool.draw(4, FINAL, 0, CPU)
+    return learned(name, phase, size, pool, count=4, ranks=ranks)
+
+
 def main(folder: Path) -> None:
     """Learn, as a process of a group, what `test_ranks` asks for."""
-    from test_parts import PHASES, an, context_of
-    from world import FINAL, smooth_world
-
-    from pgvae.training.parts import Work
-    from pgvae.training.pool import ImagePool
-    from pgvae.training.ranks import joined
-
     torch.set_num_threads(1)
     with joined(torch.device("cpu")) as ranks:
         found = {}
         for name, phase in PHASES:
             for size in (1, 2):
-                objective = an(name)
-                w = smooth_world(objective, count=4, resolution=FINAL)
-                mine = w.batch.rows(slice(2 * ranks.index, 2 * ranks.index + 2))
-                context, pool = context_of(w), ImagePool()
-                pool.draw(4, FINAL, 0, torch.device("cpu"))
-                work = Work(context, ranks, 2, pool.replay)
-                losses = work.run(
-                    size,
-                    lambda rows, part, o=objective, p=phase, w=w, mine=mine: o.losses(
-                        p, w.nets, mine.rows(rows), part
-                    ),
-                )
-                nets = w.nets.trained().values()
-                gradients = [p.grad for n in nets for p in n.parameters() if p.grad is not None]
-                ranks.add_(gradients)
-                found[name, phase, size] = {**losses, **context.reported}, gradients
+                found[name, phase, size] = learned_together(name, phase, size, ranks)
         bad = torch.tensor([float("nan") if ranks.index else 1.0, 2.0])
         ranks.add_([bad])
         found["bad"] = bad

@@ -55,10 +55,10 @@ def test_memory_grows_with_the_batch():
 
 def test_memory_is_of_the_images_at_hand():
     config = dataclasses.replace(tiny_config(NO_STORE), model=ModelConfig(resolution=16))
-    whole, half, small = (describe(config, size) for size in (None, 2, 1))
+    whole, small = (describe(config, size) for size in (None, 1))
     assert describe(config, 4) == describe(config, 100) == whole
     assert describe(config, 2).splitlines()[-1].split()[3] == "4"  # the batch is what it was
-    assert len({whole, half, small}) > 1
+    assert small != whole
 
 
 BATCH_NORM = {"arch": "residual", "encoder_norm": "batch", "generator_norm": "batch"}

@@ -116,6 +116,14 @@ def test_what_is_said_or_left_open_is_the_same_where_the_value_is(tmp_path):
         assert found(tmp_path, same) == path
 
 
+def test_a_half_life_that_is_in_force_may_be_said_again(tmp_path):
+    path = made(tmp_path)
+    assert going_on(path, ema_kimg=10.0)[1].ema_kimg == 10.0
+    by_iterations = made(tmp_path, dataclasses.replace(ASKED, schedule="pioneer_code"))
+    with pytest.raises(InputError, match="cannot change in --ema-kimg"):
+        going_on(by_iterations, ema_kimg=10.0)
+
+
 def test_the_weights_count_that_a_run_started_from_and_not_their_name(tmp_path):
     first = dataclasses.replace(ASKED, init_from="/a/best.safetensors")
     path = made(tmp_path, first, start="1" * 64)

@@ -2,53 +2,47 @@
 
 import pytest
 import torch
-from world import FINAL, World, smooth_world
+from torch import Tensor
+from world import FINAL, an, phases_of, smooth_world
 
-from pgvae.objectives import OBJECTIVES, Context, Objective
+from pgvae.objectives import OBJECTIVES, Context
+from pgvae.objectives.age import Age
 from pgvae.training.parts import Work, slices_of
 from pgvae.training.pool import ImagePool
-from pgvae.training.ranks import ALONE
+from pgvae.training.ranks import ALONE, Ranks
 
-COUNT = 5
-
-
-def an(name: str) -> Objective:
-    return OBJECTIVES[name](**({"game_from": 4} if name == "rivae" else {}))
+COUNT, CPU = 5, torch.device("cpu")
+PHASES = [(name, phase.name) for name in OBJECTIVES for phase in phases_of(name)]
+PHASES += [(n, "generator_rec") for n, kind in OBJECTIVES.items() if issubclass(kind, Age)]
 
 
-def phases_of(name: str) -> list[str]:
-    kind = OBJECTIVES[name]
-    phases = [*kind.phases, *([kind.pretraining] if kind.pretraining else [])]
-    extra = ["generator_rec"] if issubclass(kind, OBJECTIVES["age"]) else []
-    return [*(phase.name for phase in phases), *extra]
-
-
-PHASES = [(name, phase) for name in OBJECTIVES for phase in phases_of(name)]
-
-
-def context_of(w: World, seed: int = 0) -> Context:
-    rng = torch.Generator().manual_seed(seed)
-    return Context(
+def learned(
+    name: str,
+    phase: str,
+    size: int,
+    pool: ImagePool | None = None,
+    *,
+    count: int = COUNT,
+    ranks: Ranks = ALONE,
+) -> tuple[dict[str, Tensor], list[Tensor]]:
+    """Losses, reports and gradients of one update of `count` images, `size` at a time in each
+    process."""
+    objective = an(name)
+    w = smooth_world(objective, count=count, resolution=FINAL)
+    here = count // ranks.count
+    mine = w.batch.rows(slice(here * ranks.index, here * (ranks.index + 1)))
+    rng = torch.Generator().manual_seed(0)
+    context = Context(
         alpha=torch.tensor(w.alpha, dtype=torch.float64),
         noise=lambda shape: torch.randn(shape, generator=rng, dtype=torch.float64),
         progress=torch.tensor(0.1),
     )
-
-
-def learned(name: str, phase: str, size: int, pool: ImagePool | None = None):
-    """Losses, reports and gradients of one update, `size` images at a time."""
-    objective = an(name)
-    w = smooth_world(objective, count=COUNT, resolution=FINAL)
-    context = context_of(w)
-    work = Work(context, ALONE, COUNT, pool.replay if pool else None)
-    losses = work.run(
-        size,
-        lambda rows, part: objective.losses(phase, w.nets, w.batch.rows(rows), part),
+    losses = Work(context, ranks, here, pool.replay if pool else None).run(
+        size, lambda rows, part: objective.losses(phase, w.nets, mine.rows(rows), part)
     )
-    if pool:
-        pool.settle()
     nets = w.nets.trained().values()
     gradients = [p.grad for net in nets for p in net.parameters() if p.grad is not None]
+    ranks.add_(gradients)
     return {**losses, **context.reported}, gradients
 
 
@@ -70,8 +64,9 @@ def test_the_pool_is_shown_and_filled_as_by_the_whole_batch(name: str) -> None:
     for size in (COUNT, 2):
         pool = ImagePool()
         for seed in range(45):  # full of 200 after 40
-            pool.draw(COUNT, FINAL, seed, torch.device("cpu"))
+            pool.draw(COUNT, FINAL, seed, CPU)
             values, _ = learned(name, "encoder", size, pool)
+            pool.settle()
         results.append((values, pool.images.clone()))
     (values, images), (other_values, other_images) = results
     torch.testing.assert_close(images, other_images)
