@@ -22,6 +22,34 @@
 
 namespace pgvae {
 
+// Calls F::run<Bytes>(arguments), compiled for the widest vectors that this machine has. For
+// kernels that say themselves what is in a vector; loops are the compiler's, by PGVAE_CLONES.
+template <class F, class... Args>
+struct Widest {
+  __attribute__((noinline)) static void usual(Args... args) { F::template run<16>(args...); }
+#if defined(__x86_64__) && defined(__linux__) && !defined(__clang__) && __GNUC__ >= 12
+  __attribute__((noinline, target("arch=x86-64-v3"))) static void avx2(Args... args) {
+    F::template run<32>(args...);
+  }
+  __attribute__((noinline, target("arch=x86-64-v4"))) static void avx512(Args... args) {
+    F::template run<64>(args...);
+  }
+  static auto* here() {
+    return __builtin_cpu_supports("x86-64-v4")   ? avx512
+           : __builtin_cpu_supports("x86-64-v3") ? avx2
+                                                 : usual;
+  }
+#else
+  static auto* here() { return usual; }
+#endif
+};
+
+template <class F, class... Args>
+void widest(Args... args) {
+  static auto* const run = Widest<F, Args...>::here();
+  run(args...);
+}
+
 struct BFloat16 {
   uint16_t bits;
 };

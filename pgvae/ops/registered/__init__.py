@@ -10,7 +10,11 @@ from pgvae.ops.registered.gaussian_kl_reparam import gaussian_kl_reparam
 from pgvae.ops.registered.interleave2 import interleave2
 from pgvae.ops.registered.moment_kl import mean_and_m2, moment_kl
 from pgvae.ops.registered.up2_blend import up2_blend
-from pgvae.ops.registered.winograd import winograd_input, winograd_output
+from pgvae.ops.registered.winograd import (
+    winograd_conv3x3,
+    winograd_input,
+    winograd_output,
+)
 
 __all__ = [
     "bias_act",
@@ -21,6 +25,7 @@ __all__ = [
     "mean_and_m2",
     "moment_kl",
     "up2_blend",
+    "winograd_conv3x3",
     "winograd_input",
     "winograd_output",
 ]

@@ -1,0 +1,349 @@
+// winograd_conv3x3: y = a 3x3 convolution with padding 1 of narrow layers, after nearest upsampling
+// x2 if `up2`, and its gradients. A few tiles at a time go through all three steps, so that their
+// coefficients stay in the cache. See winograd.cpp for what there is in wide layers.
+#include <memory>
+
+#include "winograd.h"
+
+namespace pgvae {
+namespace {
+
+constexpr int64_t kTiles = 24;     // of a block
+constexpr int64_t kMostParts = 8;  // of a sum over tiles
+
+template <bool Up2>
+struct Winograd {
+  static constexpr int kPhases = 1, kSide = 6, kCoefficients = 36;
+  static constexpr double kTapsScale = 1.0 / (24 * 24);
+  static constexpr const auto &input = kInput3, &input_t = kInput3T;
+  static constexpr const auto &output = kOutput3, &output_t = kOutput3T;
+};
+template <>
+struct Winograd<true> {
+  static constexpr int kPhases = 4, kSide = 5, kCoefficients = 25;
+  static constexpr double kTapsScale = 1.0 / (6 * 6);
+  static constexpr const auto &input = kInput2, &input_t = kInput2T;
+  static constexpr const auto &output = kOutput2, &output_t = kOutput2T;
+};
+
+// c[r][.] (+)= sum_p a[r * a_row + p * a_step] b[p][.], for Rows rows of Vectors vectors.
+template <class V, int Rows, int Vectors, bool Add, class T>
+PGVAE_INLINE void product(const T* a, int64_t a_row, int64_t a_step, const T* b, int64_t b_row,
+                          T* c, int64_t c_row, int64_t depth) {
+  typename V::Lanes sum[Rows][Vectors] = {};
+  for (int64_t p = 0; p < depth; ++p) {
+    typename V::Lanes right[Vectors];
+#pragma GCC unroll 2
+    for (int j = 0; j < Vectors; ++j)
+      std::memcpy(&right[j], b + p * b_row + j * V::kCount, sizeof right[j]);
+#pragma GCC unroll 6
+    for (int r = 0; r < Rows; ++r) {
+      const T left = a[r * a_row + p * a_step];
+#pragma GCC unroll 2
+      for (int j = 0; j < Vectors; ++j) sum[r][j] += left * right[j];
+    }
+  }
+#pragma GCC unroll 6
+  for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 2
+    for (int j = 0; j < Vectors; ++j) {
+      T* to = c + r * c_row + j * V::kCount;
+      typename V::Lanes old = {};
+      if (Add) std::memcpy(&old, to, sizeof old);
+      old += sum[r][j];
+      std::memcpy(to, &old, sizeof old);
+    }
+}
+
+// Any number of rows, `columns` a multiple of a vector.
+template <class T, int Bytes, bool Add>
+PGVAE_INLINE void matrix_product(const T* a, int64_t a_row, int64_t a_step, const T* b, T* c,
+                                 int64_t rows, int64_t columns, int64_t depth) {
+  using V = Vector<T, Bytes>;
+  int64_t j = 0;
+  for (; j + 2 * V::kCount <= columns; j += 2 * V::kCount) {
+    int64_t r = 0;
+    for (; r + 6 <= rows; r += 6)
+      product<V, 6, 2, Add>(a + r * a_row, a_row, a_step, b + j, columns, c + r * columns + j,
+                            columns, depth);
+    for (; r + 2 <= rows; r += 2)
+      product<V, 2, 2, Add>(a + r * a_row, a_row, a_step, b + j, columns, c + r * columns + j,
+                            columns, depth);
+    for (; r < rows; ++r)
+      product<V, 1, 2, Add>(a + r * a_row, a_row, a_step, b + j, columns, c + r * columns + j,
+                            columns, depth);
+  }
+  for (; j < columns; j += V::kCount)
+    for (int64_t r = 0; r < rows; ++r)
+      product<V, 1, 1, Add>(a + r * a_row, a_row, a_step, b + j, columns, c + r * columns + j,
+                            columns, depth);
+}
+
+// Where the taps [O, I, 3, 3] of a weight are, of its inputs and outputs; the adjoint has the two
+// in each other's place.
+struct Taps {
+  int64_t inputs, outputs, input, output, row, column;
+
+  Taps(const Tensor& weight, bool adjoint)
+      : inputs(weight.size(adjoint ? 0 : 1)), outputs(weight.size(adjoint ? 1 : 0)),
+        input(weight.stride(adjoint ? 0 : 1)), output(weight.stride(adjoint ? 1 : 0)),
+        row(weight.stride(2)), column(weight.stride(3)) {}
+};
+
+// Filters [phases * K * K, I, O] of a weight.
+template <bool Up2>
+struct ToFilters {
+  using W = Winograd<Up2>;
+
+  template <const auto& Rows, const auto& Columns, class V, class T>
+  static PGVAE_INLINE void one(const typename V::Lanes (&given)[9], T* to, int64_t stride) {
+    typename V::Lanes result[W::kCoefficients];
+    multiply_both<T, Rows, Columns, W::kSide, 3>(given, result);
+    for (int k = 0; k < W::kCoefficients; ++k)
+      store_lanes(to + k * stride, result[k] * T(W::kTapsScale), V::kCount);
+  }
+
+  template <int Bytes, class T>
+  static PGVAE_INLINE void run(const T* weight, T* filters, Taps taps) {
+    using V = Vector<T, Bytes>;
+    const int64_t stride = taps.inputs * taps.outputs, phase = W::kCoefficients * stride;
+    for (int64_t i = 0; i < taps.inputs; ++i)
+      for (int64_t o = 0; o < taps.outputs; o += V::kCount) {
+        const T* from = weight + i * taps.input + o * taps.output;
+        T* to = filters + i * taps.outputs + o;
+        typename V::Lanes given[9];
+        for (int tap = 0; tap < 9; ++tap)
+          for (int lane = 0; lane < V::kCount; ++lane)
+            given[tap][lane] =
+                from[lane * taps.output + tap / 3 * taps.row + tap % 3 * taps.column];
+        if constexpr (Up2) {
+          one<kTapsEven, kTapsEven, V>(given, to, stride);
+          one<kTapsEven, kTapsOdd, V>(given, to + phase, stride);
+          one<kTapsOdd, kTapsEven, V>(given, to + 2 * phase, stride);
+          one<kTapsOdd, kTapsOdd, V>(given, to + 3 * phase, stride);
+        } else {
+          one<kTaps3, kTaps3, V>(given, to, stride);
+        }
+      }
+  }
+};
+
+// The gradient of a weight [O, I, 3, 3], from that of its filters.
+template <bool Up2>
+struct FromFilters {
+  using W = Winograd<Up2>;
+
+  template <const auto& Rows, const auto& Columns, class V, class T>
+  static PGVAE_INLINE void one(const T* from, int64_t stride, typename V::Lanes (&sum)[9]) {
+    typename V::Lanes given[W::kCoefficients], result[9];
+    for (int k = 0; k < W::kCoefficients; ++k)
+      load_lanes(given[k], from + k * stride, V::kCount);
+    multiply_both<T, Rows, Columns, 3, W::kSide>(given, result);
+    for (int tap = 0; tap < 9; ++tap) sum[tap] += result[tap];
+  }
+
+  template <int Bytes, class T>
+  static PGVAE_INLINE void run(const T* filters, T* weight, Taps taps) {
+    using V = Vector<T, Bytes>;
+    const int64_t stride = taps.inputs * taps.outputs, phase = W::kCoefficients * stride;
+    for (int64_t i = 0; i < taps.inputs; ++i)
+      for (int64_t o = 0; o < taps.outputs; o += V::kCount) {
+        const T* from = filters + i * taps.outputs + o;
+        T* to = weight + i * taps.input + o * taps.output;
+        typename V::Lanes sum[9] = {};
+        if constexpr (Up2) {
+          one<kTapsEvenT, kTapsEvenT, V>(from, stride, sum);
+          one<kTapsEvenT, kTapsOddT, V>(from + phase, stride, sum);
+          one<kTapsOddT, kTapsEvenT, V>(from + 2 * phase, stride, sum);
+          one<kTapsOddT, kTapsOddT, V>(from + 3 * phase, stride, sum);
+        } else {
+          one<kTaps3T, kTaps3T, V>(from, stride, sum);
+        }
+        for (int tap = 0; tap < 9; ++tap)
+          for (int lane = 0; lane < V::kCount; ++lane)
+            to[lane * taps.output + tap / 3 * taps.row + tap % 3 * taps.column] =
+                sum[tap][lane] * T(W::kTapsScale);
+      }
+  }
+};
+
+// The tiles of an input and of an output, by phase.
+struct Pair {
+  int64_t n, inputs, outputs, h, w;  // h, w of the input
+  bool up2;
+
+  Grid input(int phase) const { return input_grid(n, inputs, h, w, up2, phase); }
+  Grid output(int phase) const {
+    return output_grid(n, outputs, up2 ? 2 * h : h, up2 ? 2 * w : w, up2, phase);
+  }
+  int64_t tiles() const { return input(0).tiles(); }
+};
+
+// Tiles [begin, end) of x to those of y; with Adjoint, of y's gradient, all of their images, to
+// those of x's, which is zero before. `space`: for kTiles tiles of both.
+template <bool Up2, bool Adjoint>
+struct Convolve {
+  using W = Winograd<Up2>;
+
+  template <int Bytes, class T>
+  static PGVAE_INLINE void run(const T* x, const T* filters, T* y, Pair pair, T* space,
+                               int64_t begin, int64_t end) {
+    for (int64_t first = begin; first < end; first += kTiles) {
+      const int64_t last = std::min(end, first + kTiles);
+      for (int phase = 0; phase < W::kPhases; ++phase) {
+        const Grid from = Adjoint ? pair.output(phase) : pair.input(phase);
+        const Grid to = Adjoint ? pair.input(phase) : pair.output(phase);
+        const int64_t given = kTiles * from.channels, made = kTiles * to.channels;
+        T* products = space + W::kCoefficients * given;
+        if constexpr (Adjoint)
+          gather<T, W::output_t, W::kSide, 4, Bytes>(x, space, given, from, first, last);
+        else
+          gather<T, W::input, W::kSide, W::kSide, Bytes>(x, space, given, from, first, last);
+        for (int k = 0; k < W::kCoefficients; ++k)
+          matrix_product<T, Bytes, false>(
+              space + k * given, from.channels, 1,
+              filters + (phase * W::kCoefficients + k) * from.channels * to.channels,
+              products + k * made, last - first, to.channels, from.channels);
+        if constexpr (Adjoint)
+          scatter<T, W::input_t, W::kSide, W::kSide, true, Bytes>(products, made, y, to, first,
+                                                                  last, 0, to.channels);
+        else
+          scatter<T, W::output, W::kSide, 4, false, Bytes>(products, made, y, to, first, last, 0,
+                                                           to.channels);
+      }
+    }
+  }
+};
+
+// Adds the products of tiles [begin, end) of x and of y's gradient to the filters' gradient.
+template <bool Up2>
+struct Correlate {
+  using W = Winograd<Up2>;
+
+  template <int Bytes, class T>
+  static PGVAE_INLINE void run(const T* x, const T* g, T* filters, Pair pair, T* space,
+                               int64_t begin, int64_t end) {
+    const int64_t given = kTiles * pair.inputs, made = kTiles * pair.outputs;
+    T* gradients = space + W::kCoefficients * given;
+    for (int64_t first = begin; first < end; first += kTiles) {
+      const int64_t last = std::min(end, first + kTiles);
+      for (int phase = 0; phase < W::kPhases; ++phase) {
+        gather<T, W::input, W::kSide, W::kSide, Bytes>(x, space, given, pair.input(phase), first,
+                                                       last);
+        gather<T, W::output_t, W::kSide, 4, Bytes>(g, gradients, made, pair.output(phase), first,
+                                                   last);
+        for (int k = 0; k < W::kCoefficients; ++k)
+          matrix_product<T, Bytes, true>(
+              space + k * given, 1, pair.inputs, gradients + k * made,
+              filters + (phase * W::kCoefficients + k) * pair.inputs * pair.outputs, pair.inputs,
+              pair.outputs, last - first);
+      }
+    }
+  }
+};
+
+template <bool Up2, class T>
+std::unique_ptr<T[]> space_for(const Pair& pair) {
+  const int64_t channels = pair.inputs + pair.outputs;
+  return std::unique_ptr<T[]>(new T[Winograd<Up2>::kCoefficients * kTiles * channels]);
+}
+
+template <bool Up2, bool Adjoint, class T>
+Tensor convolved(const Tensor& given, const Tensor& weight, const Pair& pair) {
+  using W = Winograd<Up2>;
+  const Tensor x = in_format(given, true);
+  const Grid to = Adjoint ? pair.input(0) : pair.output(0);
+  Tensor y = empty_as(x, {to.n, to.channels, to.h, to.w, true});
+  if (Adjoint) torch::stable::zero_(y);
+  const int64_t size = W::kPhases * W::kCoefficients * pair.inputs * pair.outputs;
+  const std::unique_ptr<T[]> filters(new T[size]);
+  widest<ToFilters<Up2>>(data<T>(weight), filters.get(), Taps(weight, Adjoint));
+  const int64_t unit = Adjoint ? pair.tiles() / pair.n : 1;  // no two threads add to one image
+  parallel(pair.tiles() / unit, unit * 16 * 36 * pair.inputs, [&](int64_t begin, int64_t end) {
+    const auto space = space_for<Up2, T>(pair);
+    widest<Convolve<Up2, Adjoint>>(data<T>(x), static_cast<const T*>(filters.get()),
+                                   mutable_data<T>(y), pair, space.get(), begin * unit,
+                                   end * unit);
+  });
+  return y;
+}
+
+template <bool Up2, class T>
+Tensor correlated(const Tensor& input, const Tensor& grad, const Pair& pair) {
+  using W = Winograd<Up2>;
+  const Tensor x = in_format(input, true), g = in_format(grad, true);
+  Tensor weight = empty_as(x, {pair.outputs, pair.inputs, 3, 3, true});
+  const int64_t size = W::kPhases * W::kCoefficients * pair.inputs * pair.outputs;
+  const int64_t tiles = pair.tiles(), blocks = (tiles + kTiles - 1) / kTiles;
+  const int64_t per_part = (blocks + kMostParts - 1) / kMostParts * kTiles;
+  const int64_t parts = (tiles + per_part - 1) / per_part;
+  std::vector<T> sums(parts * size, T(0));
+  torch::stable::parallel_for(0, parts, 1, [&](int64_t first, int64_t last) {
+    const auto space = space_for<Up2, T>(pair);
+    for (int64_t part = first; part < last; ++part)
+      widest<Correlate<Up2>>(data<T>(x), data<T>(g), &sums[part * size], pair, space.get(),
+                             part * per_part, std::min(tiles, (part + 1) * per_part));
+  });
+  for (int64_t part = 1; part < parts; ++part)
+    for (int64_t i = 0; i < size; ++i) sums[i] += sums[part * size + i];
+  widest<FromFilters<Up2>>(static_cast<const T*>(sums.data()), mutable_data<T>(weight),
+                           Taps(weight, false));
+  return weight;
+}
+
+Pair pair_of(const Tensor& input, int64_t outputs, bool up2) {
+  STD_TORCH_CHECK(input.dim() == 4, "an image is [N, C, H, W]");
+  STD_TORCH_CHECK(input.size(0) > 0, "there are no images");
+  STD_TORCH_CHECK(input.size(1) % 16 == 0 && outputs % 16 == 0, "channels are multiples of 16");
+  return {input.size(0), input.size(1), outputs, input.size(2), input.size(3), up2};
+}
+
+Tensor winograd_conv3x3(const Tensor& x, const Tensor& weight, bool up2) {
+  STD_TORCH_CHECK(weight.dim() == 4 && weight.size(2) == 3 && weight.size(3) == 3 &&
+                      weight.size(1) == x.size(1) && weight.scalar_type() == x.scalar_type(),
+                  "a weight is [O, I, 3, 3], in the dtype of x");
+  const Pair pair = pair_of(x, weight.size(0), up2);
+  return with_type(x, [&](auto type) {
+    using T = decltype(type);
+    return up2 ? convolved<true, false, T>(x, weight, pair)
+               : convolved<false, false, T>(x, weight, pair);
+  });
+}
+
+Tensor winograd_conv3x3_input(const Tensor& g, const Tensor& weight, bool up2) {
+  STD_TORCH_CHECK(g.dim() == 4 && weight.dim() == 4 && weight.size(2) == 3 &&
+                      weight.size(3) == 3 && weight.size(0) == g.size(1) &&
+                      weight.scalar_type() == g.scalar_type(),
+                  "a weight is [O, I, 3, 3], in the dtype of the gradient [N, O, H, W]");
+  const int64_t scale = up2 ? 2 : 1;
+  const Pair pair = {g.size(0),         weight.size(1), g.size(1), g.size(2) / scale,
+                     g.size(3) / scale, up2};
+  STD_TORCH_CHECK(pair.n > 0 && pair.inputs % 16 == 0 && pair.outputs % 16 == 0,
+                  "channels are multiples of 16");
+  return with_type(g, [&](auto type) {
+    using T = decltype(type);
+    return up2 ? convolved<true, true, T>(g, weight, pair)
+               : convolved<false, true, T>(g, weight, pair);
+  });
+}
+
+Tensor winograd_conv3x3_weight(const Tensor& x, const Tensor& g, bool up2) {
+  const Pair pair = pair_of(x, g.size(1), up2);
+  const Grid to = pair.output(0);
+  STD_TORCH_CHECK(g.dim() == 4 && g.size(0) == to.n && g.size(2) == to.h && g.size(3) == to.w &&
+                      g.scalar_type() == x.scalar_type(),
+                  "the gradient is of another image, or dtype");
+  return with_type(x, [&](auto type) {
+    using T = decltype(type);
+    return up2 ? correlated<true, T>(x, g, pair) : correlated<false, T>(x, g, pair);
+  });
+}
+
+STABLE_TORCH_LIBRARY_IMPL(pgvae, CPU, m) {
+  m.impl("winograd_conv3x3", TORCH_BOX(&winograd_conv3x3));
+  m.impl("winograd_conv3x3_input", TORCH_BOX(&winograd_conv3x3_input));
+  m.impl("winograd_conv3x3_weight", TORCH_BOX(&winograd_conv3x3_weight));
+}
+
+}  // namespace
+}  // namespace pgvae
