@@ -215,7 +215,8 @@ struct Convolve {
   }
 };
 
-// Adds the products of tiles [begin, end) of x and of y's gradient to the filters' gradient.
+// The filters' gradient: the sum over tiles [begin, end) of products of x's and of y's gradient's.
+// `space`: for kTiles tiles of both.
 template <bool Up2>
 struct Correlate {
   using W = Winograd<Up2>;
@@ -232,11 +233,16 @@ struct Correlate {
                                                        last);
         gather<T, W::output_t, W::kSide, 4, Bytes>(g, gradients, made, pair.output(phase), first,
                                                    last);
-        for (int k = 0; k < W::kCoefficients; ++k)
-          matrix_product<T, Bytes, true>(
-              space + k * given, 1, pair.inputs, gradients + k * made,
-              filters + (phase * W::kCoefficients + k) * pair.inputs * pair.outputs, pair.inputs,
-              pair.outputs, last - first);
+        for (int k = 0; k < W::kCoefficients; ++k) {
+          const T *left = space + k * given, *right = gradients + k * made;
+          T* sum = filters + (phase * W::kCoefficients + k) * pair.inputs * pair.outputs;
+          if (first == begin)
+            matrix_product<T, Bytes, false>(left, 1, pair.inputs, right, sum, pair.inputs,
+                                            pair.outputs, last - first);
+          else
+            matrix_product<T, Bytes, true>(left, 1, pair.inputs, right, sum, pair.inputs,
+                                           pair.outputs, last - first);
+        }
       }
     }
   }
@@ -277,7 +283,7 @@ Tensor correlated(const Tensor& input, const Tensor& grad, const Pair& pair) {
   const int64_t tiles = pair.tiles(), blocks = (tiles + kTiles - 1) / kTiles;
   const int64_t per_part = (blocks + kMostParts - 1) / kMostParts * kTiles;
   const int64_t parts = (tiles + per_part - 1) / per_part;
-  std::vector<T> sums(parts * size, T(0));
+  const std::unique_ptr<T[]> sums(new T[parts * size]);
   torch::stable::parallel_for(0, parts, 1, [&](int64_t first, int64_t last) {
     const auto space = space_for<Up2, T>(pair);
     for (int64_t part = first; part < last; ++part)
@@ -286,7 +292,7 @@ Tensor correlated(const Tensor& input, const Tensor& grad, const Pair& pair) {
   });
   for (int64_t part = 1; part < parts; ++part)
     for (int64_t i = 0; i < size; ++i) sums[i] += sums[part * size + i];
-  widest<FromFilters<Up2>>(static_cast<const T*>(sums.data()), mutable_data<T>(weight),
+  widest<FromFilters<Up2>>(static_cast<const T*>(sums.get()), mutable_data<T>(weight),
                            Taps(weight, false));
   return weight;
 }
