@@ -148,7 +148,11 @@ def _ninja_file(libraries: list[str], torch_root: Path) -> str:
         "  command = $cxx -shared $in -Wl,--no-as-needed $libtorch -o $out",
     ]
     if "cpu" in libraries:
-        lines += _library("cpu", sorted(CSRC.glob("cpu/*.cpp")), "-O3 -fopenmp-simd -fno-trapping-math -fno-math-errno")
+        lines += _library(
+            "cpu",
+            sorted(CSRC.glob("cpu/*.cpp")),
+            "-O3 -fopenmp-simd -fno-trapping-math -fno-math-errno",
+        )
     if "emulated" in libraries:
         flags = "-O1 -x c++ -DPGVAE_EMULATED -Wno-unknown-pragmas"
         lines += _library("emulated", sorted(CSRC.glob("cuda/*.cu")), flags)

@@ -264,13 +264,17 @@ Tensor convolved(const Tensor& given, const Tensor& weight, const Pair& pair) {
   const int64_t size = W::kPhases * W::kCoefficients * pair.inputs * pair.outputs;
   const std::unique_ptr<T[]> filters(new T[size]);
   widest<ToFilters<Up2>>(data<T>(weight), filters.get(), Taps(weight, Adjoint));
-  const int64_t unit = Adjoint ? pair.tiles() / pair.n : 1;  // no two threads add to one image
-  parallel(pair.tiles() / unit, unit * 16 * 36 * pair.inputs, [&](int64_t begin, int64_t end) {
-    const auto space = space_for<Up2, T>(pair);
-    widest<Convolve<Up2, Adjoint>>(data<T>(x), static_cast<const T*>(filters.get()),
-                                   mutable_data<T>(y), pair, space.get(), begin * unit,
-                                   end * unit);
-  });
+  // Blocks begin where the sizes say, and no two threads add to one image.
+  const int64_t tiles = pair.tiles(), of_image = tiles / pair.n;
+  const int64_t unit = Adjoint ? (kTiles + of_image - 1) / of_image * of_image : kTiles;
+  parallel((tiles + unit - 1) / unit, unit * 16 * 36 * pair.inputs,
+           [&](int64_t begin, int64_t end) {
+             const auto space = space_for<Up2, T>(pair);
+             for (int64_t first = begin * unit; first < std::min(tiles, end * unit); first += unit)
+               widest<Convolve<Up2, Adjoint>>(data<T>(x), static_cast<const T*>(filters.get()),
+                                              mutable_data<T>(y), pair, space.get(), first,
+                                              std::min(tiles, first + unit));
+           });
   return y;
 }
 

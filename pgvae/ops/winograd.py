@@ -83,6 +83,7 @@ def pays_off(x: Tensor, weight: Tensor, up2: bool) -> bool:
 def _can(x: Tensor, weight: Tensor) -> bool:
     return (
         x.device.type == "cpu"
+        and x.shape[0] > 0
         and x.dtype == weight.dtype == torch.float32
         and not torch.is_autocast_enabled("cpu")
         and x.shape[2] % 4 == x.shape[3] % 4 == 0

@@ -115,6 +115,11 @@ _winograd = partial(
     _conv, "winograd", shapes=[(1, 1, 4, 4), (2, 3, 8, 4), (3, 7, 12, 20), (1, 16, 16, 16)],
     small=(1, 2, 4, 4), impls=("native",), tolerance=(1e-5, None, 1e-10),
 )  # fmt: skip
+_narrow = partial(
+    Op, "winograd_conv3x3", make=partial(images, kind="weight to 48"),
+    shapes=[(1, 16, 4, 4), (2, 112, 8, 4), (3, 16, 12, 20), (5, 32, 36, 40)], small=(1, 16, 4, 4),
+    impls=("native",), tolerance=(1e-5, None, 1e-10),
+)  # fmt: skip
 _latents = partial(
     Op, make=partial(latents, kind="z"), shapes=LATENT_SHAPES, small=(6, 3), widens=True
 )
@@ -135,6 +140,12 @@ OPS = {
     ),
     "winograd": _winograd(_native(winograd.tiled, up2=False), eq.conv3x3),
     "winograd after up2": _winograd(_native(winograd.tiled, up2=True), eq.up2_conv3x3),
+    "winograd of a narrow layer": _narrow(
+        _native(torch.ops.pgvae.winograd_conv3x3, up2=False), eq.conv3x3
+    ),
+    "winograd of a narrow layer after up2": _narrow(
+        _native(torch.ops.pgvae.winograd_conv3x3, up2=True), eq.up2_conv3x3
+    ),
     "interleave2": Op(
         "interleave2", _native(torch.ops.pgvae.interleave2), eq.interleave2,
         partial(images, kind="four"), _any_size, (2, 3, 2, 1), 0, impls=("native", "plain"),

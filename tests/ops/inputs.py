@@ -59,8 +59,8 @@ def images(
             torch.bfloat16 if kind == "bias in bf16" else torch.promote_types(dtype, torch.float32)
         )
         return [x, randn(c, seed=2).to(device, of_bias)]
-    if kind == "weight":
-        weight = randn(5, c, 3, 3, seed=2).to(device, dtype)
+    if "weight" in kind:
+        weight = randn(48 if kind == "weight to 48" else 5, c, 3, 3, seed=2).to(device, dtype)
         return [x, laid_out(weight, layout if layout == "channels_last" else "contiguous")]
     if kind == "four":
         return [x, *(laid_out(randn(*shape, seed=s).to(x), layout) for s in (2, 3, 4))]

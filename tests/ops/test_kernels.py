@@ -71,7 +71,11 @@ BROKEN_OPS = {
         "cpu/up2_blend.cpp": ("(1 - alpha) * ((g0", "(2 - alpha) * ((g0"),
         "cpu/moment_kl.cpp": ("1 - count / sums[k]", "1 + count / sums[k]"),
         "cpu/gaussian_kl_reparam.cpp": ("std * std - 1)) / 2", "std - 1)) / 2"),
-        "cpu/winograd.cpp": ("{0, 2, -3, 1, 0}", "{0, 2, -3, 2, 0}"),
+        "cpu/winograd.cpp": ("K, Side, true, Bytes>", "K, Side, false, Bytes>"),
+        "cpu/winograd_conv3x3.cpp": (
+            "sum[r][j] += left * right[j]",
+            "sum[r][j] -= left * right[j]",
+        ),
     },
     "emulated": {
         "cuda/bias_act.cu": ("v[i] *= out[i] > 0 ? 1", "v[i] *= out[i] > 0 ? 2"),

@@ -72,7 +72,8 @@ def test_without_a_library_values_and_gradients_are_those_of_the_equation():
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert found == dict.fromkeys({op.kernel for op in OPS.values()} - {"winograd"}, "")
+    kernels = {op.kernel for op in OPS.values() if "winograd" not in op.kernel}
+    assert found == dict.fromkeys(kernels, "")
 
 
 @on_each_device
@@ -219,7 +220,7 @@ def test_up2_conv3x3_takes_phases_for_many_weights_alone(monkeypatch):
 @on_each_device
 def test_every_registered_op_has_a_kernel_of_its_own_on_the_device(device):
     names = [name for name in torch._C._dispatch_get_all_op_names() if name.startswith("pgvae::")]
-    assert len(names) == 18, names
+    assert len(names) == 21, names
     if device == "cuda":  # Winograd's transforms are for CPUs
         names = [name for name in names if "winograd" not in name]
     for name in names:

@@ -22,6 +22,11 @@ def direct(x: torch.Tensor, weight: torch.Tensor, up2: bool) -> torch.Tensor:
     return F.conv2d(F.interpolate(x, scale_factor=2) if up2 else x, weight, padding=1)
 
 
+NARROW = torch.ops.pgvae.winograd_conv3x3
+OF_INPUT, OF_WEIGHT = (
+    torch.ops.pgvae.winograd_conv3x3_input,
+    torch.ops.pgvae.winograd_conv3x3_weight,
+)
 both = pytest.mark.parametrize("up2", [False, True], ids=["conv3x3", "up2_conv3x3"])
 
 
@@ -56,9 +61,71 @@ def test_each_transform_passes_opcheck(up2) -> None:
     torch.library.opcheck(torch.ops.pgvae.winograd_output.default, (coefficients, *size, up2))
 
 
+@both
+@pytest.mark.native
+def test_the_op_for_narrow_layers_and_its_gradients_pass_opcheck(up2) -> None:
+    x, weight = randn(2, 16, 8, 8, seed=1), randn(32, 16, 3, 3, seed=2)
+    g = randn(2, 32, 16, 16, seed=3) if up2 else randn(2, 32, 8, 8, seed=3)
+    pairs = {NARROW: (x, weight), OF_INPUT: (g, weight), OF_WEIGHT: (x, g)}
+    for op, pair in pairs.items():
+        torch.library.opcheck(op.default, (*(t.requires_grad_() for t in pair), up2))
+
+
+@both
+@pytest.mark.native
+def test_second_derivatives_of_a_narrow_layer_are_those_of_differences(up2) -> None:
+    x, weight = randn(1, 16, 4, 4, seed=1), randn(16, 16, 3, 3, seed=2)
+    x.requires_grad_(), weight.requires_grad_()
+    assert torch.autograd.gradgradcheck(
+        lambda *pair: NARROW(*pair, up2), (x, weight), fast_mode=True
+    )
+
+
+@both
+@pytest.mark.native
+def test_a_narrow_layer_repeats_bit_for_bit_whatever_the_threads(up2) -> None:
+    x = randn(8, 64, 32, 32, seed=1, dtype=torch.float32)
+    weight = randn(64, 64, 3, 3, seed=2, dtype=torch.float32).requires_grad_()
+    x.requires_grad_()
+    found = []
+    threads = torch.get_num_threads()
+    for count in (1, 2, 3):
+        torch.set_num_threads(count)
+        y = NARROW(x, weight, up2)
+        found.append((y, *torch.autograd.grad(y.square().sum(), (x, weight))))
+    torch.set_num_threads(threads)
+    assert all(
+        torch.equal(*pair) for other in found[1:] for pair in zip(found[0], other, strict=True)
+    )
+
+
+def test_narrow_layers_are_given_to_their_op() -> None:
+    weight = torch.zeros(64, 32, 3, 3)
+    assert winograd.narrow(torch.zeros(1, 32, 4, 4), weight)
+    for x, other in (
+        (torch.zeros(1, 32, 6, 4), weight),
+        (torch.zeros(0, 32, 4, 4), weight),
+        (torch.zeros(1, 32, 4, 4).double(), weight.double()),
+        (torch.zeros(1, 24, 4, 4), torch.zeros(64, 24, 3, 3)),
+        (torch.zeros(1, 128, 4, 4), torch.zeros(64, 128, 3, 3)),
+        (torch.zeros(1, 32, 4, 4, device="meta"), weight.to("meta")),
+    ):
+        assert not winograd.narrow(x, other)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
+        lambda: NARROW(torch.zeros(1, 16, 6, 8), torch.zeros(16, 16, 3, 3), False),
+        lambda: NARROW(torch.zeros(1, 8, 8, 8), torch.zeros(16, 8, 3, 3), False),
+        lambda: NARROW(torch.zeros(1, 16, 8, 8), torch.zeros(8, 16, 3, 3), False),
+        lambda: NARROW(torch.zeros(1, 16, 8, 8), torch.zeros(16, 32, 3, 3), False),
+        lambda: NARROW(torch.zeros(1, 16, 8, 8), torch.zeros(16, 16, 3, 3).double(), False),
+        lambda: NARROW(torch.zeros(16, 8, 8), torch.zeros(16, 16, 3, 3), False),
+        lambda: OF_INPUT(torch.zeros(1, 16, 12, 8), torch.zeros(16, 16, 3, 3), True),
+        lambda: OF_INPUT(torch.zeros(1, 32, 8, 8), torch.zeros(16, 32, 3, 3), True),
+        lambda: OF_WEIGHT(torch.zeros(1, 16, 8, 8), torch.zeros(1, 16, 8, 8), True),
+        lambda: OF_WEIGHT(torch.zeros(2, 16, 8, 8), torch.zeros(1, 16, 8, 8), False),
         lambda: registered.winograd_input(torch.zeros(1, 4, 6, 8), False),
         lambda: registered.winograd_input(torch.zeros(4, 8, 8), False),
         lambda: registered.winograd_input(torch.zeros(1, 4, 8, 8).bfloat16(), False),
