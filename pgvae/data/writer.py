@@ -22,6 +22,7 @@ from pgvae.data.store import (
     folder_of,
     key_of,
 )
+from pgvae.errors import ResourceError
 from pgvae.files import fsync, sha256_of
 
 _COMMIT_BYTES = 64 << 20  # what a transaction may hold in memory
@@ -66,10 +67,7 @@ class Writer:
         for size in sizes:
             folder = root / folder_of(size)
             folder.mkdir()
-            # Without writemap a full disk is an error, not a fault. No lock: it is ours alone.
-            self._environments[size] = lmdb.open(
-                str(folder), map_size=_map_size(size, channels, most), lock=False, sync=False
-            )
+            self._environments[size] = _new_environment(folder, _map_size(size, channels, most))
         self._transactions = {s: e.begin(write=True) for s, e in self._environments.items()}
 
     def __enter__(self) -> "Writer":
@@ -153,6 +151,18 @@ class Writer:
         fsync(self.root / MANIFEST)
         fsync(self.root)
         return manifest
+
+
+def _new_environment(folder: Path, map_size: int) -> lmdb.Environment:
+    """One to write to; ResourceError where the process may not have so many addresses."""
+    try:
+        # Without writemap a full disk is an error, not a fault. No lock: it is ours alone.
+        return lmdb.open(str(folder), map_size=map_size, lock=False, sync=False)
+    except lmdb.MemoryError as error:
+        raise ResourceError(
+            f"{folder} needs {map_size:,} bytes of address space: raise the limit (ulimit -v), or "
+            "take a lower --resolution or --count"
+        ) from error
 
 
 def _map_size(resolution: int, channels: int, count: int) -> int:
