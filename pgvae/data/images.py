@@ -19,7 +19,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 MAX_PIXELS = 64 * 10**6
 CELEBA_SIDE = 178  # central square of CelebA's 178x218 images, as PIONEER
 BACKGROUND = (255, 255, 255)  # transparent pixels are composited on white; padding is white
-_DIM = 64  # of 255: what 14 bits in 16 stay below
+_DIM = 64  # of 255: the most that 14 bits in 16 come to
 _ORIENTATION = 0x0112  # the EXIF tag; 5 to 8 turn by 90 degrees
 _TOO_LARGE = f"more than {MAX_PIXELS // 10**6} million pixels"
 _OTHER_KINDS = {
@@ -67,7 +67,7 @@ def decode(data: bytes) -> Decoded:
         deep = _has_16_bits(image)
         image.load()
         decoded = _to_rgb(_upright(image))
-        if deep and 0 < max(high for _, high in decoded.getextrema()) < _DIM:
+        if deep and 0 < max(high for _, high in decoded.getextrema()) <= _DIM:
             note = "16 bits a pixel of which the upper ones are not used, so they are nearly black"
         return Decoded(decoded, note)
 
