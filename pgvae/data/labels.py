@@ -111,6 +111,7 @@ def from_dataset_json(text: str, names: Sequence[str], chosen: Sequence[str] = (
     try:
         pairs = json.loads(text).get("labels")
         if pairs is None:
+            require(not chosen, f"no labels in dataset.json: {', '.join(chosen)} cannot be kept")
             return no_labels(len(names))
         labelled, labels = [str(name) for name, _ in pairs], [label for _, label in pairs]
     except (ValueError, TypeError, AttributeError) as error:
