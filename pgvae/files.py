@@ -78,8 +78,9 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 
 def _says_full(error: Exception) -> bool:
-    number = getattr(error, "errno", None)
-    return number in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
+    full = (errno.ENOSPC, errno.EDQUOT)
+    words = str(error)
+    return getattr(error, "errno", None) in full or any(os.strerror(n) in words for n in full)
 
 
 def _may_hide_full(error: Exception) -> bool:

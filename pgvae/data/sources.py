@@ -13,6 +13,7 @@ from typing import BinaryIO, Protocol
 from pgvae.data import images
 from pgvae.data.kinds import MASK, is_hidden, is_mask, is_table, may_be_image
 from pgvae.data.paths import (
+    exists,
     is_file,
     is_folder,
     is_link,
@@ -86,10 +87,10 @@ class FolderSource:
 
     def side_file(self, name: str) -> bytes | None:
         path = self.root / name
+        if not exists(path):
+            return None
         try:
             return path.read_bytes()
-        except FileNotFoundError:
-            return None
         except OSError as error:
             raise InputError(f"{path} cannot be read: {error.strerror}") from error
 

@@ -1,6 +1,7 @@
 """A preparation that is stopped half-way leaves nothing that could be taken for a set."""
 
 import errno
+import resource
 import signal
 import subprocess
 import sys
@@ -71,6 +72,21 @@ def test_a_write_cut_short_is_a_full_disk_where_it_is_full(tmp_path, error, full
     words = r"disk full while writing .*set: [\d,]+ bytes free" if full else str(error)
     with pytest.raises(ResourceError if full else type(error), match=words):
         prepared(recipe_of(Memory(noise_files(3))), tmp_path)
+    assert left_in(tmp_path) == []
+
+
+def test_a_file_that_may_not_grow_is_a_line_that_says_so(tmp_path):
+    def act():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+        try:
+            prepared(recipe_of(Memory(noise_files(40, size=64))), tmp_path)
+        except ResourceError as error:
+            return str(error)
+
+    ended_by, said = in_child(act)
+    assert ended_by == 0
+    assert "set.tmp cannot be written" in said
+    assert "the size that files may have" in said
     assert left_in(tmp_path) == []
 
 

@@ -6,6 +6,7 @@ import pickle
 import stat
 import time
 import zipfile
+from pathlib import Path
 
 import pytest
 from making import encoded, noise, noise_files, write_files, zip_of
@@ -156,6 +157,17 @@ def unlistable(monkeypatch, folder):
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", refuse)
+
+
+def test_a_side_file_that_may_not_be_read_is_named(tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    source = FolderSource(write_files(tmp_path, {"a.png": PICTURE, "dataset.json": b"{}"}))
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(InputError, match=r"dataset\.json cannot be read: Permission denied"):
+        source.side_file("dataset.json")
+    assert source.side_file("other.json") is None
 
 
 def test_a_folder_that_cannot_be_listed_is_an_image_that_cannot_be_read(tmp_path, monkeypatch):
