@@ -20,6 +20,8 @@ from pgvae.data.sources import open_source
 from pgvae.data.store import MANIFEST, Store, folder_of, may_be_set
 from pgvae.errors import InputError, PgvaeError
 
+_OF_PREPARE = ("--skip-bad", "--upscale", "--count", "--workers", "--name")  # training has none
+
 
 def prepared_in(data_root: Path) -> list[str]:
     """Names of the finished sets in a data root."""
@@ -161,10 +163,10 @@ def _prepared_on_first_use(
     recipe, options = folder(name, path, Split()), Options(resolution=resolution)
     try:
         return prepare(recipe, options, data_root, shared=True, say=say)
-    except InputError as error:
-        if "--skip-bad" not in str(error):
-            raise
-        raise InputError(f"{error}: options of {command}") from error
+    except PgvaeError as error:
+        if any(option in str(error) for option in _OF_PREPARE):
+            raise type(error)(f"{error}: options of {command}") from error
+        raise
 
 
 def _differs(store: Store, path: Path) -> bool:

@@ -3,13 +3,12 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import PurePosixPath
 
 import numpy as np
 
 from pgvae.config import nearest, require
 from pgvae.data.columns import is_nameless, numbers_in, numbers_rows, read_csv
-from pgvae.data.matching import NAME_COLUMNS, in_order, is_name_of, naming_column, some
+from pgvae.data.matching import NAME_COLUMNS, bare, in_order, is_name_of, naming_column, some
 from pgvae.errors import InputError
 
 
@@ -76,7 +75,8 @@ def from_csv(
 def from_celeba(text: str, names: Sequence[str], chosen: Sequence[str] = ()) -> Table:
     """CelebA's list_attr_celeba.txt: a count, 40 names, then a name and 40 values of +-1.
 
-    -> 1 where it says 1, 0 where it says -1. Rows of other images are passed over.
+    -> 1 where it says 1, 0 where it says -1. Rows of other images are passed over, and endings:
+    there are PNGs of CelebA too.
 
     >>> from_celeba("1\\nBald Smiling\\n000001.jpg -1 1\\n", ["000001.jpg"]).values.tolist()
     [[0.0, 1.0]]
@@ -89,11 +89,11 @@ def from_celeba(text: str, names: Sequence[str], chosen: Sequence[str] = ()) -> 
             "list_attr_celeba.txt is not CelebA's: a count, a line of attribute names, then a "
             f"name and as many values are wanted; wrong: {some(wrong) or 'its first lines'}"
         )
-    by_name = {row[0]: row[1:] for row in lines[2:]}
-    missing = [name for name in names if PurePosixPath(name).name not in by_name]
+    by_name = {bare(row[0]): row[1:] for row in lines[2:]}
+    missing = [name for name in names if bare(name) not in by_name]
     if missing:
         raise InputError(f"list_attr_celeba.txt has no row for {some(missing)}")
-    rows = [by_name[PurePosixPath(name).name] for name in names]
+    rows = [by_name[bare(name)] for name in names]
     columns = {a: [str(int(r[i] == "1")) for r in rows] for i, a in enumerate(attributes)}
     return _numeric(columns, names, chosen)
 

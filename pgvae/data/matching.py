@@ -4,10 +4,12 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+from pgvae.data.columns import is_nameless
 from pgvae.data.kinds import IMAGE_SUFFIXES
 from pgvae.errors import InputError
 
 NAME_COLUMNS = ("filename", "file_name", "file", "name", "image", "image_id")
+_COUNTING = ("index", "idx", "row", "level_0")  # more likely numbers of rows than of images
 _LOOKED_AT = 200  # rows that show which column has the names
 
 
@@ -24,25 +26,40 @@ def some(names: Sequence[str]) -> str:
 def naming_column(
     header: Sequence[str], rows: Sequence[Sequence[str]], names: Sequence[str]
 ) -> int:
-    """Index of the column that names the most images; of equals one called so, then the first.
+    """Index of the column that names the most images, with their endings if any has them.
+
+    Of equals it is one called so, then the first that does not seem to count rows.
 
     >>> naming_column(["g", "file", "name"], [["1", "b", "Ann"], ["0", "a", "Ann"]], ["a.png"])
     1
     """
-    known = {_last(_stem(name)) for name in names}
+    known = {_last(_plain(name)) for name in names}, {_last(_stem(name)) for name in names}
 
-    def named(column: int) -> int:
-        return len({_last(_stem(row[column])) for row in rows[:_LOOKED_AT]} & known)
+    def named(column: int) -> tuple[int, int]:
+        """Images that its cells name with their endings, and without."""
+        cells = [row[column] for row in rows[:_LOOKED_AT]]
+        plain, stems = ({_last(key(cell)) for cell in cells} for key in (_plain, _stem))
+        return len(plain & known[0]), len(stems & known[1])
 
     titles = [title.lower() for title in header]
     called = [titles.index(title) for title in NAME_COLUMNS if title in titles]
-    return max([*called, *range(len(header))], key=named)
+    counting = [i for i, title in enumerate(titles) if is_nameless(header[i]) or title in _COUNTING]
+    others = [i for i in range(len(header)) if i not in counting]
+    return max([*called, *others, *counting], key=named)
+
+
+def bare(name: str) -> str:
+    """The name of an image alone, without folder and ending.
+
+    >>> bare("images/000001.jpg")
+    '000001'
+    """
+    return _last(_stem(name))
 
 
 def is_name_of(cell: str, names: Sequence[str]) -> bool:
     """Whether a cell names one of the images, with or without folder and ending."""
-    stem = _last(_stem(cell))
-    return any(_last(_stem(name)) == stem for name in names)
+    return bare(cell) in {bare(name) for name in names}
 
 
 def in_order(labelled: Sequence[str], names: Sequence[str]) -> list[int]:

@@ -47,7 +47,7 @@ def locked(final: Path, wait: bool, say: Callable[[str], None]) -> Iterator[None
         lock = final.with_name(f".{final.name}.lock").open("w")
     except OSError as error:
         raise InputError(
-            f"cannot write to {final.parent} ({error.strerror}): give another --data-root"
+            f"cannot write to {error.filename} ({error.strerror}): give another --data-root"
         ) from error
     with lock:
         try:
@@ -72,22 +72,37 @@ def locked(final: Path, wait: bool, say: Callable[[str], None]) -> Iterator[None
 def written_aside(final: Path) -> Iterator[Path]:
     """A fresh folder to write a set in; it becomes `final` on success, and is gone on an error.
 
-    A set that is there before is replaced, and never lost. ResourceError where the disk is full.
+    A set that is there before is replaced, and never lost. ResourceError where the disk is full,
+    InputError where what lies there is another user's.
     """
     aside, old = final.with_name(f"{final.name}.tmp"), final.with_name(f"{final.name}.old.tmp")
-    _restore(final, old)
-    remove(aside)  # what a killed run left there
+    with _owner_errors():
+        _restore(final, old)
+        remove(aside)  # what a killed run left there
     try:
         with disk_errors(final):
             aside.mkdir(mode=0o700)  # the images may be private
             yield aside
-            if final.exists():
-                final.rename(old)
-            aside.rename(final)
+            with _owner_errors():
+                if final.exists():
+                    final.rename(old)
+                aside.rename(final)
             fsync(final.parent)
     finally:
         remove(aside)
         _restore(final, old)
+
+
+@contextlib.contextmanager
+def _owner_errors() -> Iterator[None]:
+    """Turn what a user may not move or delete into InputError."""
+    try:
+        yield
+    except PermissionError as error:
+        raise InputError(
+            f"{error.filename} cannot be replaced ({error.strerror}), it may be another user's: "
+            "use --name for another"
+        ) from error
 
 
 def _restore(final: Path, old: Path) -> None:

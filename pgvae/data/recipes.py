@@ -15,6 +15,7 @@ from pgvae.config import nearest, require
 from pgvae.data import labels
 from pgvae.data.avatars import AvatarSource
 from pgvae.data.labels import Table
+from pgvae.data.matching import bare
 from pgvae.data.prepare import Recipe
 from pgvae.data.sources import FolderSource, Source, ZipSource, open_source
 from pgvae.errors import InputError
@@ -103,13 +104,13 @@ def celeba(name: str, path: Path, chosen: Sequence[str] = ()) -> Recipe:
     source = open_source(path)
     attributes = _side_text(source, "list_attr_celeba.txt", path)
     rows = map(str.split, _side_text(source, "list_eval_partition.txt", path).splitlines())
-    partition = {row[0]: row[1] for row in rows if len(row) == 2}
+    partition = {bare(row[0]): row[1] for row in rows if len(row) == 2}
 
     def split(kept: list[int], _: Table) -> np.ndarray:
-        names = [Path(source.names[i]).name for i in kept]
-        missing = [n for n in names if n not in partition]
+        names = [source.names[i] for i in kept]
+        missing = [name for name in names if bare(name) not in partition]
         require(not missing, f"list_eval_partition.txt has no row for {labels.some(missing)}")
-        return np.array([partition[n] == "2" for n in names], np.uint8)
+        return np.array([partition[bare(name)] == "2" for name in names], np.uint8)
 
     return Recipe(
         name,

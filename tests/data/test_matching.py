@@ -62,3 +62,14 @@ def test_numbers_that_happen_to_be_names_are_not_taken_for_them():
     names = [f"{i}.png" for i in range(30)]
     rows = [[str(i % 2), str(i % 7), f"{i}"] for i in range(30)]
     assert naming_column(["glasses", "age", "which"], rows, names) == 2
+
+
+@pytest.mark.parametrize("title", ["", "Unnamed: 0", "index", "n"])
+@pytest.mark.parametrize("ending", [".png", ""])
+def test_row_numbers_are_not_taken_for_names(title, ending):
+    names = [f"{i}.png" for i in range(30)]
+    rows = [[str(i), f"{(i * 7) % 30}{ending}", "1"] for i in range(30)]
+    if ending or title != "n":
+        assert naming_column([title, "picture", "g"], rows, names) == 1
+    assert naming_column([title, "image_id", "g"], rows, names) == 1
+    assert naming_column([title, "h", "g"], [[a, "0.5", c] for a, _, c in rows], names) == 0

@@ -3,6 +3,8 @@
 import errno
 import fcntl
 import os
+import shutil
+from pathlib import Path
 
 import pytest
 from making import Memory, left_in, noise_files, prepared, recipe_of
@@ -90,3 +92,21 @@ def test_what_is_no_set_is_never_replaced(tmp_path):
         with pytest.raises(InputError, match="--name"):
             check_free(tmp_path / "mine", force)
     check_free(tmp_path / "other", force=False)
+
+
+@pytest.mark.parametrize("what", ["left over", "set"])
+def test_what_another_user_left_is_one_line_and_stays(tmp_path, monkeypatch, what):
+    recipe = recipe_of(Memory(noise_files(3)))
+    theirs = prepared(recipe, tmp_path).path
+    if what == "left over":
+        theirs = theirs.rename(tmp_path / "set.tmp")
+
+    def refuse(path, *_):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(*((shutil, "rmtree") if what == "left over" else (Path, "rename")), refuse)
+    with pytest.raises(
+        InputError, match=f"{theirs} cannot be replaced .*another user's: use --name"
+    ):
+        prepared(recipe, tmp_path, force=True)
+    assert (theirs / "manifest.json").is_file()

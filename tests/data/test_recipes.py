@@ -232,6 +232,15 @@ def test_celeba_has_its_attributes_partition_and_crop(tmp_path, inner):
     np.testing.assert_array_equal(store.get(0, 128), top.transpose(2, 0, 1))
 
 
+def test_celeba_as_png_has_the_labels_of_its_jpegs(tmp_path):
+    path = celeba_folder(tmp_path / "in")
+    for file in path.glob("*.jpg"):
+        file.rename(file.with_suffix(".png"))
+    store = prepared(celeba("c", path), tmp_path)
+    assert store.labels.tolist() == [[1, 0], [0, 0], [1, 0], [0, 1], [1, 1], [0, 1]]
+    assert store.split("val").tolist() == [3, 4]
+
+
 @pytest.mark.parametrize("name", ["list_attr_celeba", "list_eval_partition"])
 def test_celeba_without_one_of_its_files_is_refused_by_its_name(tmp_path, name):
     with pytest.raises(InputError, match=rf"has no {name}\.txt"):
