@@ -24,17 +24,10 @@ _START = re.compile(_STARTS, re.DOTALL)
 # Of CelebAMask-HQ and what its scripts write, Oxford pets, Pascal VOC, CUB and MVTec AD.
 _MASK_FOLDERS = frozenset(
     (
-        "celebamask-hq-mask-anno",
-        "celebamask-hq-mask",
-        "celebamask-hq-mask-color",
-        "celebamaskhq-mask",
-        "celebamaskhq-mask-color",
-        "trimaps",
-        "segmentationclass",
-        "segmentationobject",
-        "segmentations",
-        "ground_truth",
-    )
+        "celebamask-hq-mask-anno celebamask-hq-mask celebamask-hq-mask-color celebamaskhq-mask "
+        "celebamaskhq-mask-color trimaps segmentationclass segmentationobject segmentations "
+        "ground_truth"
+    ).split()
 )
 
 
@@ -57,7 +50,8 @@ def may_be_image(name: str, start: Callable[[], bytes]) -> bool:
 def is_table(name: str) -> bool:
     """Whether a file may hold labels."""
     path = PurePosixPath(name)
-    return path.name == "dataset.json" or path.suffix.lower() in (".csv", ".tsv")
+    known = path.name in ("dataset.json", "list_attr_celeba.txt")
+    return known or path.suffix.lower() in (".csv", ".tsv", ".jsonl")
 
 
 def is_mask(name: str) -> bool:

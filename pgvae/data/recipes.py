@@ -254,7 +254,8 @@ def _labels(
 def _unseen_labels(source: FolderSource | ZipSource, inner: PurePosixPath) -> tuple[str, ...]:
     """What may have been meant as labels."""
     if source.tables:
-        return (f"labels in {labels.some(source.tables)} are not read: give --labels FILE",)
+        found = labels.some(source.tables)
+        return (f"labels in {found} are not read: --labels takes a csv or a dataset.json",)
     below = [PurePosixPath(name).relative_to(inner).parts for name in source.names]
     folders = sorted({parts[0] for parts in below if len(parts) > 1})
     if len(folders) > 1:

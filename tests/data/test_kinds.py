@@ -60,7 +60,9 @@ def test_endings_that_pillow_writes_as_pictures_are_known():
     assert set(unknown) <= {".bw", ".rgb", ".rgba"}  # of SGI; too common as names of other files
 
 
-@pytest.mark.parametrize("name", ["dataset.json", "a/dataset.json", "labels.CSV", "x/y.tsv"])
+@pytest.mark.parametrize(
+    "name", ["dataset.json", "a/dataset.json", "labels.CSV", "x/y.tsv", "metadata.jsonl"]
+)
 def test_what_may_hold_labels_is_a_table(name):
     assert is_table(name)
     assert not is_table(f"{name}.png")

@@ -298,7 +298,7 @@ def test_what_may_have_been_meant_as_labels_is_named(tmp_path):
     of_classes = {f"{c}/{n}": d for c in ("cats", "dogs") for n, d in noise_files(2).items()}
     assert said_of_labels(tmp_path / "one", noise_files(2) | {"notes.txt": b""}) == ""
     note = said_of_labels(tmp_path / "two", noise_files(2) | {"meta/labels.csv": b""})
-    assert "'meta/labels.csv' are not read: give --labels" in note
+    assert "'meta/labels.csv' are not read: --labels takes" in note
     note = said_of_labels(tmp_path / "three", of_classes | {"cats/dataset.json": b"{}"})
     assert "'cats/dataset.json'" in note
     wrapped = {f"all/{name}": data for name, data in of_classes.items()}
