@@ -5,6 +5,7 @@ import errno
 import hashlib
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,10 +13,13 @@ from pgvae.errors import ResourceError
 
 
 def fsync(path: Path) -> None:
-    """Flush a file or directory to the disk."""
+    """Flush a file or directory to the disk; a directory only where the file system can."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno != errno.EINVAL or not path.is_dir():
+            raise
     finally:
         os.close(handle)
 
@@ -64,14 +68,37 @@ def disk_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
-        if full or "No space left" in str(error):
-            there = next(folder for folder in path.parents if folder.exists())
+        there = next(folder for folder in path.parents if folder.exists())
+        if _says_full(error) or (_may_hide_full(error) and _is_full(there)):
             free = shutil.disk_usage(there).free
             raise ResourceError(
                 f"disk full while writing {path}: {free:,} bytes free; make room and rerun"
             ) from error
         raise
+
+
+def _says_full(error: Exception) -> bool:
+    full = (errno.ENOSPC, errno.EDQUOT)
+    words = str(error)
+    return getattr(error, "errno", None) in full or any(os.strerror(n) in words for n in full)
+
+
+def _may_hide_full(error: Exception) -> bool:
+    """A write that a full disk cuts short is to LMDB an input/output error, to NumPy a count."""
+    words = str(error)
+    return os.strerror(errno.EIO) in words or ("requested and" in words and "written" in words)
+
+
+def _is_full(folder: Path) -> bool:
+    """Whether a megabyte can not be written there now."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(1 << 20))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        return _says_full(error)
+    return False
 
 
 def remove(path: Path) -> None:

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import tempfile
 
 import pytest
 
@@ -75,6 +76,20 @@ def test_a_full_disk_names_the_path_and_the_bytes(number, tmp_path):
 def test_a_full_disk_is_known_from_the_words_of_a_library_too(tmp_path):
     with pytest.raises(ResourceError), disk_errors(tmp_path / "not" / "yet" / "a.bin"):
         raise RuntimeError("I/O error: No space left on device (os error 28)")
+
+
+@pytest.mark.parametrize("words", ["[Errno 5] Input/output error", "900 requested and 8 written"])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, None])
+def test_a_write_cut_short_is_a_full_disk_if_no_more_can_be_written(
+    words, number, tmp_path, monkeypatch
+):
+    def open_or_fail(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    if number:
+        monkeypatch.setattr(tempfile, "TemporaryFile", open_or_fail)
+    with pytest.raises(ResourceError if number else RuntimeError), disk_errors(tmp_path / "a.bin"):
+        raise RuntimeError(words)
 
 
 def test_other_faults_pass_as_they_are(tmp_path):

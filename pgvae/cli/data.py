@@ -45,8 +45,12 @@ def data() -> None:
 @option("--count N", "Images to take, or to draw.  [default: all, or the recipe's]", POSITIVE)
 @option("--seed", "Of what is drawn, and of the split.", NATURAL, default=0)
 @options.DATA_ROOT
-@option("--labels CSV", "A csv with file names in its first column (or `name`, `file`).", PATH)
-@option("--attributes A,B", "Labels to keep.  [default: all that are numbers]", WordList())
+@option("--labels FILE", "A csv with the images' file names in a column, or a dataset.json.", PATH)
+@option(
+    "--attributes A,B",
+    "Labels to keep.  [default: all of numbers, or of yes and no]",
+    WordList(),
+)
 @option("--crop", "Central square, CelebA's 178 px, white borders.  [default: the recipe's]", Crop)
 @option("--val-fraction", "Share of images held out.", float, default=0.05)
 @option("--split-by COLUMN", "Hold out by the values of this column: one person on one side.")
@@ -165,9 +169,10 @@ def list_command(data_root: Path) -> None:
 def _store(name: str, data_root: Path) -> "Store":
     """A prepared set by name or by path."""
     from pgvae.data import Store, prepared_in
+    from pgvae.data.paths import is_folder
 
     for path in (data_root / name, Path(name)):
-        if path.is_dir():
+        if is_folder(path):
             return Store(path)
     names = ", ".join(prepared_in(data_root)) or "nothing"
     raise InputError(f"no prepared set {name!r} in {data_root}: there is {names}")

@@ -17,6 +17,8 @@ from pgvae.data import (
     read_batches,
     read_images,
 )
+from pgvae.data.paths import is_folder
+from pgvae.data.store import may_be_set
 from pgvae.inference import Model
 
 
@@ -28,10 +30,10 @@ def read_paths(model: Model, paths: tuple[Path, ...], count: int) -> tuple[Tenso
     parts, names = [], []
     for path in paths:
         require(
-            next(path.glob("snapshot-*.safetensors"), None) is None,
+            not is_folder(path) or next(path.glob("snapshot-*.safetensors"), None) is None,
             f"{path} is a run, not images: give images; --snapshot takes one run",
         )
-        if (path / "manifest.json").is_file():
+        if may_be_set(path):
             images, found = _unseen(Store(path), model, count)
         else:
             raw, found = load_images([path], model.resolution, model.config.channels, count=count)

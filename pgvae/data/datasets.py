@@ -13,17 +13,25 @@ import numpy as np
 
 from pgvae.config import nearest, require
 from pgvae.data import images
+from pgvae.data.paths import is_file, is_folder, nearest_parent, printable
 from pgvae.data.prepare import Options, prepare
-from pgvae.data.recipes import RECIPES, Split, folder
-from pgvae.data.sources import nearest_parent, open_source, printable
-from pgvae.data.store import MANIFEST, Store, folder_of
-from pgvae.errors import InputError
+from pgvae.data.recipes import RECIPES, Split, folder, own_name
+from pgvae.data.sources import open_source
+from pgvae.data.store import MANIFEST, Store, folder_of, may_be_set
+from pgvae.errors import InputError, PgvaeError
+
+_OF_PREPARE = ("--skip-bad", "--upscale", "--count", "--workers", "--name")  # training has none
 
 
 def prepared_in(data_root: Path) -> list[str]:
     """Names of the finished sets in a data root."""
     # A preparation killed before its last rename leaves NAME.tmp with all its files.
-    names = [path.parent.name for path in data_root.glob(f"*/{MANIFEST}")]
+    try:
+        names = [path.name for path in data_root.iterdir() if may_be_set(path)]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise InputError(f"{data_root} cannot be listed: {error.strerror}") from error
     return sorted(name for name in names if not name.endswith(".tmp"))
 
 
@@ -36,8 +44,10 @@ def open_dataset(
     """The store that a user means by a name, or by a path of a store, a folder or a zip.
 
     Plain images are prepared on first use, under a name with a hash of their path, files and
-    resolution, so that the next run finds them. Raises InputError with the command to run where
-    nothing is prepared.
+    resolution, so that the next run finds them; but a set that `pgvae data prepare` made of the
+    same files is taken. What looks like a path (`./photos`, `photos/`, `photos.zip`) is one where
+    it is there, else a name goes first. Raises InputError with the command to run where nothing
+    is prepared.
 
     >>> import tempfile
     >>> from PIL import Image
@@ -50,23 +60,30 @@ def open_dataset(
     """
     require(bool(name_or_path), "no data set is given: name a prepared one, a folder or a zip")
     data_root, path = Path(data_root), Path(name_or_path)
-    if (data_root / name_or_path / MANIFEST).is_file():
-        return Store(data_root / name_or_path)
-    if (path / MANIFEST).is_file() or (path / folder_of(4)).is_dir():
+    prepared, plain = data_root / name_or_path, is_folder(path) or is_file(path)
+    by_path = "/" in name_or_path or path.suffix == ".zip"
+    if may_be_set(prepared) and not (by_path and plain):
+        store = Store(prepared)
+        if plain and path.resolve() != prepared.resolve() and _differs(store, path):
+            say(
+                f"{prepared} is taken, not {path}, which may have other images: ./{path} takes them"
+            )
+        return store
+    if may_be_set(path) or is_folder(path / folder_of(4)):
         return Store(path)
-    if (data_root / f"{name_or_path}.tmp").is_dir():
+    if is_folder(data_root / f"{name_or_path}.tmp"):
         raise InputError(
             f"{name_or_path} is half-prepared in {data_root}: rerun "
             f"`pgvae data prepare {name_or_path}` and let it finish"
         )
-    if path.is_dir() or path.is_file():
+    if plain:
         return _prepared_on_first_use(path, data_root, resolution, say)
     if name_or_path in RECIPES:
         raise InputError(
             f"{name_or_path} is not prepared in {data_root}: run `pgvae data prepare "
             f"{name_or_path} {RECIPES[name_or_path].needs} --data-root {data_root}`"
         )
-    if "/" in name_or_path or path.suffix == ".zip":
+    if by_path:
         raise InputError(f"no such data set: {path} ({nearest_parent(path)})")
     known = prepared_in(data_root)
     hint = nearest(name_or_path, known) if known else "nothing is prepared there yet"
@@ -105,7 +122,7 @@ def load_images(
 
 def _files_of(path: Path) -> Iterator[tuple[str, bytes]]:
     """(name, bytes) of one file, or of each image in a folder or zip."""
-    if path.is_file() and not zipfile.is_zipfile(path):
+    if is_file(path) and not zipfile.is_zipfile(path):
         try:
             yield printable(str(path)), path.read_bytes()
         except OSError as error:
@@ -125,12 +142,37 @@ def _prepared_on_first_use(
 ) -> Store:
     source = open_source(path)
     with contextlib.closing(source):
-        fingerprint = [str(path.resolve()), source.fingerprint(), resolution]
-    short = hashlib.sha256(json.dumps(fingerprint).encode()).hexdigest()[:8]
-    stem = re.sub(r"[^\w.-]", "_", printable(path.resolve().stem)).lstrip(".-")
+        files = source.fingerprint()
+    known = data_root / own_name(path)
+    with contextlib.suppress(PgvaeError):
+        store = Store(known)
+        if store.manifest.get("source") == files and resolution in (None, *store.resolutions):
+            say(f"{path} is prepared as {known}")
+            return store
+    fingerprint = json.dumps([str(path.resolve()), files, resolution])
+    short = hashlib.sha256(fingerprint.encode()).hexdigest()[:8]
+    stem = re.sub(r"[^\w.-]", "_", printable(own_name(path))).lstrip(".-")
     name = f"{stem[:40]}-{short}"
     if (data_root / name / MANIFEST).is_file():
         return Store(data_root / name)
-    say(f"preparing {path} as {data_root / name} (5 % of the images are held out)")
-    options = Options(resolution=resolution)
-    return prepare(folder(name, path, Split()), options, data_root, say=say)
+    command = f"`pgvae data prepare {path} --data-root {data_root}`"
+    say(
+        f"preparing {path} as {data_root / name} (5 % of the images are held out); "
+        f"{command} has options"
+    )
+    recipe, options = folder(name, path, Split()), Options(resolution=resolution)
+    try:
+        return prepare(recipe, options, data_root, shared=True, say=say)
+    except PgvaeError as error:
+        if any(option in str(error) for option in _OF_PREPARE):
+            raise type(error)(f"{error}: options of {command}") from error
+        raise
+
+
+def _differs(store: Store, path: Path) -> bool:
+    """Whether a path holds other images than those that a set was made of."""
+    try:
+        with contextlib.closing(open_source(path)) as source:
+            return store.manifest.get("source") != source.fingerprint()
+    except InputError:
+        return False  # no images at all

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import lmdb
 
-from pgvae.errors import CorruptFileError
+from pgvae.errors import CorruptFileError, ResourceError
 
 _lock = threading.Lock()
 _open: "weakref.WeakValueDictionary[tuple[int, int], lmdb.Environment]" = (
@@ -22,7 +22,8 @@ _open: "weakref.WeakValueDictionary[tuple[int, int], lmdb.Environment]" = (
 def environment_at(folder: Path) -> lmdb.Environment:
     """The read-only environment in `folder`; it closes when the last who hold it let go.
 
-    Needs no writable file system (no lock file). Raises CorruptFileError where it cannot open.
+    Needs no writable file system (no lock file). Raises CorruptFileError where it cannot open,
+    ResourceError where the process may not have so many addresses.
     """
     file = folder / "data.mdb"
     try:
@@ -36,6 +37,10 @@ def environment_at(folder: Path) -> lmdb.Environment:
                 )
                 _open[key] = environment
             return environment
+    except lmdb.MemoryError as error:
+        raise ResourceError(
+            f"{file} needs {status.st_size:,} bytes of address space: raise the limit (ulimit -v)"
+        ) from error
     except (lmdb.Error, OSError) as error:
         raise CorruptFileError(f"{file} cannot be opened: {error}; prepare the set again") from (
             error

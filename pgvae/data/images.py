@@ -19,6 +19,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 MAX_PIXELS = 64 * 10**6
 CELEBA_SIDE = 178  # central square of CelebA's 178x218 images, as PIONEER
 BACKGROUND = (255, 255, 255)  # transparent pixels are composited on white; padding is white
+_DIM = 64  # of 255: the most that 14 bits in 16 come to
 _ORIENTATION = 0x0112  # the EXIF tag; 5 to 8 turn by 90 degrees
 _TOO_LARGE = f"more than {MAX_PIXELS // 10**6} million pixels"
 _OTHER_KINDS = {
@@ -29,6 +30,13 @@ _OTHER_KINDS = {
     b"\xc5\xd0\xd3\xc6": "PostScript",
     b"%PDF": "a PDF",
     b"<": "HTML or SVG",
+    b"8BPS": "a PSD",
+    b"\0\0\1\0": "an icon",
+    b"\0\0\0\x0cJXL ": "JPEG XL",
+    b"\xff\x0a": "JPEG XL",
+    b"\0\0\0\x0cjP  ": "JPEG 2000",
+    b"\xff\x4f\xff\x51": "JPEG 2000",
+    **dict.fromkeys((b"P1", b"P2", b"P3", b"P4", b"P5", b"P6"), "PBM, PGM or PPM"),
 }
 
 
@@ -56,8 +64,12 @@ def decode(data: bytes) -> Decoded:
     with _strict(data[:16]), Image.open(io.BytesIO(data), formats=FORMATS) as image:
         _check_size(image)
         note = "animation: first frame taken" if _is_animated(image) else ""
+        deep = _has_16_bits(image)
         image.load()
-        return Decoded(_to_rgb(_upright(image)), note)
+        decoded = _to_rgb(_upright(image))
+        if deep and 0 < max(high for _, high in decoded.getextrema()) <= _DIM:
+            note = "16 bits a pixel of which the upper ones are not used, so they are nearly black"
+        return Decoded(decoded, note)
 
 
 def size_of(file: BinaryIO) -> tuple[int, int]:
@@ -71,32 +83,29 @@ def size_of(file: BinaryIO) -> tuple[int, int]:
         return (image.height, image.width) if turned else image.size
 
 
-def looks_like_image(start: bytes) -> bool:
-    """Whether a file's first 16 bytes are those of a PNG, JPEG, WebP or BMP."""
-    return start.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")) or (
-        start[:4] == b"RIFF" and start[8:12] == b"WEBP"
-    )
+def side_after(
+    crop: Crop, width: int, height: int, least: int = 1, *, upscale: bool = False
+) -> int:
+    """Pixels per side of the square that a crop policy makes of an image.
 
-
-def side_after(crop: Crop, width: int, height: int) -> int:
-    """Pixels per side of the square that a crop policy makes of an image."""
-    if crop == "pad":
-        return max(width, height)
-    return CELEBA_SIDE if crop == "celeba" else min(width, height)
+    Raises RejectError where the image is too small: for the crop, or for `least` pixels when
+    `upscale` is off.
+    """
+    if crop == "celeba" and min(width, height) < CELEBA_SIDE:
+        raise RejectError(f"{width}x{height} px is too small for the {CELEBA_SIDE} px crop")
+    side = {"pad": max(width, height), "celeba": CELEBA_SIDE, "center": min(width, height)}[crop]
+    if side < least and not upscale:
+        raise RejectError(f"{width}x{height} px is below the resolution {least}")
+    return side
 
 
 def fit(image: Image.Image, resolution: int, crop: Crop, *, upscale: bool) -> Image.Image:
     """Crop or pad to a square and scale it to `resolution` (Lanczos).
 
-    Raises RejectError where the image is too small: for the crop, or for the resolution when
-    `upscale` is off.
+    Raises RejectError where the image is too small, as `side_after`.
     """
     width, height = image.size
-    side = side_after(crop, width, height)
-    if crop == "celeba" and min(width, height) < CELEBA_SIDE:
-        raise RejectError(f"{width}x{height} px is too small for the {CELEBA_SIDE} px crop")
-    if side < resolution and not upscale:
-        raise RejectError(f"{width}x{height} px is below the resolution {resolution}")
+    side = side_after(crop, width, height, resolution, upscale=upscale)
     if crop == "pad":
         image = ImageOps.pad(image, (side, side), color=BACKGROUND)
         width = height = side
@@ -188,6 +197,11 @@ def _check_size(image: Image.Image) -> None:
 def _is_animated(image: Image.Image) -> bool:
     """Of an MPO, a JPEG with a second view or a preview, the first picture is all there is."""
     return image.format != "MPO" and getattr(image, "n_frames", 1) > 1
+
+
+def _has_16_bits(image: Image.Image) -> bool:
+    """Before it is loaded: Pillow keeps 8 bits of each colour, and its mode does not tell."""
+    return image.mode.startswith("I") or any(";16" in str(tile[3]) for tile in image.tile)
 
 
 def _upright(image: Image.Image) -> Image.Image:

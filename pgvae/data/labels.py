@@ -1,20 +1,15 @@
 """Labels of a set, and its split into training and validation images."""
 
-import csv
-import io
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from pgvae.config import nearest, require
-from pgvae.data.sources import IMAGE_SUFFIXES
+from pgvae.data.columns import is_nameless, numbers_in, numbers_rows, read_csv
+from pgvae.data.matching import NAME_COLUMNS, bare, in_order, is_name_of, naming_column, some
 from pgvae.errors import InputError
-
-_NAME_COLUMNS = ("name", "file", "filename", "image", "image_id")
 
 
 @dataclass(frozen=True)
@@ -24,11 +19,18 @@ class Table:
     attributes: names of the numeric columns.
     values:     float32 [N, K].
     columns:    every column as text, by name: what `--split-by` can group on.
+    notes:      what a user should be told, such as that a column was left out.
     """
 
     attributes: tuple[str, ...]
     values: np.ndarray
     columns: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def take(self, images: Sequence[int]) -> "Table":
+        """That of some of the images, by index."""
+        columns = {name: [cells[i] for i in images] for name, cells in self.columns.items()}
+        return replace(self, values=self.values[images], columns=columns)
 
 
 def no_labels(count: int) -> Table:
@@ -41,41 +43,40 @@ def from_csv(
 ) -> Table:
     """Labels from a csv whose first row has the column names.
 
-    The file name is in the column called name, file, filename, image or image_id, else in the
-    first; with or without folder and extension. Columns of numbers are attributes (but not
-    `group`, which the split goes by), or those of `chosen`. Raises InputError for images without
-    a row, rows without an image, a name that stands twice or fits two images, and values that
-    are empty or not finite, with the first five names.
+    File names are in the column that fits the most images, with or without folder and ending
+    (`matching.in_order`). Columns of numbers, of true and false, or of yes and no are attributes
+    (but not `group`, which the split goes by), or those of `chosen`; notes name the columns that
+    are not. Raises InputError for images without a row, rows without an image, a name that
+    stands twice or fits two images, and values that are empty or not finite, with the first
+    five names.
 
     >>> table = from_csv("name,person,glasses\\nb,Ann,1\\na,Bob,0\\n", ["a.png", "b.png"])
     >>> table.attributes, table.values.tolist(), table.columns["person"]
     (('glasses',), [[0.0], [1.0]], ['Bob', 'Ann'])
     """
-    try:
-        rows = [row for row in csv.reader(io.StringIO(text, newline="")) if row]
-    except csv.Error as error:
-        raise InputError(f"the labels file is no csv: {error}; mend its quotes") from error
-    if len(rows) < 2:
-        raise InputError("the labels file has no rows: give a header and one row per image")
-    header = [cell.strip() for cell in rows[0]]
-    require(len(set(header)) == len(header), f"labels: a column stands twice: {', '.join(header)}")
-    ragged = [row[0] for row in rows[1:] if len(row) != len(header)]
-    if ragged:
-        raise InputError(f"labels: rows without {len(header)} cells: {some(ragged)}")
-    name_column = next((header.index(c) for c in _NAME_COLUMNS if c in header), 0)
-    ordered = _in_order([row[name_column] for row in rows[1:]], names)
-    columns = {
-        column: [rows[1 + row][i].strip() for row in ordered]
-        for i, column in enumerate(header)
-        if i != name_column
-    }
-    return _numeric(columns, names, chosen, group)
+    header, rows = read_csv(text)
+    naming = naming_column(header, rows, names)
+    title = header[naming]
+    require(
+        title.lower() in NAME_COLUMNS or not is_name_of(title, names),
+        f"labels: the first row names an image, {title!r}: put a header before it, name,LABEL,...",
+    )
+    named = [i for i, column in enumerate(header) if i != naming and not is_nameless(column)]
+    titles = [header[i] for i in named]
+    require(len({*titles}) == len(titles), f"labels: a column stands twice: {', '.join(titles)}")
+    ordered = in_order([row[naming] for row in rows], names)
+    columns = {header[i]: [rows[row][i] for row in ordered] for i in named}
+    table = _numeric(columns, names, chosen, group)
+    lost = any(row[i] for i, column in enumerate(header) if is_nameless(column) for row in rows)
+    note = ("a column without a name is left out: such as the row numbers of pandas",)
+    return replace(table, notes=table.notes + note * (lost and not is_nameless(title)))
 
 
 def from_celeba(text: str, names: Sequence[str], chosen: Sequence[str] = ()) -> Table:
     """CelebA's list_attr_celeba.txt: a count, 40 names, then a name and 40 values of +-1.
 
-    -> 1 where it says 1, 0 where it says -1. Rows of other images are passed over.
+    -> 1 where it says 1, 0 where it says -1. Rows of other images are passed over, and endings:
+    there are PNGs of CelebA too.
 
     >>> from_celeba("1\\nBald Smiling\\n000001.jpg -1 1\\n", ["000001.jpg"]).values.tolist()
     [[0.0, 1.0]]
@@ -88,20 +89,21 @@ def from_celeba(text: str, names: Sequence[str], chosen: Sequence[str] = ()) -> 
             "list_attr_celeba.txt is not CelebA's: a count, a line of attribute names, then a "
             f"name and as many values are wanted; wrong: {some(wrong) or 'its first lines'}"
         )
-    by_name = {row[0]: row[1:] for row in lines[2:]}
-    missing = [name for name in names if PurePosixPath(name).name not in by_name]
+    by_name = {bare(row[0]): row[1:] for row in lines[2:]}
+    missing = [name for name in names if bare(name) not in by_name]
     if missing:
         raise InputError(f"list_attr_celeba.txt has no row for {some(missing)}")
-    rows = [by_name[PurePosixPath(name).name] for name in names]
+    rows = [by_name[bare(name)] for name in names]
     columns = {a: [str(int(r[i] == "1")) for r in rows] for i, a in enumerate(attributes)}
     return _numeric(columns, names, chosen)
 
 
-def from_dataset_json(text: str, names: Sequence[str]) -> Table:
+def from_dataset_json(text: str, names: Sequence[str], chosen: Sequence[str] = ()) -> Table:
     """StyleGAN's dataset.json: {"labels": [[name, int or [float, ...]], ...]}.
 
     A class becomes one 0/1 attribute for each class (class0, class1, ...), a vector label0,
-    label1, ...; "labels": null is a set without labels. InputError as for `from_csv`.
+    label1, ...; of these those of `chosen`, if any; "labels": null is a set without labels.
+    InputError as for `from_csv`.
 
     >>> from_dataset_json('{"labels": [["b.png", 1], ["a.png", 0]]}', ["a.png", "b.png"]).attributes
     ('class0', 'class1')
@@ -109,29 +111,21 @@ def from_dataset_json(text: str, names: Sequence[str]) -> Table:
     try:
         pairs = json.loads(text).get("labels")
         if pairs is None:
+            require(not chosen, f"no labels in dataset.json: {', '.join(chosen)} cannot be kept")
             return no_labels(len(names))
         labelled, labels = [str(name) for name, _ in pairs], [label for _, label in pairs]
     except (ValueError, TypeError, AttributeError) as error:
         raise InputError(f"dataset.json cannot be read: {error}") from error
-    values = [labels[i] for i in _in_order(labelled, names)]
+    values = [labels[i] for i in in_order(labelled, names)]
     if all(isinstance(value, int) and not isinstance(value, bool) for value in values):
         classes = max(values) + 1
         if min(values) < 0 or classes > 10_000:
             raise InputError("dataset.json: classes must be 0, 1, 2, ...")
-        return Table(
-            tuple(f"class{i}" for i in range(classes)),
-            np.eye(classes, dtype=np.float32)[values],
-        )
-    try:
-        array = _float32(values)
-    except (ValueError, TypeError) as error:
-        raise InputError("dataset.json: labels must all be ints, or vectors of one length") from (
-            error
-        )
-    if array.ndim != 2:
-        raise InputError("dataset.json: labels must all be ints, or vectors of one length")
-    _check_finite(array, names)
-    return Table(tuple(f"label{i}" for i in range(array.shape[1])), array)
+        kind, array = "class", np.eye(classes, dtype=np.float32)[values]
+    else:
+        kind, array = "label", _vectors(values)
+        _check_finite(array, names)
+    return _only(Table(tuple(f"{kind}{i}" for i in range(array.shape[1])), array), chosen)
 
 
 def decide(values: np.ndarray, no_below: float, yes_above: float) -> np.ndarray:
@@ -186,39 +180,6 @@ def split_by_fraction(
     return chosen[of_image]
 
 
-def some(names: Sequence[str]) -> str:
-    """The first five names, and how many more."""
-    more = f" and {len(names) - 5:,} more" if len(names) > 5 else ""
-    return ", ".join(repr(name) for name in names[:5]) + more
-
-
-def _stem(name: str) -> str:
-    path = PurePosixPath(name.strip())
-    return str(path.with_suffix("") if path.suffix.lower() in IMAGE_SUFFIXES else path)
-
-
-def _in_order(labelled: Sequence[str], names: Sequence[str]) -> list[int]:
-    """For each of `names` the row that speaks of it: by path, or by the file's own name."""
-    by_stem: dict[str, int] = {}
-    for row, label in enumerate(labelled):
-        if _stem(label) in by_stem:
-            raise InputError(f"labels: {label!r} stands twice")
-        by_stem[_stem(label)] = row
-    rows = [by_stem.get(_stem(n), by_stem.get(PurePosixPath(_stem(n)).name)) for n in names]
-    missing = [name for name, row in zip(names, rows, strict=True) if row is None]
-    if missing:
-        raise InputError(f"labels are missing for {some(missing)}")
-    claims = Counter(rows)
-    shared = [name for name, row in zip(names, rows, strict=True) if claims[row] > 1]
-    if shared:
-        raise InputError(f"labels: one row fits several images, give their folders: {some(shared)}")
-    used = set(rows)
-    extra = [label for row, label in enumerate(labelled) if row not in used]
-    if extra:
-        raise InputError(f"labels speak of images that are not there: {some(extra)}")
-    return [row for row in rows if row is not None]
-
-
 def _numeric(
     columns: Mapping[str, Sequence[str]],
     names: Sequence[str],
@@ -228,27 +189,59 @@ def _numeric(
     """The columns of numbers (or the chosen ones) as attributes."""
     for name in chosen:
         require(name in columns, f"no label column {name!r}: {nearest(name, [*columns])}")
-    attributes, values = [], []
+    attributes, values, words, counts = [], [], [], []
     for name in chosen or [column for column in columns if column != group]:
-        numbers = [_number(cell) for cell in columns[name]]
-        words = sum(n is None and c != "" for n, c in zip(numbers, columns[name], strict=True))
-        if words >= len(numbers) - numbers.count(None) and name not in chosen:
-            continue  # a column of words: of use to --split-by alone
-        wrong = [n for n, number in zip(names, numbers, strict=True) if number is None]
-        if wrong:
-            raise InputError(f"label {name!r} is empty or not a number for {some(wrong)}")
+        cells = columns[name]
+        numbers = numbers_in(cells)
+        filled, known = sum(cell != "" for cell in cells), len(cells) - numbers.count(None)
+        if name not in chosen and (numbers_rows(cells) or filled >= 2 * known):
+            (words if filled >= 2 * known else counts).append(name)
+            continue
+        _check_numbers(name, cells, numbers, names)
         attributes.append(name)
         values.append(numbers)
     array = _float32(values).reshape(len(values), len(names)).T.copy()
     _check_finite(array, names)
-    return Table(tuple(attributes), array, columns)
+    return Table(tuple(attributes), array, columns, _notes(words, counts))
 
 
-def _number(cell: str) -> float | None:
+def _notes(words: Sequence[str], counts: Sequence[str]) -> tuple[str, ...]:
+    """What to say of columns that are no attributes."""
+    notes = []
+    if words:
+        notes.append(f"columns without numbers are no labels: {some(words)}; 1 and 0 would be")
+    if counts:
+        notes.append(f"columns that count rows are no labels: {some(counts)}; or name --attributes")
+    return tuple(notes)
+
+
+def _check_numbers(
+    name: str, cells: Sequence[str], numbers: Sequence[float | None], names: Sequence[str]
+) -> None:
+    """InputError for cells of a label that are no numbers."""
+    wrong = [i for i, number in enumerate(numbers) if number is None]
+    if wrong:
+        found = f"{cells[wrong[0]]!r}, not a number," if cells[wrong[0]] else "empty"
+        raise InputError(f"label {name!r} is {found} for {some([names[i] for i in wrong])}")
+
+
+def _only(table: Table, chosen: Sequence[str]) -> Table:
+    """Those attributes of a table, all without any; InputError for one that it does not have."""
+    for name in chosen:
+        known = list(table.attributes)
+        require(name in known, f"no label {name!r} in dataset.json: {nearest(name, known)}")
+    picked = [table.attributes.index(name) for name in chosen or table.attributes]
+    return Table(tuple(table.attributes[i] for i in picked), table.values[:, picked])
+
+
+def _vectors(values: Sequence[object]) -> np.ndarray:
+    """Labels of dataset.json that are no classes: float32 [N, K]."""
     try:
-        return float(cell)
-    except ValueError:
-        return None
+        array = _float32(values)
+    except (ValueError, TypeError):
+        array = np.zeros(0)
+    require(array.ndim == 2, "dataset.json: labels must all be ints, or vectors of one length")
+    return array
 
 
 def _float32(values: Sequence[object]) -> np.ndarray:

@@ -1,9 +1,9 @@
 """Build a store: read, check, crop, scale, write every resolution, and only then show it."""
 
 import contextlib
-import fcntl
 import os
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -22,12 +22,12 @@ from pgvae.config import (
 )
 from pgvae.data import images
 from pgvae.data.labels import Table
+from pgvae.data.placing import check_free, check_name, locked, written_aside
 from pgvae.data.sources import Source
 from pgvae.data.store import MANIFEST, REJECTS, Store
 from pgvae.data.workers import Job, codec_at, made_in_order
 from pgvae.data.writer import Writer
 from pgvae.errors import InputError
-from pgvae.files import disk_errors, fsync, remove
 
 _SHOWN = 3  # bad images that a message names
 _LOOK_AHEAD = 256  # images to look at for more bad ones after the first
@@ -77,6 +77,7 @@ def prepare(
     data_root: Path,
     *,
     force: bool = False,
+    shared: bool = False,
     say: Callable[[str], None] = print,
 ) -> Store:
     """Prepare `recipe` as `data_root/NAME` and open it.
@@ -84,101 +85,90 @@ def prepare(
     Nothing is visible there before all of it is written and flushed. Raises InputError for data
     or options that cannot be used (and where NAME exists and not `force`), ResourceError when
     the disk is full.
+
+    shared: whoever prepares NAME makes the same set: wait for another process, and take its.
     """
     require_choice("codec", options.codec, get_args(Codec))
     options = replace(options, crop=options.crop or recipe.crop)
     final = data_root / check_name(recipe.name)
-    _check_free(final, force)
-    table = recipe.labels(list(recipe.source.names))  # wrong labels fail before any work
-    resolution = check_resolution(options.resolution or _largest_resolution(recipe.source, options))
-    with _locked(data_root, recipe.name), disk_errors(final):
-        _check_free(final, force)  # another process may have made it since
-        aside, old = data_root / f"{recipe.name}.tmp", data_root / f"{recipe.name}.old.tmp"
-        _restore(final, old)
-        remove(aside)  # what a killed run left there
-        try:
-            aside.mkdir(mode=0o700)  # the images may be private
+    if not shared:
+        check_free(final, force)
+    table = recipe.labels(list(recipe.source.names))  # what is wrong fails before any work
+    taken = list(_taken(recipe.source, options))
+    recipe.split(taken, table.take(taken))
+    if options.resolution:
+        check_resolution(options.resolution)
+    with locked(final, shared, say):
+        if shared and (final / MANIFEST).is_file():
+            return Store(final)
+        check_free(final, force)  # another process may have made it since
+        for note in (*_left_out(recipe.source), *table.notes):
+            say(f"warning: {note}")
+        sides = _sides(recipe.source, options)
+        resolution = options.resolution or _largest_resolution(recipe.source, sides, say)
+        with written_aside(final) as aside:
             _write(recipe, options, resolution, table, aside, say)
-            if final.exists():
-                final.rename(old)
-            aside.rename(final)
-            fsync(data_root)
-        finally:
-            remove(aside)
-            _restore(final, old)
     return Store(final)
 
 
-def check_name(name: str) -> str:
-    """Return `name` if a folder in the data root may be called so; InputError otherwise."""
-    plain = name.isprintable() and not set(name) & set("/\\:") and not name.startswith((".", "-"))
-    require(
-        bool(name) and plain and not name.endswith(".tmp") and len(os.fsencode(name)) <= 200,
-        f"{name!r} cannot be the name of a set: give --name NAME, of letters, digits, - and _",
-    )
-    return name
+def _left_out(source: Source) -> list[str]:
+    """How many images are passed over on purpose, by reason."""
+    counts = Counter(entry["reason"] for entry in source.skipped)
+    return [f"{count:,} images left out: {reason}" for reason, count in counts.items()]
 
 
-def _check_free(final: Path, force: bool) -> None:
-    """A set is replaced only with `force`, and anything that is not a set never is."""
-    if not final.exists():
-        return
-    require(force, f"{final} exists: use --force to replace it or --name for another")
-    require(
-        (final / MANIFEST).is_file(),
-        f"{final} is not a prepared set, so it is not replaced: use --name for another name",
-    )
+def _sides(source: Source, options: Options) -> list[tuple[int, int]]:
+    """(pixels a side, index) of the images whose headers can be read.
 
-
-def _restore(final: Path, old: Path) -> None:
-    """Put back the old set if a replacement stopped half-way; else it has served."""
-    if old.exists() and not final.exists():
-        old.rename(final)
-    remove(old)
-
-
-@contextlib.contextmanager
-def _locked(data_root: Path, name: str) -> Iterator[None]:
-    """Hold the right to write NAME, which ends with this process; InputError if another has it.
-
-    The lock's file stays: to delete it would let two processes lock two files of one name.
+    InputError for bad ones, if those that are bad by their headers alone are too many, and
+    making the images would come upon them much later.
     """
-    try:
-        data_root.mkdir(parents=True, exist_ok=True)
-        lock = (data_root / f".{name}.lock").open("w")
-    except OSError as error:
-        raise InputError(
-            f"cannot write to {data_root} ({error.strerror}): give another --data-root"
-        ) from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise InputError(
-                f"{data_root / name} is being prepared by another process: wait for it, "
-                "or use --name for another"
-            ) from error
-        yield
-
-
-def _largest_resolution(source: Source, options: Options) -> int:
-    """The largest power of two, at most 1024, that every readable image has."""
-    smallest, name = 2**20, ""
+    sides, rejects = [], {}
     for index in _taken(source, options):
-        # An unreadable image says so when it is made; here it only has no size.
-        with contextlib.suppress(images.RejectError, OSError):
-            side = images.side_after(options.crop, *source.size(index))
-            if side < smallest:
-                smallest, name = side, source.names[index]
+        try:
+            size, least = source.size(index), options.resolution or 1
+            side = images.side_after(options.crop, *size, least, upscale=options.upscale)
+            sides.append((side, index))
+        except (images.RejectError, OSError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            rejects[index] = {"name": source.names[index], "reason": reason}
     source.close()
-    if not name:
+    if rejects and min(rejects) >= _LOOK_AHEAD:
+        _check_rejects([*rejects.values()], options, last=True)
+    return sides
+
+
+def _largest_resolution(
+    source: Source, sides: list[tuple[int, int]], say: Callable[[str], None]
+) -> int:
+    """The largest power of two, at most 1024, that every readable image has.
+
+    A warning is said where most images have more.
+    """
+    if not sides:
         return MIN_RESOLUTION  # none can be read: making them will tell why
+    sides = sorted(sides)
+    smallest, index = sides[0]
+    name = source.names[index]
     require(
         smallest >= MIN_RESOLUTION,
         f"{name!r} has {smallest} px a side, and {MIN_RESOLUTION} are the least: remove it, or "
         "give --resolution with --upscale or --skip-bad",
     )
-    return min(MAX_RESOLUTION, 2 ** (smallest.bit_length() - 1))
+    lowest, usual = _power_below(smallest), _power_below(sides[len(sides) // 2][0])
+    if usual > lowest:
+        below = sum(side < usual for side, _ in sides)
+        say(
+            f"warning: the set goes to {lowest} px and not to {usual}: {name!r} has {smallest} px, "
+            f"and {below:,} of {len(sides):,} images are below {usual}; --resolution {usual} with "
+            "--skip-bad leaves them out, with --upscale enlarges them"
+        )
+    return lowest
+
+
+def _power_below(side: int) -> int:
+    """The largest resolution up to `side`."""
+    return min(MAX_RESOLUTION, 2 ** (side.bit_length() - 1))
 
 
 def _taken(source: Source, options: Options) -> range:
@@ -195,12 +185,12 @@ def _write(
     say: Callable[[str], None],
 ) -> None:
     """All files of a store, the manifest last."""
-    source = recipe.source
+    source, fingerprint = recipe.source, recipe.source.fingerprint()  # before it may change
     sizes = resolutions_between(MIN_RESOLUTION, resolution)
     job = Job(source, resolution, options.crop, options.channels, options.codec, options.upscale)
     taken = _taken(source, options)
     bar = tqdm(total=len(taken), unit="img", desc="prepare", disable=None, dynamic_ncols=True)
-    making = made_in_order(job, taken, options.workers)
+    making = made_in_order(job, taken, options.workers, say)
     last = taken[-1]  # where to stop if there are bad images
     with Writer(aside, sizes, options.channels, len(taken)) as writer, bar:
         with contextlib.closing(making):
@@ -214,12 +204,11 @@ def _write(
                 bar.update()
         kept = writer.kept
         require(bool(kept), f"none of the {len(taken)} images can be used: {_some(writer.rejects)}")
-    labels = table.values[kept]
-    columns = {name: [cells[i] for i in kept] for name, cells in table.columns.items()}
+    table = table.take(kept)
     manifest = writer.finish(
         [source.names[i] for i in kept],
-        labels,
-        recipe.split(kept, Table(table.attributes, labels, columns)),
+        table.values,
+        recipe.split(kept, table),
         [*source.skipped, *writer.rejects],
         about={
             "name": recipe.name,
@@ -229,6 +218,7 @@ def _write(
             "background": list(images.BACKGROUND),
             "seed": options.seed,
             "about": options.about,
+            "source": fingerprint,
         },
     )
     _say_what_happened(manifest, writer, options, say)

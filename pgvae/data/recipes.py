@@ -3,19 +3,21 @@
 A recipe is a function that returns a `Recipe`, and an entry of `RECIPES`.
 """
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from pgvae.config import require
+from pgvae.config import nearest, require
 from pgvae.data import labels
 from pgvae.data.avatars import AvatarSource
 from pgvae.data.labels import Table
+from pgvae.data.matching import bare
 from pgvae.data.prepare import Recipe
-from pgvae.data.sources import Source, open_source
+from pgvae.data.sources import FolderSource, Source, ZipSource, open_source
 from pgvae.errors import InputError
 
 # Training images of the 30,000, in order; the rest are for validation.
@@ -67,6 +69,15 @@ def folder(
     )
 
 
+def own_name(path: Path) -> str:
+    """What a set of a folder or zip is called, unless a user says otherwise.
+
+    >>> own_name(Path("there/photos.zip"))
+    'photos'
+    """
+    return Path(os.path.realpath(path)).stem  # unlike Path.resolve it bears links in a circle
+
+
 def celebahq(name: str, path: Path, protocol: str) -> Recipe:
     """CelebA-HQ: of 30,000 images by CelebA's index the first 27,000 (or 29,000) for training.
 
@@ -93,13 +104,13 @@ def celeba(name: str, path: Path, chosen: Sequence[str] = ()) -> Recipe:
     source = open_source(path)
     attributes = _side_text(source, "list_attr_celeba.txt", path)
     rows = map(str.split, _side_text(source, "list_eval_partition.txt", path).splitlines())
-    partition = {row[0]: row[1] for row in rows if len(row) == 2}
+    partition = {bare(row[0]): row[1] for row in rows if len(row) == 2}
 
     def split(kept: list[int], _: Table) -> np.ndarray:
-        names = [Path(source.names[i]).name for i in kept]
-        missing = [n for n in names if n not in partition]
+        names = [source.names[i] for i in kept]
+        missing = [name for name in names if bare(name) not in partition]
         require(not missing, f"list_eval_partition.txt has no row for {labels.some(missing)}")
-        return np.array([partition[n] == "2" for n in names], np.uint8)
+        return np.array([partition[bare(name)] == "2" for name in names], np.uint8)
 
     return Recipe(
         name,
@@ -165,9 +176,7 @@ RECIPES = {
         takes=("attributes",),
     ),
     "folder": Entry(
-        lambda r: folder(
-            r.name or r.source.resolve().stem, r.source, r.split, r.labels, r.attributes
-        ),
+        lambda r: folder(r.name or own_name(r.source), r.source, r.split, r.labels, r.attributes),
         "any images",
         needs="--source FOLDER_OR_ZIP --name NAME",
         takes=("labels", "attributes", "split-by"),
@@ -186,7 +195,12 @@ def recipe_of(what: str, given: Ingredients) -> Recipe:
     """
     entry = RECIPES.get(what)
     if entry is None:
-        entry, given = RECIPES["folder"], replace(given, source=given.source or Path(what))
+        require(
+            given.source is None,
+            f"{what!r} is no recipe ({nearest(what, [*RECIPES])}), so it takes no --source: "
+            "leave one of them out",
+        )
+        entry, given = RECIPES["folder"], replace(given, source=Path(what))
     asked = (given.labels, given.attributes, given.split.by)
     for option, value in zip(("labels", "attributes", "split-by"), asked, strict=True):
         allowed = option in entry.takes or not value
@@ -207,7 +221,7 @@ def _celeba_indices(source: Source) -> np.ndarray:
         table = source.side_file(file)
         if table is None:
             continue
-        rows = [line.split() for line in table.decode("utf-8", "replace").splitlines()]
+        rows = [line.split() for line in table.decode("utf-8-sig", "replace").splitlines()]
         index = {int(r[0]): int(r[1]) for r in rows if len(r) > 1 and (r[0] + r[1]).isdigit()}
         missing = [name for name, number in zip(names, own, strict=True) if number not in index]
         require(not missing, f"{file} has no row for {labels.some(missing)}")
@@ -216,22 +230,56 @@ def _celeba_indices(source: Source) -> np.ndarray:
 
 
 def _labels(
-    source: Source,
+    source: FolderSource | ZipSource,
     names: list[str],
     label_file: Path | None,
     chosen: Sequence[str],
     group: str | None,
 ) -> Table:
+    """Of a csv or dataset.json that is given, else of the dataset.json that lies there."""
     if label_file is not None:
-        try:
-            text = label_file.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"labels file {label_file} cannot be read: {error}") from error
+        text = _text_of(label_file)
+        if label_file.suffix.lower() == ".json":
+            return labels.from_dataset_json(text, names, chosen)
         return labels.from_csv(text, names, chosen, group)
-    found = source.side_file("dataset.json")
-    if found is not None:
-        return labels.from_dataset_json(found.decode("utf-8", "replace"), names)
-    return labels.no_labels(len(names))
+    inner = _common_folder(names)
+    for place in (*reversed(inner.parents), inner):  # a folder may have been zipped whole
+        found = source.side_file(str(place / "dataset.json"))
+        if found is not None:
+            return labels.from_dataset_json(found.decode("utf-8-sig", "replace"), names, chosen)
+    require(not chosen, f"--attributes {','.join(chosen)}: no labels are given: add --labels CSV")
+    return replace(labels.no_labels(len(names)), notes=_unseen_labels(source, inner))
+
+
+def _unseen_labels(source: FolderSource | ZipSource, inner: PurePosixPath) -> tuple[str, ...]:
+    """What may have been meant as labels."""
+    if source.tables:
+        found = labels.some(source.tables)
+        return (f"labels in {found} are not read: --labels takes a csv or a dataset.json",)
+    below = [PurePosixPath(name).relative_to(inner).parts for name in source.names]
+    folders = sorted({parts[0] for parts in below if len(parts) > 1})
+    if len(folders) > 1:
+        return (
+            f"images of {len(folders):,} folders, {labels.some(folders)}, make one set without "
+            "labels: --labels CSV gives some",
+        )
+    return ()
+
+
+def _common_folder(names: Sequence[str]) -> PurePosixPath:
+    """The innermost folder that all images are in."""
+    return PurePosixPath(os.path.commonpath([PurePosixPath(name).parent for name in names]))
+
+
+def _text_of(label_file: Path) -> str:
+    try:
+        return label_file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"labels file {label_file} cannot be read: {error}; save it as UTF-8"
+        ) from error
+    except OSError as error:
+        raise InputError(f"labels file {label_file} cannot be read: {error.strerror}") from error
 
 
 def _side_text(source: Source, name: str, path: Path) -> str:
@@ -239,5 +287,5 @@ def _side_text(source: Source, name: str, path: Path) -> str:
     for place in ("", "Anno/", "Eval/"):
         found = source.side_file(place + name)
         if found is not None:
-            return found.decode("utf-8", "replace")
+            return found.decode("utf-8-sig", "replace")
     raise InputError(f"{path} has no {name}: put CelebA's own file there")

@@ -18,6 +18,7 @@ from pgvae.config import LabelConfig, nearest, require, require_choice
 from pgvae.data.environments import environment_at
 from pgvae.data.images import decode_pixels
 from pgvae.data.labels import decide
+from pgvae.data.paths import is_file, is_folder, require_readable
 from pgvae.errors import CorruptFileError, InputError
 from pgvae.files import sha256_of
 
@@ -30,7 +31,17 @@ MANIFEST, LABELS, SPLIT, NAMES, REJECTS = (
     "rejects.jsonl",
 )
 SPLITS = ("train", "val")
-_ENTRIES = ("name", "count", "digest", "channels", "attributes", "codecs", "splits", "files")
+_ENTRIES = (
+    "name",
+    "count",
+    "digest",
+    "channels",
+    "attributes",
+    "codecs",
+    "splits",
+    "files",
+    "checksum",
+)
 
 
 def folder_of(resolution: int) -> str:
@@ -54,6 +65,11 @@ def checksum_of(manifest: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()
 
 
+def may_be_set(path: Path) -> bool:
+    """Whether a finished set is there, or a folder that may not be looked into."""
+    return is_file(path / MANIFEST) or (is_folder(path) and not os.access(path, os.R_OK | os.X_OK))
+
+
 class Store:
     """A prepared set. `len(store)` is its number of images.
 
@@ -66,8 +82,8 @@ class Store:
 
     Opening checks the manifest, the size of every file and the sums of the small ones, so a
     truncated set is refused here and never faults later. A record's CRC is checked when a process
-    first reads it. Raises InputError where this is not a (finished) set of this format,
-    CorruptFileError where it is damaged. May be pickled, forked and shared by threads.
+    first reads it. Raises InputError where this is not a (finished) set of this format or may
+    not be read, CorruptFileError where it is damaged. May be pickled, forked and shared by threads.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -214,7 +230,8 @@ class Store:
 
 def _check_size(file: Path, size: int) -> None:
     """LMDB reads past the end of a truncated file, which kills the process: look first."""
-    found = file.stat().st_size if file.is_file() else 0
+    require_readable(file)
+    found = file.stat().st_size if is_file(file) else 0
     if found != size:
         raise CorruptFileError(
             f"{file} is truncated or missing: {found:,} bytes of {size:,}; prepare the set again"
@@ -253,8 +270,9 @@ def _damaged_record(path: Path, file: Path) -> str:
 
 def _read_manifest(path: Path) -> dict[str, Any]:
     file = path / MANIFEST
-    if not file.is_file():
-        half = path.name.endswith(".tmp") or (path / folder_of(4)).is_dir()
+    require_readable(file)
+    if not is_file(file):
+        half = path.name.endswith(".tmp") or is_folder(path / folder_of(4))
         raise InputError(
             f"{path} is half-prepared: rerun `pgvae data prepare` and let it finish"
             if half
@@ -272,8 +290,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     missing = [entry for entry in _ENTRIES if entry not in manifest]
     if missing:
         raise CorruptFileError(f"{file} lacks {', '.join(missing)}; prepare the set again")
-    expected = checksum_of(manifest)
-    if manifest.get("checksum", expected) != expected:
+    if manifest["checksum"] != checksum_of(manifest):
         raise CorruptFileError(f"{file} is damaged: its own sum is wrong; prepare the set again")
     return manifest
 

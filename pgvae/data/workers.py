@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -65,20 +65,20 @@ def codec_at(resolution: int, codec: str) -> str:
     return "raw" if resolution <= RAW_UP_TO else codec
 
 
-def made_in_order(job: Job, indices: range, workers: int) -> Iterator[Made]:
+def made_in_order(
+    job: Job, indices: range, workers: int, say: Callable[[str], None] = print
+) -> Iterator[Made]:
     """Images of the source, made by `workers` processes, in the order of `indices`.
 
-    The result does not depend on the number of workers. Raises ResourceError where one dies.
+    The result does not depend on the number of workers. Where none can be started this process
+    does all, with a warning said. Raises ResourceError where one dies.
     """
-    if workers < 2 or len(indices) < _FEW:
+    pool = _started(job, workers, say) if workers > 1 and len(indices) >= _FEW else None
+    if pool is None:
         yield from map(job.make, indices)
         job.source.close()
         return
     chunks = (indices[i : i + _CHUNK] for i in range(0, len(indices), _CHUNK))
-    # Forking would copy the threads' locks; a fork server imports once, before any thread.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pgvae.data.workers"])
-    pool = ProcessPoolExecutor(workers, context, initializer=_start, initargs=(job,))
     try:
         waiting: deque = deque()
         for chunk in chunks:
@@ -93,6 +93,21 @@ def made_in_order(job: Job, indices: range, workers: int) -> Iterator[Made]:
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _started(job: Job, workers: int, say: Callable[[str], None]) -> ProcessPoolExecutor | None:
+    """A pool that has its first worker; None where the system has no room for sockets or locks."""
+    # Forking would copy the threads' locks; a fork server imports once, before any thread.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["pgvae.data.workers"])
+    try:
+        pool = ProcessPoolExecutor(workers, context, initializer=_start, initargs=(job,))
+        pool.submit(_make_chunk, range(0))
+    except OSError as error:  # a long TMPDIR, a /dev/shm that is missing or read-only, ...
+        reason = error.strerror or error
+        say(f"warning: no worker process can be started ({reason}): this one makes all images")
+        return None
+    return pool
 
 
 _job: Job | None = None

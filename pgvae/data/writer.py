@@ -1,8 +1,10 @@
 """The files of a store as they are written: LMDB in order, then labels, then the manifest."""
 
+import contextlib
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +24,7 @@ from pgvae.data.store import (
     folder_of,
     key_of,
 )
+from pgvae.errors import ResourceError
 from pgvae.files import fsync, sha256_of
 
 _COMMIT_BYTES = 64 << 20  # what a transaction may hold in memory
@@ -66,10 +69,7 @@ class Writer:
         for size in sizes:
             folder = root / folder_of(size)
             folder.mkdir()
-            # Without writemap a full disk is an error, not a fault. No lock: it is ours alone.
-            self._environments[size] = lmdb.open(
-                str(folder), map_size=_map_size(size, channels, most), lock=False, sync=False
-            )
+            self._environments[size] = _new_environment(folder, _map_size(size, channels, most))
         self._transactions = {s: e.begin(write=True) for s, e in self._environments.items()}
 
     def __enter__(self) -> "Writer":
@@ -81,8 +81,9 @@ class Writer:
         try:
             for size, environment in self._environments.items():
                 if kind is None:
-                    self._transactions[size].commit()
-                    environment.sync(True)
+                    with _lmdb_errors(self.root):
+                        self._transactions[size].commit()
+                        environment.sync(True)
                 else:
                     self._transactions[size].abort()
         finally:
@@ -96,21 +97,25 @@ class Writer:
 
     def add(self, made: Made) -> None:
         """Write one image at every resolution."""
-        key = key_of(len(self.kept))
-        for size, record in made.records.items():
-            self._transactions[size].put(key, record, append=True)
-            self._pending += len(record)
+        self._put(key_of(len(self.kept)), made.records)
         self.digest.update(made.pixels)
         self.kept.append(made.index)
         self._contents.add(made.content)
         self.not_square += not made.square
         if made.note:
             self.notes[made.note] += 1
-        if self._pending > _COMMIT_BYTES:
-            for size, environment in self._environments.items():
-                self._transactions[size].commit()
-                self._transactions[size] = environment.begin(write=True)
-            self._pending = 0
+
+    def _put(self, key: bytes, records: dict[int, bytes]) -> None:
+        """Write the records of an image, and now and then what waits in memory."""
+        with _lmdb_errors(self.root):
+            for size, record in records.items():
+                self._transactions[size].put(key, record, append=True)
+                self._pending += len(record)
+            if self._pending > _COMMIT_BYTES:
+                for size, environment in self._environments.items():
+                    self._transactions[size].commit()
+                    self._transactions[size] = environment.begin(write=True)
+                self._pending = 0
 
     def reject(self, name: str, reason: str) -> None:
         """Note an image that cannot be used."""
@@ -153,6 +158,29 @@ class Writer:
         fsync(self.root / MANIFEST)
         fsync(self.root)
         return manifest
+
+
+@contextlib.contextmanager
+def _lmdb_errors(root: Path) -> Iterator[None]:
+    """Turn LMDB's into ResourceError: it calls a write that was cut short an input/output error."""
+    try:
+        yield
+    except lmdb.Error as error:
+        raise ResourceError(
+            f"{root} cannot be written: {error}; look at the disk and the size that files may have"
+        ) from error
+
+
+def _new_environment(folder: Path, map_size: int) -> lmdb.Environment:
+    """One to write to; ResourceError where the process may not have so many addresses."""
+    try:
+        # Without writemap a full disk is an error, not a fault. No lock: it is ours alone.
+        return lmdb.open(str(folder), map_size=map_size, lock=False, sync=False)
+    except lmdb.MemoryError as error:
+        raise ResourceError(
+            f"{folder} needs {map_size:,} bytes of address space: raise the limit (ulimit -v), or "
+            "take a lower --resolution or --count"
+        ) from error
 
 
 def _map_size(resolution: int, channels: int, count: int) -> int:

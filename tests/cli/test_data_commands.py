@@ -44,6 +44,8 @@ def place(tmp_path: Path, pictures: Path, data_root: Path, monkeypatch) -> Path:
     rows = [f"picture-{i:03d},{i},p{i % 3}" for i in range(6)]
     (tmp_path / "labels.csv").write_text("\n".join(["name,glasses,person", *rows]) + "\n")
     (tmp_path / "few.csv").write_text("name,glasses\npicture-000,1\n")
+    rows = [f"picture-{i:03d},{'' if i == 1 else i}" for i in range(6)]
+    (tmp_path / "gaps.csv").write_text("\n".join(["name,glasses", *rows]) + "\n")
     shutil.copytree(data_root / "tiny", tmp_path / "datasets" / "tiny")
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -76,6 +78,18 @@ def test_options_reach_the_set(run, place):
     assert store.labels[:, 0].tolist() == [0, 1, 2, 3, 4]
     assert {i % 3 for i in store.split("val")}.isdisjoint({i % 3 for i in store.split("train")})
     assert (store.manifest["crop"], store.manifest["seed"]) == ("pad", 3)
+
+
+def test_what_is_no_label_is_said_before_the_set(run, place):
+    rows = [f"{i};picture-{i:03d}.png;{'yes' if i % 2 else 'no'};p{i}" for i in range(6)]
+    (place / "excel.csv").write_text("\n".join([";file;glasses;person", *rows]) + "\n;;;\n")
+    code, out, _ = run("prepare", "photos", "--labels", "excel.csv")
+    assert code == 0
+    *said, last = out.splitlines()
+    assert last.endswith("labels glasses")
+    assert [line.partition(":")[0] for line in said] == ["warning", "warning"]
+    assert "'person'" in said[0]
+    assert "without a name" in said[1]
 
 
 def test_avatars_are_prepared_at_their_own_size(run, place):
@@ -121,6 +135,9 @@ REFUSED = [
     ("prepare photos --labels few.csv", ["labels are missing for 'picture-001.png'"]),
     ("prepare photos --labels labels.csv --attributes glases", ["did you mean 'glasses'"]),
     ("prepare photos --attributes ,", ["--attributes", "','"]),
+    ("prepare photos --attributes glasses", ["--attributes glasses: no labels are given"]),
+    ("prepare photos --source empty", ["'photos' is no recipe", "no --source"]),
+    ("prepare photos --labels gaps.csv", ["label 'glasses' is empty for 'picture-001.png'"]),
     ("prepare photos --split-by person", ["--split-by person", "no such column"]),
     ("prepare photos --data-root notes.txt", ["cannot write to"]),
     ("prepare photos --resolution 100", ["use 64 or 128"]),

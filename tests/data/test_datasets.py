@@ -1,7 +1,9 @@
 """What a user may give as a data set, and what any images become."""
 
 import os
+import threading
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,7 @@ from making import (
 )
 
 from pgvae.data import load_images, open_dataset, prepared_in
+from pgvae.data.recipes import Split, folder
 from pgvae.errors import InputError
 
 
@@ -49,6 +52,14 @@ def test_only_finished_sets_are_listed(root):
     (root / "other").mkdir()
     assert prepared_in(root) == ["mine"]
     assert prepared_in(root / "nothing") == []
+
+
+def test_a_set_that_may_not_be_looked_into_is_not_said_to_be_missing(root, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda what, mode: Path(what) != root / "mine")
+    assert prepared_in(root) == ["mine"]
+    for what in ("mine", root / "mine"):
+        with pytest.raises(InputError, match="mine may not be read"):
+            opened(what, root)
 
 
 def test_a_half_prepared_name_or_path_is_refused(root):
@@ -149,6 +160,98 @@ def test_an_empty_folder_and_a_text_are_refused(root, tmp_path):
         opened(tmp_path / "notes.txt", root)
 
 
+# A name, or a folder of that name
+
+
+@pytest.fixture
+def beside(tmp_path: Path, monkeypatch) -> Path:
+    """A folder `photos` in the working folder, prepared as `photos` in `datasets`."""
+    monkeypatch.chdir(tmp_path)
+    path = write_files(tmp_path / "photos", noise_files(6))
+    prepared(folder("photos", path, Split()), tmp_path / "datasets", resolution=8)
+    return path
+
+
+LOOKS = ["photos/", "./photos", "../{}/photos"]
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_a_path_means_the_folder_as_it_is_now(beside, look):
+    look = look.format(beside.parent.name)
+    before, said = opened(look, Path("datasets"))
+    assert (before.name, len(before)) == ("photos", 6)
+    assert said == [f"{Path(look)} is prepared as datasets/photos"]
+    write_files(beside, noise_files(9))
+    after, _ = opened(look, Path("datasets"))
+    assert (len(after), after.resolutions[-1]) == (9, 16)
+    assert after.name.startswith("photos-")
+
+
+def test_a_name_means_the_set_and_says_so_where_the_folder_has_changed(beside):
+    assert opened("photos", Path("datasets"))[1] == []
+    write_files(beside, noise_files(9))
+    store, (said,) = opened("photos", Path("datasets"))
+    assert (store.name, len(store)) == ("photos", 6)
+    assert said.startswith("datasets/photos is taken, not photos")
+    assert said.endswith("./photos takes them")
+
+
+def test_another_folder_of_that_name_without_images_is_no_news(beside):
+    for file in beside.iterdir():
+        file.unlink()
+    assert opened("photos", Path("datasets"))[1] == []
+
+
+def test_a_resolution_that_the_set_has_not_is_prepared(beside):
+    store, _ = opened("photos/", Path("datasets"), resolution=16)
+    assert store.resolutions[-1] == 16
+    assert opened("photos/", Path("datasets"), resolution=4)[0].name == "photos"
+
+
+def test_a_set_and_its_path_are_never_prepared_anew(beside):
+    for path in ("datasets/photos", "./datasets/photos/"):
+        store, said = opened(path, Path("datasets"))
+        assert (store.name, said) == ("photos", [])
+
+
+# First use
+
+
+def test_of_two_first_uses_the_second_waits_and_takes_what_the_first_made(tmp_path):
+    path, root = write_files(tmp_path / "photos", noise_files(6)), tmp_path / "root"
+    said, waits, stores = [], threading.Event(), []
+
+    def use(say):
+        stores.append(open_dataset(str(path), root, say=say))
+
+    second = threading.Thread(target=use, args=(lambda line: (said.append(line), waits.set()),))
+
+    def first(line):
+        if line.startswith("warning") and not second.is_alive():  # said with the lock held
+            second.start()
+            while not any(line.startswith("waiting") for line in said):
+                assert waits.wait(30)
+                waits.clear()
+
+    write_files(path, {"small.png": encoded(noise(0, 8, 8))})
+    use(first)
+    second.join(30)
+    assert stores[0].path == stores[1].path
+    assert said[-1].startswith(f"waiting for another process, which prepares {stores[0].path}")
+    assert prepared_in(root) == [stores[0].name]
+
+
+def test_what_first_use_cannot_do_is_said_of_the_command_that_can(tmp_path):
+    path = write_files(tmp_path / "photos", noise_files(3) | {"bad.png": b""})
+    with pytest.raises(
+        InputError, match=r"use --skip-bad: options of `pgvae data prepare .*photos"
+    ):
+        opened(path, tmp_path / "root")
+    assert len(prepared(folder("photos", path, Split()), tmp_path / "root", skip_bad=True)) == 3
+    store, _ = opened(path, tmp_path / "root")
+    assert (store.name, len(store)) == ("photos", 3)
+
+
 # load_images
 
 
@@ -187,3 +290,23 @@ def test_nothing_to_load_is_refused(tmp_path):
         load_images([], 8)
     with pytest.raises(InputError, match="the nearest that exists"):
         load_images([tmp_path / "no.png"], 8)
+
+
+def test_what_no_system_can_read_is_one_line(tmp_path):
+    (tmp_path / "circle.png").symlink_to("circle.png")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/circle.png").symlink_to("circle.png")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("a.png", encoded(noise(0, 32, 32)))
+    data = bytearray((tmp_path / "a.zip").read_bytes())
+    data[200:260] = bytes(byte ^ 0xFF for byte in data[200:260])
+    (tmp_path / "a.zip").write_bytes(data)
+    paths = ["circle.png", "in", "in/circle.png", "a.zip", "x" * 300, "y/" * 3000, "a.png/b.png"]
+    for path in paths:
+        with pytest.raises(InputError) as caught:
+            load_images([tmp_path / path], 8)
+        assert "\n" not in str(caught.value)
+        with pytest.raises(InputError):
+            opened(tmp_path / path, tmp_path / "root")
+        with pytest.raises(InputError):
+            opened(path, tmp_path / "root")

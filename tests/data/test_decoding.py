@@ -119,6 +119,17 @@ def test_grey_is_replicated():
     np.testing.assert_array_equal(pixels_of(encoded(array)), np.stack([array] * 3, axis=-1))
 
 
+def deep_colour(level: int) -> bytes:
+    """A PNG of 16 bits for each colour, which Pillow cannot write."""
+    row = b"\0" + struct.pack(">3H", level, 0, level) * 4
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + png_chunk(b"IHDR", struct.pack(">IIBBBBB", 4, 4, 16, 2, 0, 0, 0))
+        + png_chunk(b"IDAT", zlib.compress(row * 4))
+        + png_chunk(b"IEND", b"")
+    )
+
+
 @pytest.mark.parametrize(
     ("level", "grey", "colour"),  # Pillow takes the high byte of colours
     [(0, 0, 0), (257, 1, 1), (1000, 4, 3), (32_768, 128, 128), (65_278, 254, 254),
@@ -126,14 +137,21 @@ def test_grey_is_replicated():
 )  # fmt: skip
 def test_sixteen_bits_are_scaled_and_not_clipped(level, grey, colour):
     assert np.unique(pixels_of(encoded(np.full((4, 4), level, np.uint16)))).tolist() == [grey]
-    row = b"\0" + struct.pack(">3H", level, 0, level) * 4
-    data = (
-        b"\x89PNG\r\n\x1a\n"
-        + png_chunk(b"IHDR", struct.pack(">IIBBBBB", 4, 4, 16, 2, 0, 0, 0))
-        + png_chunk(b"IDAT", zlib.compress(row * 4))
-        + png_chunk(b"IEND", b"")
-    )
+    data = deep_colour(level)
     assert np.unique(pixels_of(data).reshape(-1, 3), axis=0).tolist() == [[colour, 0, colour]]
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14, 15, 16])
+def test_sixteen_bits_of_which_the_upper_ones_are_not_used_are_noted(bits):
+    level = 2**bits - 1
+    grey = encoded(np.linspace(0, level, 16).astype(np.uint16).reshape(4, 4))
+    for data in (grey, deep_colour(level)):
+        assert ("nearly black" in decode(data).note) is (bits < 15)
+
+
+@pytest.mark.parametrize("array", [np.zeros((4, 4), np.uint16), np.full((4, 4), 9, np.uint8)])
+def test_black_and_dark_pictures_of_8_bits_are_no_news(array):
+    assert decode(encoded(array)).note == ""
 
 
 def grey_ink_profile() -> bytes:

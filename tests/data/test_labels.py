@@ -77,6 +77,52 @@ def test_chosen_columns_are_kept_in_the_order_chosen():
     assert table.values.tolist() == [[3, 1]]
 
 
+@pytest.mark.parametrize(
+    ("header", "row"),
+    [
+        ("filename,name,g", "{0}.png,Ann,{1}"),
+        ("g,file_name", "{1},{0}.png"),
+        ("g,where", "{1},/home/me/photos/{0}.png"),
+        (",g", "{0}.png,{1}"),
+        ("Name,g", "{0},{1}"),
+    ],
+)
+def test_the_column_of_names_is_the_one_that_fits_the_images(header, row):
+    names = [f"im{i}.png" for i in range(4)]
+    text = "\n".join([header, *(row.format(f"im{i}", i) for i in range(4))])
+    table = from_csv(text, names)
+    assert table.attributes == ("g",)
+    assert table.values.ravel().tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "words", [("True", "False"), ("yes", "no"), ("Y", "N"), ("TRUE", "FALSE"), ("1.0", "0")]
+)
+def test_yes_and_no_in_words_are_1_and_0(words):
+    table = from_csv(csv_of({"a": words[0], "b": words[1], "c": words[0]}), ["a", "b", "c"])
+    assert table.values.tolist() == [[1], [0], [1]]
+    assert table.notes == ()
+
+
+def test_columns_that_are_no_labels_are_named():
+    rows = [f"{i},{(7 * i) % 16},im{i},{'fm'[i % 2]},,{i % 2},p{i}" for i in range(16)]
+    text = "\n".join([",index,name,sex,empty,g,person", *rows])
+    names = [f"im{i}.png" for i in range(16)]
+    table = from_csv(text, names, group="person")
+    assert table.attributes == ("g",)
+    (words, counts, nameless) = table.notes
+    assert "'sex', 'empty'" in words
+    assert "person" not in words
+    assert "'index'" in counts
+    assert "without a name" in nameless
+    assert from_csv(text, names, chosen=("index",)).values[:3].ravel().tolist() == [0, 7, 14]
+
+
+def test_columns_without_name_or_cells_are_no_news():
+    table = from_csv("name,g,,\na,1,,\nb,0,,\n", ["a", "b"])
+    assert (table.attributes, table.notes) == (("g",), ())
+
+
 # csv: what is refused
 
 
@@ -98,7 +144,8 @@ FIRST_FIVE = "'0.png', '1.png', '2.png', '3.png', '4.png' and 3 more$"
     [
         (dict.fromkeys(NAMES, "nan"), (), FIRST_FIVE),
         (dict.fromkeys(NAMES, "inf"), (), FIRST_FIVE),
-        (dict.fromkeys(NAMES, "yes"), ("g",), "'g' is .*" + FIRST_FIVE),
+        (dict.fromkeys(NAMES, "so"), ("g",), "'g' is 'so', not a number, for " + FIRST_FIVE),
+        (dict.fromkeys(NAMES, ""), ("g",), "'g' is empty for " + FIRST_FIVE),
         ({"0.png": 1}, (), r"missing for '1\.png', .*'5\.png' and 2 more$"),
         (
             dict.fromkeys([*NAMES, *(f"extra{i}" for i in range(7))], 1),
@@ -106,7 +153,7 @@ FIRST_FIVE = "'0.png', '1.png', '2.png', '3.png', '4.png' and 3 more$"
             "not there: 'extra0', .*'extra4' and 2 more$",
         ),
     ],
-    ids=["nan", "infinite", "words", "missing", "extra"],
+    ids=["nan", "infinite", "words", "empty", "missing", "extra"],
 )
 def test_of_many_that_are_wrong_the_first_five_are_named(rows, chosen, words):
     with pytest.raises(InputError, match=words):
@@ -133,10 +180,22 @@ def test_a_row_that_fits_two_images_is_refused():
         ("name,g\na,1\nb\n", "without 2 cells: 'b'"),
         ("name,g\na,1,5\nb,1\n", "without 2 cells: 'a'"),
         ("name,g,g\na,1,2\nb,1,2\n", "column stands twice"),
-        ("name;g\na;1\nb;2\n", "missing for 'a', 'b'"),
+        ("name g\na 1\nb 2\n", "one column, 'name g'"),
+        ("a,1\nb,2\n", "first row names an image, 'a': put a header"),
+        ("a.png,1,1\nb.png,2,2\n", "first row names an image, 'a.png'"),
         ('name,g\na,"' + "x" * 200_000, "labels"),
     ],
-    ids=["nothing", "header", "short row", "long row", "column twice", "semicolons", "open quote"],
+    ids=[
+        "nothing",
+        "header",
+        "short row",
+        "long row",
+        "column twice",
+        "spaces",
+        "no header",
+        "no header, same cells",
+        "open quote",
+    ],
 )
 def test_a_malformed_csv_is_refused(text, reason):
     with pytest.raises(InputError, match=reason):
@@ -167,6 +226,15 @@ def test_classes_become_an_attribute_each_and_vectors_their_components(labels, a
     assert table.attributes == attributes
     assert table.values.tolist() == values
     assert table.values.dtype == np.float32
+
+
+def test_attributes_are_chosen_of_a_dataset_json_too():
+    text = labels_json([["b.png", 2], ["a.png", 0]])
+    table = from_dataset_json(text, ["a.png", "b.png"], ("class2", "class0"))
+    assert table.attributes == ("class2", "class0")
+    assert table.values.tolist() == [[0, 1], [1, 0]]
+    with pytest.raises(InputError, match=r"no label 'clas2' .* did you mean 'class2'"):
+        from_dataset_json(text, ["a.png", "b.png"], ("clas2",))
 
 
 @pytest.mark.parametrize("text", ['{"labels": null}', "{}"])

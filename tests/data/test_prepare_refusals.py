@@ -17,6 +17,7 @@ from making import (
 from PIL import Image
 
 from pgvae.data import prepared_in
+from pgvae.data.labels import Table
 from pgvae.errors import InputError
 
 BAD = {"empty.png": b"", "half.png": truncated_png(16), "text.jpg": b"text"}
@@ -102,6 +103,69 @@ def test_wrong_labels_fail_before_any_image_is_read(tmp_path):
     with pytest.raises(InputError, match="missing"):
         prepared(recipe_of(Memory(noise_files(2), read), labels=labels), tmp_path / "root")
     assert not (tmp_path / "root").exists()
+
+
+def sized(*sides: int) -> dict[str, bytes]:
+    return {f"{i:03d}.png": encoded(noise(i, side, side)) for i, side in enumerate(sides)}
+
+
+@pytest.mark.parametrize(
+    ("sides", "words"),
+    [
+        ([16] * 9 + [5], "goes to 4 px and not to 16: '009.png' has 5 px, and 1 of 10"),
+        ([9] + [16] * 3 + [8], "goes to 8 px and not to 16: '004.png' has 8 px, and 2 of 5"),
+        ([16, 31, 17], ""),
+        ([4, 4, 64], ""),
+        ([8], ""),
+    ],
+)
+def test_a_few_small_images_that_hold_back_all_are_named(tmp_path, sides, words):
+    said = []
+    prepared(recipe_of(Memory(sized(*sides))), tmp_path, said=said)
+    warned = [line for line in said if "the set goes to" in line]
+    assert len(warned) == bool(words)
+    for line in warned:
+        assert words in line
+        assert "--resolution 16 with --skip-bad leaves them out" in line
+
+
+def test_what_was_advised_of_small_images_works(tmp_path):
+    source = Memory(sized(16, 16, 5, 16))
+    store = prepared(recipe_of(source), tmp_path, resolution=16, skip_bad=True)
+    assert (len(store), store.resolutions[-1]) == (3, 16)
+
+
+@pytest.mark.parametrize(
+    ("last", "words"),
+    [
+        (encoded(noise(0, 8, 8)), "'last': 8x8 px is below the resolution 16; .*--upscale"),
+        (b"text", "'last': not a PNG"),
+        (b"", "'last': empty file"),
+    ],
+)
+def test_a_bad_image_far_down_is_found_by_its_header_before_any_work(tmp_path, last, words):
+    def read(index):
+        raise AssertionError("read")
+
+    picture = encoded(noise(1, 16, 16))
+    files = {f"{i:03d}": picture for i in range(300)} | {"last": last}
+    with pytest.raises(InputError, match=words):
+        prepared(recipe_of(Memory(files, read)), tmp_path, resolution=16)
+    with pytest.raises(InputError, match="more than 0 images"):
+        prepared(recipe_of(Memory(files, read)), tmp_path, resolution=16, skip_bad=True, max_bad=0)
+    assert left_in(tmp_path) == []
+
+
+def test_what_is_left_out_and_what_labels_lack_is_said_before_any_work(tmp_path):
+    def read(index):
+        raise InputError("read")
+
+    said, source = [], Memory(noise_files(2), read)
+    source.skipped += [{"name": f"{i}.png", "reason": "a link"} for i in range(3)]
+    table = Table((), np.zeros((2, 0), np.float32), notes=("'sex' holds words",))
+    with pytest.raises(InputError, match="read"):
+        prepared(recipe_of(source, labels=lambda _: table), tmp_path, said=said)
+    assert said == ["warning: 3 images left out: a link", "warning: 'sex' holds words"]
 
 
 def test_duplicates_are_counted_and_kept(tmp_path):

@@ -1,12 +1,16 @@
 """A preparation that is stopped half-way leaves nothing that could be taken for a set."""
 
+import errno
+import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import lmdb
 import numpy as np
 import pytest
 from making import (
@@ -44,6 +48,58 @@ def test_an_error_half_way_leaves_nothing(tmp_path, error, met, words, monkeypat
     with pytest.raises(met, match=words):
         prepared(recipe_of(Memory(noise_files(3))), tmp_path)
     assert left_in(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        lmdb.Error("mdb_txn_commit: Input/output error"),
+        OSError("1200000 requested and 781280 written"),
+    ],
+    ids=["lmdb", "numpy"],
+)
+@pytest.mark.parametrize("full", [True, False])
+def test_a_write_cut_short_is_a_full_disk_where_it_is_full(tmp_path, error, full, monkeypatch):
+    def fail(*_):
+        if full:
+            monkeypatch.setattr(tempfile, "TemporaryFile", no_room)
+        raise error
+
+    def no_room(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(pgvae.data.writer, "fsync", fail)
+    words = r"disk full while writing .*set: [\d,]+ bytes free" if full else str(error)
+    with pytest.raises(ResourceError if full else type(error), match=words):
+        prepared(recipe_of(Memory(noise_files(3))), tmp_path)
+    assert left_in(tmp_path) == []
+
+
+def test_a_file_that_may_not_grow_is_a_line_that_says_so(tmp_path):
+    def act():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+        try:
+            prepared(recipe_of(Memory(noise_files(40, size=64))), tmp_path)
+        except ResourceError as error:
+            return str(error)
+
+    ended_by, said = in_child(act)
+    assert ended_by == 0
+    assert "set.tmp cannot be written" in said
+    assert "the size that files may have" in said
+    assert left_in(tmp_path) == []
+
+
+def test_too_few_addresses_are_a_line_that_says_so(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise lmdb.MemoryError("Cannot allocate memory")
+
+    whole = prepared(recipe_of(Memory(noise_files(3))), tmp_path / "whole")
+    monkeypatch.setattr(lmdb, "open", refuse)
+    with pytest.raises(ResourceError, match=r"0004 needs [\d,]+ bytes of address space.*ulimit -v"):
+        prepared(recipe_of(Memory(noise_files(3))), tmp_path)
+    with pytest.raises(ResourceError, match=r"data\.mdb needs [\d,]+ bytes of address space"):
+        whole.get(0, 4)
 
 
 def test_a_worker_that_dies_is_an_error_and_leaves_nothing(tmp_path):

@@ -14,10 +14,21 @@ from PIL import Image
 from pgvae.data import load_images
 from pgvae.data.avatars import ATTRIBUTES, AvatarSource
 from pgvae.data.labels import Table
-from pgvae.data.recipes import Split, avatars, celeba, celebahq, folder
+from pgvae.data.prepare import Recipe
+from pgvae.data.recipes import Ingredients, Split, avatars, celeba, celebahq, folder, recipe_of
 from pgvae.errors import InputError
 
 NO_TABLE = Table((), np.zeros((0, 0), np.float32))
+
+
+def unread(recipe: Recipe) -> Recipe:
+    """A recipe of which no image may be looked at."""
+
+    def read(index):
+        raise AssertionError("read")
+
+    recipe.source.read = recipe.source.size = read
+    return recipe
 
 
 # avatars
@@ -221,6 +232,15 @@ def test_celeba_has_its_attributes_partition_and_crop(tmp_path, inner):
     np.testing.assert_array_equal(store.get(0, 128), top.transpose(2, 0, 1))
 
 
+def test_celeba_as_png_has_the_labels_of_its_jpegs(tmp_path):
+    path = celeba_folder(tmp_path / "in")
+    for file in path.glob("*.jpg"):
+        file.rename(file.with_suffix(".png"))
+    store = prepared(celeba("c", path), tmp_path)
+    assert store.labels.tolist() == [[1, 0], [0, 0], [1, 0], [0, 1], [1, 1], [0, 1]]
+    assert store.split("val").tolist() == [3, 4]
+
+
 @pytest.mark.parametrize("name", ["list_attr_celeba", "list_eval_partition"])
 def test_celeba_without_one_of_its_files_is_refused_by_its_name(tmp_path, name):
     with pytest.raises(InputError, match=rf"has no {name}\.txt"):
@@ -232,6 +252,8 @@ def test_celeba_with_an_image_of_no_partition_is_refused(tmp_path):
     recipe = celeba("c", celeba_folder(tmp_path, list_eval_partition=text))
     with pytest.raises(InputError, match=r"no row for '000004\.jpg'"):
         recipe.split(list(range(6)), NO_TABLE)
+    with pytest.raises(InputError, match=r"no row for '000004\.jpg'"):
+        prepared(unread(recipe), tmp_path / "root")
 
 
 # folder
@@ -254,6 +276,75 @@ def test_a_dataset_json_in_a_zip_is_read(tmp_path):
     assert (store.attributes, store.labels.tolist()) == (("label0",), [[2], [0.5]])
 
 
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("place", ["dataset.json", "mine/dataset.json", "mine/all/dataset.json"])
+def test_a_dataset_json_is_found_in_the_folder_that_all_images_are_in(tmp_path, packed, place):
+    files = {f"mine/all/{name}": data for name, data in noise_files(2).items()}
+    files[place] = b'\xef\xbb\xbf{"labels": [["all/001.png", 0], ["000.png", 1]]}'  # with a BOM
+    path = write_files(tmp_path / "in", files)
+    if packed:
+        path = zip_of(tmp_path / "a.zip", *files.items())
+    recipe = folder("f", path, Split())
+    assert recipe.labels(list(recipe.source.names)).values.tolist() == [[0, 1], [1, 0]]
+
+
+def said_of_labels(path: Path, files: dict[str, bytes]) -> str:
+    recipe = folder("f", write_files(path, files), Split())
+    (note,) = recipe.labels(list(recipe.source.names)).notes or ("",)
+    return note
+
+
+def test_what_may_have_been_meant_as_labels_is_named(tmp_path):
+    of_classes = {f"{c}/{n}": d for c in ("cats", "dogs") for n, d in noise_files(2).items()}
+    assert said_of_labels(tmp_path / "one", noise_files(2) | {"notes.txt": b""}) == ""
+    note = said_of_labels(tmp_path / "two", noise_files(2) | {"meta/labels.csv": b""})
+    assert "'meta/labels.csv' are not read: --labels takes" in note
+    note = said_of_labels(tmp_path / "three", of_classes | {"cats/dataset.json": b"{}"})
+    assert "'cats/dataset.json'" in note
+    wrapped = {f"all/{name}": data for name, data in of_classes.items()}
+    for path, files in (("four", of_classes), ("five", wrapped)):
+        assert "2 folders, 'cats', 'dogs'" in said_of_labels(tmp_path / path, files)
+
+
+def test_attributes_without_labels_are_refused(tmp_path):
+    path = write_files(tmp_path / "in", noise_files(2))
+    for more in ({}, {"dataset.json": b'{"labels": null}'}):
+        recipe = folder("f", write_files(path, more), Split(), chosen=("glasses",))
+        with pytest.raises(InputError, match="glasses"):
+            recipe.labels(list(recipe.source.names))
+
+
+def test_labels_may_be_a_dataset_json_from_elsewhere(tmp_path):
+    path = write_files(tmp_path / "in", noise_files(2))
+    (tmp_path / "other.json").write_text('{"labels": [["001", [2]], ["000", [3]]]}')
+    recipe = folder("f", path, Split(), tmp_path / "other.json")
+    assert recipe.labels(list(recipe.source.names)).values.tolist() == [[3], [2]]
+
+
+def test_masks_of_celebahq_are_no_images_of_it(tmp_path):
+    names = {f"CelebA-HQ-img/{i}.jpg": encoded(noise(i, 8, 8)) for i in range(10)}
+    masks = {
+        f"CelebAMask-HQ-mask-anno/0/{i:05d}_hair.png": noise_files(1)["000.png"] for i in range(9)
+    }
+    path, said = write_files(tmp_path / "in", names | masks), []
+    store = prepared(celebahq("c", path, "pioneer"), tmp_path / "root", said=said)
+    assert store.names() == list(names)
+    assert "warning: 9 images left out: a mask, not a photograph" in said
+    assert len(prepared(folder("m", path / "CelebAMask-HQ-mask-anno", Split()), tmp_path)) == 9
+
+
+def test_a_path_takes_no_source(tmp_path):
+    path = write_files(tmp_path / "in", noise_files(2))
+    with pytest.raises(InputError, match=r"'celebhq' is no recipe .*'celebahq'.* no --source"):
+        recipe_of("celebhq", Ingredients(source=path))
+    with pytest.raises(InputError, match="leave one of them out"):
+        recipe_of(str(path), Ingredients(source=path))
+    assert recipe_of(str(path), Ingredients()).name == "in"
+    (tmp_path / "circle").symlink_to("circle")
+    with pytest.raises(InputError, match="no such folder"):
+        recipe_of(str(tmp_path / "circle"), Ingredients())
+
+
 @pytest.mark.parametrize("data", [b"\xff\xfe\x00", b"{", b'{"labels": [[1, 2, 3]]}'])
 def test_a_damaged_dataset_json_is_refused(tmp_path, data):
     recipe = folder("f", write_files(tmp_path, noise_files(2) | {"dataset.json": data}), Split())
@@ -265,8 +356,9 @@ def test_a_labels_file_that_cannot_be_read_is_named(tmp_path):
     path = write_files(tmp_path / "in", noise_files(2))
     (tmp_path / "latin.csv").write_bytes(b"name,g\ncaf\xe9,1\n")
     for file in ("nothing.csv", "latin.csv", "in"):
-        with pytest.raises(InputError, match=f"labels file .*{file} cannot be read"):
+        with pytest.raises(InputError, match=f"labels file .*{file} cannot be read") as caught:
             folder("f", path, Split(), tmp_path / file).labels(["000.png"])
+        assert str(caught.value).endswith("save it as UTF-8") is (file == "latin.csv")
 
 
 @pytest.mark.parametrize("fraction", [1.0, 1.5, -0.1, float("nan"), float("inf")])
@@ -279,6 +371,15 @@ def test_a_split_by_an_unknown_column_names_those_there_are():
     table = Table((), np.zeros((2, 0), np.float32), {"person": ["a", "b"], "place": ["x", "y"]})
     with pytest.raises(InputError, match=r"--split-by persn: .* only person, place"):
         Split(by="persn")([0, 1], table)
+
+
+def test_a_split_that_cannot_be_is_refused_before_any_image_is_looked_at(tmp_path):
+    path = write_files(tmp_path / "in", noise_files(2))
+    (tmp_path / "labels.csv").write_text("name,person\n000,Ann\n001,Bob\n")
+    for split, words in ((Split(by="persn"), "--split-by persn"), (Split(by="person"), "read")):
+        recipe = unread(folder("f", path, split, tmp_path / "labels.csv"))
+        with pytest.raises((InputError, AssertionError), match=words):
+            prepared(recipe, tmp_path / "root")
 
 
 # Real photographs

@@ -6,6 +6,7 @@ import pickle
 import stat
 import time
 import zipfile
+from pathlib import Path
 
 import pytest
 from making import encoded, noise, noise_files, write_files, zip_of
@@ -79,9 +80,25 @@ def test_what_macos_leaves_is_no_image(tmp_path):
     assert FolderSource(folder).names == ZipSource(archive).names == ["a.png"]
 
 
-def test_an_image_without_an_ending_is_found_by_its_first_bytes(tmp_path):
-    source = FolderSource(write_files(tmp_path, {"picture": PICTURE, "notes": b"text"}))
-    assert source.names == ["picture"]
+def test_a_zip_takes_what_its_folder_does(tmp_path):
+    files = {
+        "picture": PICTURE,
+        "photo.of.1999": encoded(noise(0, 8, 8), "BMP"),
+        "x.heif": b"",
+        "sub/y.TGA": b"tga",
+        "raw": encoded(noise(0, 8, 8), "TIFF"),
+        "notes": b"text",
+        "labels.csv": b"name",
+        "sub/dataset.json": b"{}",
+        "trimaps/picture.png": PICTURE,
+    }
+    folder = FolderSource(write_files(tmp_path / "in", files))
+    archive = ZipSource(zip_of(tmp_path / "a.zip", *files.items(), deflate=True))
+    assert folder.names == ["photo.of.1999", "picture", "raw", "sub/y.TGA", "x.heif"]
+    assert folder.tables == ["labels.csv", "sub/dataset.json"]
+    assert [entry["name"] for entry in folder.skipped] == ["trimaps/picture.png"]
+    for what in ("names", "tables", "skipped"):
+        assert getattr(archive, what) == getattr(folder, what)
 
 
 def test_the_size_of_an_image_is_that_of_its_header(tmp_path):
@@ -102,8 +119,67 @@ def test_a_link_out_of_the_folder_is_skipped_and_listed(tmp_path):
     (tmp_path / "in/more").symlink_to(tmp_path / "out")  # a folder, which is not entered
     source = FolderSource(tmp_path / "in")
     assert source.names == ["again.png", "own.png"]
-    assert sorted(s["name"] for s in source.skipped) == ["leak.png", "more", "up.png"]
+    assert sorted(s["name"] for s in source.skipped) == ["leak.png", "more/secret.png", "up.png"]
     assert all("link out of the folder" in s["reason"] for s in source.skipped)
+
+
+def test_where_only_links_lead_out_their_number_and_a_way_are_said(tmp_path):
+    write_files(tmp_path / "out", noise_files(3) | {"notes.txt": b"text"})
+    (tmp_path / "in").mkdir()
+    for file in (tmp_path / "out").iterdir():
+        (tmp_path / "in" / file.name).symlink_to(file)
+    with pytest.raises(InputError, match="3 left out: link out of the folder; `cp -rL`"):
+        open_source(tmp_path / "in")
+
+
+def test_links_in_a_circle_are_images_that_cannot_be_read(tmp_path):
+    write_files(tmp_path / "in", {"own.png": PICTURE})
+    (tmp_path / "in/a.png").symlink_to("b.png")
+    (tmp_path / "in/b.png").symlink_to("a.png")
+    (tmp_path / "in/no-image").symlink_to("no-image")
+    (tmp_path / "in/sub").symlink_to(".")
+    source = FolderSource(tmp_path / "in")
+    assert source.names == ["a.png", "b.png", "own.png"]
+    with pytest.raises(OSError, match="symbolic links"):
+        source.read(0)
+    (tmp_path / "circle").symlink_to("circle")
+    with pytest.raises(InputError, match="no such folder or zip"):
+        open_source(tmp_path / "circle")
+
+
+def unlistable(monkeypatch, folder):
+    """`os.walk` as it is where that folder gives no right to list it (root always has it)."""
+    scandir = os.scandir
+
+    def refuse(path):
+        if os.fspath(path) == str(folder):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+
+
+def test_a_side_file_that_may_not_be_read_is_named(tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    source = FolderSource(write_files(tmp_path, {"a.png": PICTURE, "dataset.json": b"{}"}))
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(InputError, match=r"dataset\.json cannot be read: Permission denied"):
+        source.side_file("dataset.json")
+    assert source.side_file("other.json") is None
+
+
+def test_a_folder_that_cannot_be_listed_is_an_image_that_cannot_be_read(tmp_path, monkeypatch):
+    write_files(tmp_path, {"a.png": PICTURE, "secret/b.png": PICTURE, "lost+found/c.png": PICTURE})
+    unlistable(monkeypatch, tmp_path / "secret")
+    source = FolderSource(tmp_path)
+    assert source.names == ["a.png", "secret"]
+    with pytest.raises(RejectError, match="a folder that cannot be listed"):
+        source.read(1)
+    unlistable(monkeypatch, tmp_path)
+    with pytest.raises(InputError, match=f"{tmp_path} cannot be listed: Permission denied"):
+        FolderSource(tmp_path)
 
 
 def test_a_folder_reached_by_a_link_is_read(tmp_path):
@@ -196,6 +272,23 @@ def test_a_damaged_entry_is_an_error_of_reading_that_one(tmp_path):
     source.close()
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+@pytest.mark.parametrize("start", [10, 40, 200])
+def test_damage_of_any_compression_is_an_error_of_reading(tmp_path, method, start):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", method) as archive:
+        archive.writestr("a.png", PICTURE * 20)
+        archive.writestr("b.png", PICTURE)
+    data = bytearray((tmp_path / "a.zip").read_bytes())
+    begin = data.index(b"a.png") + start
+    data[begin : begin + 30] = bytes(byte ^ 0xFF for byte in data[begin : begin + 30])
+    (tmp_path / "a.zip").write_bytes(data)
+    source = ZipSource(tmp_path / "a.zip")
+    with pytest.raises((RejectError, OSError)):
+        source.read(0)
+    assert source.read(1) == PICTURE
+    source.close()
+
+
 def test_a_zip_with_one_name_twice_is_refused(tmp_path):
     with pytest.warns(UserWarning, match="Duplicate name"):
         path = zip_of(tmp_path / "a.zip", ("a.png", PICTURE), ("a.png", PICTURE))
@@ -219,6 +312,12 @@ def test_a_missing_folder_names_the_nearest_that_exists(tmp_path):
         open_source(wrong)
     assert str(wrong) in str(caught.value)
     assert str(caught.value).endswith(f"the nearest that exists is {wrong.parent.parent})")
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "y/" * 3000, "a\0b"])
+def test_a_path_that_no_system_takes_is_not_there(tmp_path, name):
+    with pytest.raises(InputError, match="the nearest that exists"):
+        open_source(tmp_path / name)
 
 
 @pytest.mark.parametrize("data", [b"just a text\n", b"", b"PK\x03\x04 and no more"])
@@ -268,6 +367,8 @@ def test_the_fingerprint_changes_with_the_files_and_only_then(tmp_path, packed):
     assert open_source(tmp_path / ("a.zip" if packed else "in")).fingerprint() == first
     time.sleep(0.01)
     assert open_source(make({**files, "new.png": PICTURE})).fingerprint() != first
+    inner = open_source(make({**files, "new.png": PICTURE, "a/dataset.json": b"{}"})).fingerprint()
+    assert inner != open_source(make({**files, "a/dataset.json": b"[] "})).fingerprint()
     second = open_source(make({**files, "dataset.json": b"{}"})).fingerprint()
     assert second not in (
         first,

@@ -201,6 +201,19 @@ def test_only_its_owner_may_enter_a_set(whole):
     assert stat.S_IMODE(whole.stat().st_mode) & 0o077 == 0
 
 
+@pytest.mark.parametrize("name", ["", "manifest.json", "0008", "0008/data.mdb", "labels.npy"])
+def test_what_may_not_be_read_is_refused_by_name_and_not_called_damaged(path, name, monkeypatch):
+    access = os.access
+    closed = path / name  # root has every right, so the answer is made
+
+    def may(what, mode):
+        return Path(what) != closed and access(what, mode)
+
+    monkeypatch.setattr(os, "access", may)
+    with pytest.raises(InputError, match=f"{closed} may not be read: ask its owner"):
+        Store(path)
+
+
 # Truncated or missing
 
 
@@ -267,6 +280,16 @@ def test_verify_finds_a_byte_flipped_anywhere(path, monkeypatch):
         flip(file, offset, bit)
     assert found == 100
     Store(path).verify()
+
+
+def test_a_manifest_with_any_bit_flipped_is_refused(path):
+    file, size = path / "manifest.json", (path / "manifest.json").stat().st_size
+    for offset in range(size):
+        flip(file, offset, offset % 8)
+        with pytest.raises(PgvaeError):
+            Store(path)
+        flip(file, offset, offset % 8)
+    Store(path)
 
 
 def test_damaged_pages_are_an_error_and_not_a_fault(path):

@@ -1,0 +1,72 @@
+"""Which files are images, by name and first bytes: to be read, or to be refused by name."""
+
+import re
+from collections.abc import Callable
+from pathlib import PurePosixPath
+
+_READ = ".png .apng .jpg .jpeg .jpe .jfif .mpo .thm .webp .bmp .dib"
+_REFUSED = (  # images of other kinds: named, and not passed over
+    ".gif .tif .tiff .eps .psd .xcf .svg .svgz .ico .icns .cur .tga .icb .vda .vst .pcx .dds .qoi "
+    ".heic .heics .heif .heifs .hif .avif .avifs .jxl .jp2 .j2k .j2c .jpc .jpf .jpx .jpm .jxr .wdp "
+    ".pbm .pgm .ppm .pnm .pam .pfm .xbm .xpm .sgi .ras .exr .hdr .dcm .fits .flif .bpg "
+    ".dng .cr2 .cr3 .crw .nef .nrw .arw .srf .sr2 .orf .rw2 .raf .pef .x3f .3fr .erf .kdc .mrw"
+)
+_OTHER = ".csv .tsv .json .jsonl .txt .md .html .pdf .db .ini .xml .zip"
+IMAGE_SUFFIXES = frozenset(f"{_READ} {_REFUSED}".split())
+_OTHER_SUFFIXES = frozenset(_OTHER.split())
+_STARTS = (
+    rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|RIFF....WEBP|BM.{4}\0{4}.{4}[\x0c\x28\x34\x38\x40\x6c\x7c]\0|"
+    rb"GIF8[79]a|II\*\0|MM\0\*|II\+\0|MM\0\+|8BPS\0|qoif|DDS |v/1\x01|gimp xcf|P[1-6]\s+[\d#]|"
+    rb"....ftyp(hei|hev|mif1|msf1|avi[fs]|crx )|\0\0\0\x0c(jP  |JXL )|\xff\x0a|\xff\x4f\xff\x51"
+)
+MASK = "a mask, not a photograph"  # why it is left out
+_START = re.compile(_STARTS, re.DOTALL)
+# Of CelebAMask-HQ and what its scripts write, Oxford pets, Pascal VOC, CUB and MVTec AD.
+_MASK_FOLDERS = frozenset(
+    (
+        "celebamask-hq-mask-anno celebamask-hq-mask celebamask-hq-mask-color celebamaskhq-mask "
+        "celebamaskhq-mask-color trimaps segmentationclass segmentationobject segmentations "
+        "ground_truth"
+    ).split()
+)
+
+
+def may_be_image(name: str, start: Callable[[], bytes]) -> bool:
+    """Whether a file is an image, of a kind that is read or not: by its ending, if that is known.
+
+    start: gives its first 16 bytes, which tell where the ending does not.
+
+    >>> may_be_image("a.HEIC", bytes), may_be_image("notes.txt", lambda: b"GIF89a")
+    (True, False)
+    >>> may_be_image("photo.of.1999", lambda: b"GIF89a")
+    True
+    """
+    suffix = PurePosixPath(name).suffix.lower()
+    if suffix in IMAGE_SUFFIXES | _OTHER_SUFFIXES:
+        return suffix in IMAGE_SUFFIXES
+    return _START.match(start()) is not None
+
+
+def is_table(name: str) -> bool:
+    """Whether a file may hold labels."""
+    path = PurePosixPath(name)
+    known = path.name in ("dataset.json", "list_attr_celeba.txt")
+    return known or path.suffix.lower() in (".csv", ".tsv", ".jsonl")
+
+
+def is_mask(name: str) -> bool:
+    """Whether an image lies in a folder of masks of a known set.
+
+    >>> is_mask("CelebAMask-HQ/CelebAMask-HQ-mask-anno/0/00000_hair.png"), is_mask("hats/0.png")
+    (True, False)
+    """
+    return any(part.lower() in _MASK_FOLDERS for part in PurePosixPath(name).parts[:-1])
+
+
+def is_hidden(name: str) -> bool:
+    """Such as "._photo.jpg" and __MACOSX, which macOS leaves, or lost+found: no images.
+
+    >>> is_hidden("._photo.jpg"), is_hidden("photo.jpg")
+    (True, False)
+    """
+    return name.startswith(".") or name in ("__MACOSX", "lost+found")

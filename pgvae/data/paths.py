@@ -1,0 +1,57 @@
+"""Looks at paths that never raise: what cannot be looked at is not there."""
+
+import os
+import stat
+from pathlib import Path
+
+from pgvae.errors import InputError
+
+
+def is_file(path: Path) -> bool:
+    """Whether it is a plain file, or a link to one."""
+    return stat.S_ISREG(_mode(path))
+
+
+def is_folder(path: Path) -> bool:
+    """Whether it is a folder, or a link to one."""
+    return stat.S_ISDIR(_mode(path))
+
+
+def is_link(path: Path) -> bool:
+    """Whether it is a link."""
+    return stat.S_ISLNK(_mode(path, follow=False))
+
+
+def exists(path: Path) -> bool:
+    """Whether there is anything, or what a link leads to."""
+    return _mode(path) != 0
+
+
+def require_readable(file: Path) -> None:
+    """InputError where the user has no right to read a file, or to look whether it is there."""
+    for path, rights in ((file.parent, os.R_OK | os.X_OK), (file, os.R_OK)):
+        if exists(path) and not os.access(path, rights):
+            raise InputError(
+                f"{path} may not be read: ask its owner for the right (`chmod -R a+rX FOLDER`)"
+            )
+
+
+def nearest_parent(path: Path) -> str:
+    """ "the nearest that exists is ...", to show where a path went wrong."""
+    for parent in path.absolute().parents:
+        if exists(parent):
+            return f"the nearest that exists is {parent}"
+    return "nothing of it exists"
+
+
+def printable(name: str) -> str:
+    """A name that any log or JSON file can hold, whatever bytes the file system gave."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _mode(path: Path, *, follow: bool = True) -> int:
+    """0 for a path that is too long, in a folder without access, a link in a circle, ..."""
+    try:
+        return path.stat(follow_symlinks=follow).st_mode
+    except (OSError, ValueError):
+        return 0

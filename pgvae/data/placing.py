@@ -1,0 +1,112 @@
+"""Where a set is put: under a free name, by one process at a time, whole or not at all."""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from pgvae.config import require
+from pgvae.data.paths import exists, is_file
+from pgvae.data.store import MANIFEST
+from pgvae.errors import InputError
+from pgvae.files import disk_errors, fsync, remove
+
+
+def check_name(name: str) -> str:
+    """Return `name` if a folder in the data root may be called so; InputError otherwise."""
+    plain = name.isprintable() and not set(name) & set("/\\:") and not name.startswith((".", "-"))
+    require(
+        bool(name) and plain and not name.endswith(".tmp") and len(os.fsencode(name)) <= 200,
+        f"{name!r} cannot be the name of a set: give --name NAME, of letters, digits, - and _",
+    )
+    return name
+
+
+def check_free(final: Path, force: bool) -> None:
+    """A set is replaced only with `force`, and anything that is not a set never is."""
+    if not exists(final):
+        return
+    require(force, f"{final} exists: use --force to replace it or --name for another")
+    require(
+        is_file(final / MANIFEST),
+        f"{final} is not a prepared set, so it is not replaced: use --name for another name",
+    )
+
+
+@contextlib.contextmanager
+def locked(final: Path, wait: bool, say: Callable[[str], None]) -> Iterator[None]:
+    """Hold the right to write a set, which ends with this process.
+
+    Where another has it, InputError, or with `wait` until that one is done. Where the file system
+    knows no locks a warning is said. The lock's file stays: to delete it would let two processes
+    lock two files of one name.
+    """
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        lock = final.with_name(f".{final.name}.lock").open("w")
+    except OSError as error:
+        raise InputError(
+            f"cannot write to {error.filename} ({error.strerror}): give another --data-root"
+        ) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if not wait:
+                raise InputError(
+                    f"{final} is being prepared by another process: wait for it, "
+                    "or use --name for another"
+                ) from error
+            say(f"waiting for another process, which prepares {final}")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        except OSError as error:
+            say(
+                f"warning: {final.parent} cannot be locked ({error.strerror}): "
+                "see that no other process prepares the same set"
+            )
+        yield
+
+
+@contextlib.contextmanager
+def written_aside(final: Path) -> Iterator[Path]:
+    """A fresh folder to write a set in; it becomes `final` on success, and is gone on an error.
+
+    A set that is there before is replaced, and never lost. ResourceError where the disk is full,
+    InputError where what lies there is another user's.
+    """
+    aside, old = final.with_name(f"{final.name}.tmp"), final.with_name(f"{final.name}.old.tmp")
+    with _owner_errors():
+        _restore(final, old)
+        remove(aside)  # what a killed run left there
+    try:
+        with disk_errors(final):
+            aside.mkdir(mode=0o700)  # the images may be private
+            yield aside
+            with _owner_errors():
+                if final.exists():
+                    final.rename(old)
+                aside.rename(final)
+            fsync(final.parent)
+    finally:
+        remove(aside)
+        _restore(final, old)
+
+
+@contextlib.contextmanager
+def _owner_errors() -> Iterator[None]:
+    """Turn what a user may not move or delete into InputError."""
+    try:
+        yield
+    except PermissionError as error:
+        raise InputError(
+            f"{error.filename} cannot be replaced ({error.strerror}), it may be another user's: "
+            "use --name for another"
+        ) from error
+
+
+def _restore(final: Path, old: Path) -> None:
+    """Put back the old set if a replacement stopped half-way; else it has served."""
+    if old.exists() and not final.exists():
+        old.rename(final)
+    remove(old)

@@ -1,0 +1,130 @@
+"""Images in a zip, which is never extracted."""
+
+import contextlib
+import hashlib
+import os
+import stat
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from pgvae.data import images
+from pgvae.data.kinds import MASK, is_hidden, is_mask, is_table, may_be_image
+from pgvae.data.paths import printable
+from pgvae.errors import InputError
+
+MAX_FILE_BYTES = 512 << 20
+_MAX_FILES = 5_000_000
+_MAX_BYTES = 8 << 40
+_MAX_RATIO = 200  # unpacked over packed: an image hardly shrinks at all
+
+
+class ZipSource:
+    """Every image file in a zip, sorted by name. Opened anew in each process.
+
+    Raises InputError for an archive that is damaged, encrypted, or holds absolute names, names
+    with "..", links, one name twice, or more than images can honestly take.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.skipped: list[dict[str, str]] = []
+        self._opened: tuple[int, zipfile.ZipFile] | None = None
+        try:
+            with _zip_errors():
+                entries = self._archive().infolist()
+        except (images.RejectError, OSError) as error:
+            raise InputError(f"{path} is not a readable zip: {error}") from error
+        _check_entries(path, entries)
+        files = sorted(entry.filename for entry in entries if not entry.is_dir())
+        files = [name for name in files if not any(map(is_hidden, PurePosixPath(name).parts))]
+        self.tables = [printable(name) for name in files if is_table(name)]
+        found = [name for name in files if may_be_image(name, lambda name=name: self._start(name))]
+        self._entries = [name for name in found if not is_mask(name)]
+        masks = [printable(name) for name in found if is_mask(name)]
+        self.skipped += ({"name": name, "reason": MASK} for name in masks)
+        self.names = [printable(name) for name in self._entries]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_opened": None}
+
+    def read(self, index: int) -> bytes:
+        with _zip_errors():
+            return self._archive().read(self._entries[index])
+
+    def size(self, index: int) -> tuple[int, int]:
+        with _zip_errors(), self._archive().open(self._entries[index]) as file:
+            return images.size_of(file)
+
+    def side_file(self, name: str) -> bytes | None:
+        if name not in self._archive().NameToInfo:
+            return None
+        try:
+            with _zip_errors():
+                return self._archive().read(name)
+        except (images.RejectError, OSError) as error:
+            raise InputError(f"{name} in {self.path}: {error}") from error
+
+    def fingerprint(self) -> str:
+        status = self.path.stat()
+        return hashlib.sha256(f"{status.st_size}\0{status.st_mtime_ns}".encode()).hexdigest()
+
+    def close(self) -> None:
+        """Close the archive in this process; reading opens it again."""
+        if self._opened is not None:
+            self._opened[1].close()
+            self._opened = None
+
+    def _start(self, name: str) -> bytes:
+        """The first bytes of a file; none where it cannot be read."""
+        with contextlib.suppress(images.RejectError, OSError), _zip_errors():
+            return self._archive().open(name).read(16)
+        return b""
+
+    def _archive(self) -> zipfile.ZipFile:
+        if self._opened is None or self._opened[0] != os.getpid():
+            self._opened = (os.getpid(), zipfile.ZipFile(self.path))
+        return self._opened[1]
+
+
+@contextlib.contextmanager
+def _zip_errors() -> Iterator[None]:
+    """Turn whatever zipfile and its decompressors raise for damaged data into RejectError."""
+    try:
+        yield
+    except (images.RejectError, OSError):
+        raise
+    except Exception as error:  # BadZipFile, zlib.error, LZMAError, RuntimeError, struct.error, ...
+        raise images.RejectError(f"cannot be unpacked: {error}") from error
+
+
+def _check_entries(path: Path, entries: Sequence[zipfile.ZipInfo]) -> None:
+    """InputError for an archive that no honest packer makes."""
+    if len(entries) > _MAX_FILES:
+        raise InputError(f"{path} holds {len(entries):,} files: at most {_MAX_FILES:,}; refused")
+    total = sum(entry.file_size for entry in entries)
+    if total > _MAX_BYTES:
+        raise InputError(f"{path} unpacks to {total:,} bytes: at most {_MAX_BYTES:,}; refused")
+    seen: set[str] = set()
+    for entry in entries:
+        problem = "a name twice" if entry.filename in seen else _problem_of(entry)
+        if problem:
+            raise InputError(f"{path} holds {problem}: {printable(entry.filename)!r}; refused")
+        seen.add(entry.filename)
+
+
+def _problem_of(entry: zipfile.ZipInfo) -> str:
+    name = PurePosixPath(entry.filename)
+    drive = len(entry.filename) > 1 and entry.filename[1] == ":"
+    if name.is_absolute() or ".." in name.parts or "\\" in entry.filename or drive:
+        return "a name that leads out of the archive"
+    if stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
+        return "a link or device"
+    if entry.flag_bits & 1:
+        return "an encrypted file"
+    if entry.file_size > MAX_FILE_BYTES:
+        return f"a file of {entry.file_size:,} bytes"
+    if entry.file_size > _MAX_RATIO * max(entry.compress_size, 1) + (1 << 20):
+        return "a file that unpacks to far more than it is"
+    return ""
