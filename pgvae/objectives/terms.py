@@ -203,10 +203,12 @@ def _pair_mean(kernel: Tensor, off_diagonal: bool) -> Tensor:
 
 def _log_mean(logs: Tensor, off_diagonal: bool) -> Tensor:
     """log of the mean of exp over pairs [N, M], without the diagonal if asked."""
+    count = logs.numel()
     if off_diagonal:
-        n = len(logs)
-        logs = logs[~torch.eye(n, dtype=torch.bool, device=logs.device)]
-    return logs.flatten().logsumexp(dim=0) - math.log(logs.numel())
+        count -= len(logs)
+        diagonal = torch.eye(len(logs), dtype=torch.bool, device=logs.device)
+        logs = logs.masked_fill(diagonal, -torch.inf)
+    return logs.flatten().logsumexp(dim=0) - math.log(count)
 
 
 def _wide(x: Tensor) -> Tensor:

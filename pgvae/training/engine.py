@@ -90,6 +90,11 @@ def train(
     torch.backends.cudnn.allow_tf32 = precision == "tf32"
     notes: list[str] = []  # what there is to say before there is a log
     state = load_newest(run.path, config, device, notes.append) or _first(config, device, initial)
+    if ranks.told(state.images_seen) != state.images_seen:
+        raise ResourceError(
+            f"{run.path}: processes read different checkpoints, this one {state.images_seen:,} "
+            "images: is the run on a disk that all of them see?"
+        )
     state.ranks, state.batch_gpu = ranks, batch_gpu
     if ranks.index == 0:
         record = Record(config, store, run, device, state.images_seen, inception_weights)
@@ -121,15 +126,24 @@ def train(
         for line in [f"done: {state.images_seen / 1000:g} kimg in {run.path}", *ends_early]:
             say(line)
         record.status("done", state.images_seen)
+        _leave(ranks)
     except BaseException as error:
         code = error.exit_code if isinstance(error, PgvaeError) else 1
         name = "preempted" if isinstance(error, Preempted) else "failed"
         with contextlib.suppress(PgvaeError, OSError):
             record.status(name, state.images_seen, code, str(error))
+        if isinstance(error, Preempted):
+            _leave(ranks)
         raise
     finally:
         loader.close()
         record.log.close()
+
+
+def _leave(ranks: Ranks) -> None:
+    """Once rank 0 has said how it went: torchrun ends all as soon as one ends with a code."""
+    with contextlib.suppress(ResourceError):
+        ranks.any(False)
 
 
 def _loop(

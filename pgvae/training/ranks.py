@@ -8,6 +8,7 @@ of one process. Rank 0 alone writes files.
 import contextlib
 import os
 import time
+import uuid
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -16,7 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from pgvae.errors import InputError, ResourceError
+from pgvae.errors import InputError, Preempted, ResourceError
 
 _TIMEOUT = "600"  # seconds after which a process that does not answer is taken for gone
 
@@ -59,6 +60,7 @@ class Group(Ranks):
         # What is decided together never waits for a GPU.
         self._deciding = dist.new_group(backend="gloo", timeout=timeout)
         self._store, self._meetings = dist.distributed_c10d._get_default_store(), 0
+        self._name = f"pgvae/{self.told(uuid.uuid4().hex)}"  # a process may train more than once
 
     def gather(self, values: Tensor) -> Tensor:
         mine = values.detach().contiguous()
@@ -89,20 +91,27 @@ class Group(Ranks):
 
     def meet(self) -> None:
         self._meetings += 1
-        key = f"pgvae/meeting/{self._meetings}"
+        key, failed = f"{self._name}/{self._meetings}", f"{self._name}/failed"
         with _gone():
             if self.index == 0:
                 self._store.set(key, b"")
             while not self._store.check([key]):
+                if self._store.check([failed]):
+                    raise RuntimeError("it failed")
                 time.sleep(0.05)
+
+    def fail(self) -> None:
+        """Let those that wait for this process know that it will not come."""
+        with contextlib.suppress(RuntimeError):
+            self._store.set(f"{self._name}/failed", b"")
 
 
 @contextlib.contextmanager
 def joined(device: torch.device) -> Iterator[Ranks]:
     """This process among those that torchrun started, or on its own.
 
-    Raises InputError for a PGVAE_TIMEOUT that is no time, or a PyTorch without the means;
-    ResourceError where the others do not come.
+    Raises InputError for variables of the environment that say nothing sensible, or a PyTorch
+    without the means; ResourceError where the others do not come.
     """
     if not _several():
         yield ALONE
@@ -114,25 +123,45 @@ def joined(device: torch.device) -> Iterator[Ranks]:
         timeout = timedelta(0)
     if timeout <= timedelta(0):
         raise InputError(f"PGVAE_TIMEOUT is {asked!r}: use a number of seconds above 0")
+    if "RANK" not in os.environ:
+        raise InputError("WORLD_SIZE is set, but RANK is not: start with torchrun, or unset it")
     if device.type == "cuda":
         torch.cuda.set_device(device)
     backend = "nccl" if device.type == "cuda" else "gloo"
     if not dist.is_backend_available(backend):
         raise InputError(f"--device {device}: this PyTorch has no {backend} for several processes")
-    with _gone():
-        dist.init_process_group(backend, timeout=timeout)
+    with _gone():  # decisions time out first, in words; NCCL kills the process
+        dist.init_process_group(backend, timeout=2 * timeout if backend == "nccl" else timeout)
+        group = Group(timeout)
+    together = False
     try:
-        yield Group(timeout)
+        yield group
+        together = True
+    except Preempted:
+        together = True
+        raise
     finally:
-        with contextlib.suppress(RuntimeError):
-            dist.destroy_process_group()
+        if not together:
+            group.fail()
+        if together or backend == "gloo":  # NCCL would wait here for the others
+            with contextlib.suppress(RuntimeError):
+                dist.destroy_process_group()
 
 
 def local_device(device: torch.device) -> torch.device:
-    """The GPU of this process, of those that torchrun started on this machine."""
-    if device.type == "cuda" and device.index is None and _several():
-        return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-    return device
+    """The GPU of this process, of those that torchrun started on this machine.
+
+    Raises InputError where there are fewer GPUs than processes.
+    """
+    if device.type != "cuda" or not _several():
+        return device
+    index, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if index >= count:
+        raise InputError(
+            f"process {index + 1} of this machine has no GPU of its own: there are {count}; start "
+            f"with --nproc-per-node {count} at most"
+        )
+    return torch.device("cuda", index)
 
 
 def _several() -> bool:

@@ -21,8 +21,11 @@ from pgvae.training.pool import ImagePool
 from pgvae.training.state import TrainState
 from pgvae.types import AVERAGES, Batch
 
-# What PyTorch says of it; the last where a native op asked for memory.
-_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "bad_alloc", '"aten::new_empty"')
+# What PyTorch, cuBLAS and cuDNN say of it; the last where a native op asked for memory.
+_OUT_OF_MEMORY = (
+    *("out of memory", "can't allocate memory", "bad_alloc", "ALLOC_FAILED"),
+    '"aten::new_empty"',
+)
 
 
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:
@@ -111,9 +114,9 @@ def _update(
     work = Work(context, state.ranks, len(batch.images), pool.replay if pool else None)
     losses = _with_memory(state, work, losses_of, optimizers, len(batch.images))
     state.pool.settle()
-    total = torch.stack(list(losses.values())).sum()
+    total = torch.stack(list(losses.values())).sum().detach()
     gradients = _gradients(optimizers)
-    state.ranks.add_(gradients)
+    state.ranks.add_([total, *gradients])  # what is not finite in one process is so in all
     bad = ~_finite(total, gradients)
     for optimizer in optimizers:
         optimizer.found_inf = bad.float()  # fused Adam leaves the step out where it is 1
@@ -160,5 +163,5 @@ def _gradients(optimizers: list[torch.optim.Adam]) -> list[Tensor]:
 
 def _finite(total: Tensor, gradients: list[Tensor]) -> Tensor:
     """Whether the loss and every gradient are finite: [] bool, on the device."""
-    norms = torch.stack([total.detach(), *torch._foreach_norm(gradients)])
+    norms = torch.stack([total, *torch._foreach_norm(gradients)])
     return norms.isfinite().all()

@@ -18,6 +18,7 @@ sys.path[:0] = [str(ROOT), str(Path(__file__).parent), str(ROOT / "tests" / "obj
 from test_parts import CPU, PHASES, learned  # noqa: E402
 from world import FINAL  # noqa: E402
 
+from pgvae.errors import ResourceError  # noqa: E402
 from pgvae.objectives import OBJECTIVES  # noqa: E402
 from pgvae.training.pool import ImagePool  # noqa: E402
 from pgvae.training.ranks import ALONE, Ranks, joined  # noqa: E402
@@ -60,6 +61,18 @@ def learned_together(name: str, phase: str, size: int, ranks: Ranks = ALONE) -> 
     return learned(name, phase, size, pool, count=4, ranks=ranks)
 
 
+def waits_for_one_that_fails(ranks: Ranks) -> str:
+    """What a process hears that waits for another one, which fails instead."""
+    if ranks.index == 0:
+        ranks.fail()
+        return ""
+    try:
+        ranks.meet()
+    except ResourceError as error:
+        return str(error)
+    raise AssertionError("nobody came, and nobody said so")
+
+
 def main(folder: Path) -> None:
     """Learn, as a process of a group, what `test_ranks` asks for."""
     torch.set_num_threads(1)
@@ -74,6 +87,7 @@ def main(folder: Path) -> None:
         found["any"] = ranks.any(ranks.index == 1, False, True)
         found["told"] = ranks.told(f"by {ranks.index}")
         ranks.meet()
+        found["waits"] = waits_for_one_that_fails(ranks)
         torch.save(found, folder / f"{ranks.index}.pt")
 
 

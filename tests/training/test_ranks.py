@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 from group import ROOT, finish, learned_together, start
-from test_parts import PHASES
+from test_parts import CPU, PHASES
 
 from pgvae.errors import InputError
 from pgvae.objectives import OBJECTIVES
 from pgvae.training.checkpoint import checkpoints_in, is_whole
-from pgvae.training.ranks import joined
+from pgvae.training.ranks import joined, local_device
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +51,29 @@ def test_processes_decide_together_and_listen_to_the_first(learned) -> None:
     for found in learned:
         assert found["any"] == (True, False, True)
         assert found["told"] == "by 0"
+
+
+def test_who_waits_hears_that_another_one_failed(learned) -> None:
+    assert learned[1]["waits"].startswith("another process of the run is gone")
+
+
+def test_torchruns_variables_are_wanted_whole(monkeypatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.delenv("RANK", raising=False)
+    with pytest.raises(InputError, match="WORLD_SIZE is set, but RANK is not"), joined(CPU):
+        pass
+
+
+def test_each_process_has_the_gpu_of_its_place_whatever_was_asked_for(monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert local_device(torch.device("cuda:1")) == torch.device("cuda:1")  # on its own
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert local_device(CPU) == CPU
+    assert local_device(torch.device("cuda:0")) == torch.device("cuda:1")
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(InputError, match="process 3 of this machine has no GPU of its own: there"):
+        local_device(torch.device("cuda"))
 
 
 # --- runs
@@ -97,6 +120,30 @@ def test_a_run_goes_on_with_another_number_of_processes(words, objective, tmp_pa
                 assert together[images][key] == pytest.approx(value, rel=1e-4, abs=1e-5), key
 
 
+ONE_READS_LESS = """
+import os, runpy, sys
+from pgvae.training import checkpoint
+whole = checkpoint.is_whole
+hidden = os.environ["RANK"] == "1" and "checkpoint-000000032"
+checkpoint.is_whole = lambda path: path.name != hidden and whole(path)
+sys.argv = ["train.py", *sys.argv[1:]]
+runpy.run_path("train.py", run_name="__main__")
+"""
+
+
+def test_processes_that_read_different_checkpoints_do_not_learn(words, tmp_path) -> None:
+    finish(start(1, [*words, "--total-kimg", "0.016"]))
+    finish(start(1, [*words, "--total-kimg", "0.032", "--resume"]))
+    run = the_run(tmp_path)
+    assert len(checkpoints_in(run)) == 2
+    goes_on = ["-c", ONE_READS_LESS, "--resume", str(run), "--total-kimg", "0.064"]
+    processes = start(2, goes_on)
+    said = [process.communicate(timeout=120)[0] for process in processes]
+    assert [process.returncode for process in processes] == [4, 4], said
+    assert "processes read different checkpoints, this one" in said[1]
+    assert not (run / "checkpoint-000000064").exists()
+
+
 def test_a_batch_that_cannot_be_shared_is_refused(words, tmp_path) -> None:
     processes = start(3, [*words, "--total-kimg", "0.064"])
     said = [process.communicate(timeout=120)[0] for process in processes]
@@ -115,7 +162,7 @@ def test_a_timeout_that_is_no_time_is_refused(timeout, monkeypatch) -> None:
     monkeypatch.setenv("PGVAE_TIMEOUT", timeout)
     with (
         pytest.raises(InputError, match=f"PGVAE_TIMEOUT is '{timeout}': use a number of seconds"),
-        joined(torch.device("cpu")),
+        joined(CPU),
     ):
         pass
 
