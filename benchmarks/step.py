@@ -6,7 +6,7 @@ prints seconds and CPU-seconds per iteration with the ops that run here and, in 
 with the reference ops; how far the losses of both part in an iteration from the same state (left
 to themselves they part without bound, as Adam's first steps are the gradients' signs; in float64
 too); and PIONEER's own code's time where it was measured (2 CPU cores, batch 16, 1 encoder and 2
-generator updates).
+generator updates). `--twin` times PIONEER in plain PyTorch (pioneer_twin.py) in turns with them.
 """
 
 import copy
@@ -23,6 +23,7 @@ tuning.shorten_spinning()
 
 import click  # noqa: E402
 import torch  # noqa: E402
+from pioneer_twin import Twin  # noqa: E402
 
 from pgvae import ops  # noqa: E402
 from pgvae.config import ModelConfig, RunConfig, usual_settings  # noqa: E402
@@ -61,6 +62,23 @@ class Trainer:
         return {name: float(value) for name, value in scalars.items()}
 
 
+class TwinTrainer:
+    """PIONEER in plain PyTorch, timed."""
+
+    def __init__(self, resolution: int, maps: int, latent_dim: int) -> None:
+        self.twin = Twin(resolution, maps, latent_dim)
+        self.cpu: list[float] = []
+
+    def iterate(self, images: torch.Tensor) -> None:
+        cpu = time.process_time()
+        self.twin.step(images)
+        self.cpu.append(time.process_time() - cpu)
+
+    def seconds(self) -> float:
+        """CPU-seconds an iteration, without the first."""
+        return sum(self.cpu[1:]) / len(self.cpu[1:])
+
+
 def largest_difference(a: dict[str, float], b: dict[str, float]) -> float:
     """The largest relative difference of losses that are not tiny; infinite for a NaN."""
     gap = {name for name in b if name.endswith("_gap")}  # a difference of losses, which cancel
@@ -79,10 +97,11 @@ def largest_difference(a: dict[str, float], b: dict[str, float]) -> float:
 @click.option("--device", default="cpu")
 @click.option("--precision", type=click.Choice(["auto", "fp32", "tf32", "bf16"]), default="auto")
 @click.option("--reference/--no-reference", default=True, help="Time the reference ops too.")
+@click.option("--twin", is_flag=True, help="Time PIONEER in plain PyTorch too.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write a record there.")
 def main(
     resolution, batch, arch, fmap_max, latent_dim, objective, iterations, device, precision,
-    reference, json_file,
+    reference, twin, json_file,
 ) -> None:  # fmt: skip
     """Time one training iteration on random images."""
     tuning.keep_freed_memory()
@@ -105,6 +124,7 @@ def main(
     torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
     names = ["auto", "reference"] if reference else ["auto"]
     trainers = [Trainer(name, config, chosen, device, precision) for name in names]
+    theirs = TwinTrainer(resolution, fmap_max, latent_dim) if twin else None
     rng = torch.Generator().manual_seed(0)
     apart = 0.0
     for i in range(iterations + 1):  # in turns, so that both meet the same noise of the machine
@@ -113,12 +133,14 @@ def main(
         if reference:
             trainers[1].state = copy.deepcopy(trainers[0].state)
         losses = [trainer.iterate(images) for trainer in trainers]
+        if theirs:
+            theirs.iterate(images.contiguous())
         if i > 0:
             apart = max(apart, largest_difference(losses[0], losses[-1]))
-    report(trainers, resolution, batch, apart, json_file)
+    report(trainers, theirs, resolution, batch, apart, json_file)
 
 
-def report(trainers, resolution, batch, apart, json_file) -> None:
+def report(trainers, theirs, resolution, batch, apart, json_file) -> None:
     """Print the table; write the record."""
     first = trainers[0]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
@@ -142,6 +164,10 @@ def report(trainers, resolution, batch, apart, json_file) -> None:
         ratio = seconds["reference"][0] / seconds["auto"][0]
         record |= {"ratio": ratio, "losses_apart": apart}
         print(f"reference / auto: {ratio:.2f}; losses apart by {apart:.1e} at most (relative)")
+    if theirs:
+        cpu = theirs.seconds()
+        record["twin_ratio"] = cpu / seconds["auto"][1]
+        print(f"PIONEER in plain PyTorch: {cpu:.3f} CPU-s; ratio {record['twin_ratio']:.2f}")
     known = PIONEER_CPU_SECONDS.get(resolution)
     model = first.state.config.model
     full_width = (batch, model.fmap_max, model.latent_dim) == (16, 512, 512)
