@@ -34,7 +34,7 @@ from pgvae.ops import phases  # noqa: E402
 
 Run = Callable[[], Any]
 PASSES = ("forward", "backward", "forward+backward")
-CPU_SHAPES = ((16, 256, 64, 64), (16, 512, 8, 8), (16, 16, 256, 256))
+CPU_SHAPES = ((16, 256, 64, 64), (16, 512, 8, 8), (16, 64, 32, 32), (16, 16, 256, 256))
 CUDA_SHAPES = ((128, 512, 16, 16), (32, 256, 64, 64), (8, 64, 256, 256), (4, 16, 1024, 1024))
 
 
@@ -99,6 +99,7 @@ def cases(device: str, dtype: torch.dtype) -> list[Case]:
         made.append(Case("bias_act_avg_pool2", shape, ops.bias_act_avg_pool2, [x, bias], pool))
         small = activation(device, dtype, n, c, h // 2, w // 2)
         weight = activation(device, torch.float32, c, c, 3, 3) / (3 * c**0.5)
+        made.append(Case("conv3x3", small.shape, convolve_plainly, [small, weight], None))
         made.append(Case("up2_conv3x3", small.shape, convolve, [small, weight], None, transposed))
         made.append(
             Case("up2_conv3x3 + bias_act_pixel_norm", small.shape, up2_layer,
@@ -118,6 +119,11 @@ def cases(device: str, dtype: torch.dtype) -> list[Case]:
              (4 * z_bytes, 6 * z_bytes))
     )  # fmt: skip
     return made
+
+
+def convolve_plainly(x: Tensor, weight: Tensor, impl: str = "auto") -> Tensor:
+    with mixed_precision(x):
+        return ops.conv3x3(x, weight, impl=impl)
 
 
 def convolve(x: Tensor, weight: Tensor, impl: str = "auto") -> Tensor:

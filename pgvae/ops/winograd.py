@@ -29,7 +29,7 @@ _WEIGHT = {
 # Below, the transforms cost more than they save (measured): of a side of x, and of channels.
 _MIN_SIDE = {False: 8, True: 16}
 _MIN_CHANNELS = 128
-_FUSED_CHANNELS = range(16, _MIN_CHANNELS, 16)  # coefficients of a few tiles fit into a cache
+_FUSED_CHANNELS = range(16, 129, 16)  # coefficients of a few tiles fit into a cache
 
 
 def conv3x3(x: Tensor, weight: Tensor) -> Tensor:
@@ -64,7 +64,9 @@ def narrow(x: Tensor, weight: Tensor) -> bool:
     >>> narrow(torch.zeros(1, 16, 8, 8), torch.zeros(16, 16, 3, 3))
     True
     """
-    return _can(x, weight) and all(c in _FUSED_CHANNELS for c in weight.shape[:2])
+    channels = weight.shape[:2]
+    fused = all(c in _FUSED_CHANNELS for c in channels)
+    return _can(x, weight) and fused and min(channels) < _MIN_CHANNELS
 
 
 def pays_off(x: Tensor, weight: Tensor, up2: bool) -> bool:

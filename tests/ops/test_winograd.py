@@ -102,12 +102,14 @@ def test_a_narrow_layer_repeats_bit_for_bit_whatever_the_threads(up2) -> None:
 def test_narrow_layers_are_given_to_their_op() -> None:
     weight = torch.zeros(64, 32, 3, 3)
     assert winograd.narrow(torch.zeros(1, 32, 4, 4), weight)
+    assert winograd.narrow(torch.zeros(1, 128, 4, 4), torch.zeros(64, 128, 3, 3))
     for x, other in (
         (torch.zeros(1, 32, 6, 4), weight),
         (torch.zeros(0, 32, 4, 4), weight),
         (torch.zeros(1, 32, 4, 4).double(), weight.double()),
         (torch.zeros(1, 24, 4, 4), torch.zeros(64, 24, 3, 3)),
-        (torch.zeros(1, 128, 4, 4), torch.zeros(64, 128, 3, 3)),
+        (torch.zeros(1, 144, 4, 4), torch.zeros(64, 144, 3, 3)),
+        (torch.zeros(1, 128, 4, 4), torch.zeros(128, 128, 3, 3)),
         (torch.zeros(1, 32, 4, 4, device="meta"), weight.to("meta")),
     ):
         assert not winograd.narrow(x, other)
