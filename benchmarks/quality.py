@@ -13,7 +13,6 @@ EfficientNet-Lite0's features. `reals` are as many training images, in the place
 the floor.
 """
 
-import gzip
 import json
 import os
 import resource
@@ -229,27 +228,18 @@ def prepare(
 ) -> Store:
     """The prepared set; prepares it on first use."""
     if name not in prepared_in(root):
-        more = ["--resolution", "32", "--val-fraction", "0.2"]
         if name == "faces":
             if not (faces and labels):
                 raise click.UsageError("give --faces ZIP and --labels CSV (column person)")
-            source, more = faces, [*more, "--labels", str(labels), "--split-by", "person"]
+            words = [str(faces), "--resolution", "32", "--val-fraction", "0.2"]
+            words += ["--labels", str(labels), "--split-by", "person"]
         else:
             if not idx:
                 raise click.UsageError(f"give --idx FOLDER with the IDX files of {name}")
-            source, more = unpack(idx, root / f"{name}-images"), [*more, "--grayscale"]
-        words = ["data", "prepare", str(source), "--name", name, "--data-root", str(root), *more]
+            words = [name, "--source", str(idx), "--grayscale"]
+        words = ["data", "prepare", *words, "--name", name, "--data-root", str(root)]
         subprocess.run([sys.executable, "-m", "pgvae.cli", *words], check=True)
     return Store(root / name)
-
-
-def unpack(idx: Path, folder: Path) -> Path:
-    """The test images of an IDX file, 28 px in a black frame of 32, as PNG files."""
-    folder.mkdir(parents=True, exist_ok=True)
-    raw = gzip.decompress((idx / "t10k-images-idx3-ubyte.gz").read_bytes())
-    for index, image in enumerate(np.frombuffer(raw, np.uint8, offset=16).reshape(-1, 28, 28)):
-        Image.fromarray(np.pad(image, 2)).save(folder / f"{index:05d}.png")
-    return folder
 
 
 @click.command()

@@ -70,7 +70,7 @@ def data() -> None:
 def prepare_command(what: str, data_root: Path, force: bool, **given: Any) -> None:
     """Turn images into a multi-resolution set that training reads.
 
-    RECIPE is the name of one of the recipes below; PATH a folder or zip of images.
+    RECIPE is the name of one of the recipes below; PATH a folder or zip of images, or an .npz file.
 
     Examples: pgvae data prepare photos/ --name mine --resolution 128
 

@@ -66,7 +66,7 @@ def decode(data: bytes) -> Decoded:
         note = "animation: first frame taken" if _is_animated(image) else ""
         deep = _has_16_bits(image)
         image.load()
-        decoded = _to_rgb(_upright(image))
+        decoded = to_rgb(_upright(image))
         if deep and 0 < max(high for _, high in decoded.getextrema()) <= _DIM:
             note = "16 bits a pixel of which the upper ones are not used, so they are nearly black"
         return Decoded(decoded, note)
@@ -211,7 +211,7 @@ def _upright(image: Image.Image) -> Image.Image:
         return image
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # 16 bits a pixel: a plain conversion would clip
         levels = np.asarray(image).astype(np.float64) / 257
         image = Image.fromarray(np.floor(levels + 0.5).clip(0, 255).astype(np.uint8))

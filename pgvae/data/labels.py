@@ -11,6 +11,8 @@ from pgvae.data.columns import is_nameless, numbers_in, numbers_rows, read_csv
 from pgvae.data.matching import NAME_COLUMNS, bare, in_order, is_name_of, naming_column, some
 from pgvae.errors import InputError
 
+_MAX_CLASSES = 10_000
+
 
 @dataclass(frozen=True)
 class Table:
@@ -118,14 +120,26 @@ def from_dataset_json(text: str, names: Sequence[str], chosen: Sequence[str] = (
         raise InputError(f"dataset.json cannot be read: {error}") from error
     values = [labels[i] for i in in_order(labelled, names)]
     if all(isinstance(value, int) and not isinstance(value, bool) for value in values):
-        classes = max(values) + 1
-        if min(values) < 0 or classes > 10_000:
-            raise InputError("dataset.json: classes must be 0, 1, 2, ...")
-        kind, array = "class", np.eye(classes, dtype=np.float32)[values]
-    else:
-        kind, array = "label", _vectors(values)
-        _check_finite(array, names)
-    return _only(Table(tuple(f"{kind}{i}" for i in range(array.shape[1])), array), chosen)
+        return of_classes(values, chosen=chosen)
+    array = _vectors(values)
+    _check_finite(array, names)
+    return _only(Table(tuple(f"label{i}" for i in range(array.shape[1])), array), chosen)
+
+
+def of_classes(
+    classes: Sequence[int], names: Sequence[str] = (), chosen: Sequence[str] = ()
+) -> Table:
+    """A 0/1 attribute for each class, by name, or class0, class1, ...; of these those `chosen`.
+
+    >>> of_classes([1, 0], ["cat", "dog"]).attributes
+    ('cat', 'dog')
+    """
+    least, most = min(classes), max(classes)
+    known = least >= 0 and most < (len(names) or _MAX_CLASSES)
+    require(known, f"classes must be 0, 1, 2, ...: they go from {least} to {most}")
+    names = tuple(names) or tuple(f"class{i}" for i in range(most + 1))
+    values = np.eye(len(names), dtype=np.float32)[np.asarray(classes, np.int64)]
+    return _only(Table(names, values), chosen)
 
 
 def decide(values: np.ndarray, no_below: float, yes_above: float) -> np.ndarray:

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from pgvae.config import nearest, require
-from pgvae.data import labels
+from pgvae.data import arrays, labels
 from pgvae.data.avatars import AvatarSource
 from pgvae.data.labels import Table
 from pgvae.data.matching import bare
@@ -62,7 +62,9 @@ def avatars(name: str, count: int, seed: int, resolution: int, split: Split) -> 
 def folder(
     name: str, path: Path, split: Split, label_file: Path | None = None, chosen: Sequence[str] = ()
 ) -> Recipe:
-    """A folder or zip, with labels from a csv, or from the dataset.json that lies in it."""
+    """A folder or zip, with labels from a csv, or from the dataset.json that lies in it; arrays."""
+    if arrays.has_arrays(path) and label_file is None:
+        return arrays.numpy_recipe(name, path, split, chosen)
     source = open_source(path)
     return Recipe(
         name, source, lambda names: _labels(source, names, label_file, chosen, split.by), split
@@ -173,6 +175,26 @@ RECIPES = {
         lambda r: celeba(r.name or "celeba", r.source, r.attributes),
         "CelebA with its attributes",
         needs="--source FOLDER",
+        takes=("attributes",),
+    ),
+    "mnist": Entry(
+        lambda r: arrays.idx_recipe(r.name or "mnist", r.source, arrays.MNIST, r.attributes),
+        "MNIST's digits, 10,000 held out",
+        needs="--source FOLDER --grayscale",
+        takes=("attributes",),
+    ),
+    "fashion-mnist": Entry(
+        lambda r: arrays.idx_recipe(
+            r.name or "fashion-mnist", r.source, arrays.FASHION_MNIST, r.attributes
+        ),
+        "Fashion-MNIST, 10,000 held out",
+        needs="--source FOLDER --grayscale",
+        takes=("attributes",),
+    ),
+    "cifar10": Entry(
+        lambda r: arrays.cifar10_recipe(r.name or "cifar10", r.source, r.attributes),
+        "CIFAR-10, 10,000 held out",
+        needs="--source FOLDER_OR_TAR_GZ",
         takes=("attributes",),
     ),
     "folder": Entry(

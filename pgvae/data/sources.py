@@ -38,8 +38,11 @@ class Source(Protocol):
     names: Sequence[str]
     skipped: list[dict[str, str]]
 
-    def read(self, index: int) -> bytes:
-        """The file of image `index`; RejectError or OSError where it cannot be read."""
+    def read(self, index: int) -> bytes | images.Decoded:
+        """The file of image `index`, or its pixels where there is none.
+
+        RejectError or OSError where it cannot be read.
+        """
         ...
 
     def size(self, index: int) -> tuple[int, int]:

@@ -38,7 +38,7 @@ class Job:
         """Read one image and encode its pyramid."""
         try:
             data = self.source.read(index)
-            decoded = images.decode(data)
+            decoded = data if isinstance(data, images.Decoded) else images.decode(data)
             image = images.fit(decoded.image, self.resolution, self.crop, upscale=self.upscale)
         except images.RejectError as error:
             return Made(index, reason=str(error))
@@ -56,7 +56,7 @@ class Job:
             note=decoded.note,
             square=width == height,
             pixels=hashlib.sha256(levels[0].tobytes()).digest(),
-            content=hashlib.sha256(data).digest(),
+            content=hashlib.sha256(decoded.image.tobytes() if data is decoded else data).digest(),
         )
 
 
