@@ -22,13 +22,12 @@ _STARTS = (
 MASK = "a mask, not a photograph"  # why it is left out
 _START = re.compile(_STARTS, re.DOTALL)
 # Of CelebAMask-HQ and what its scripts write, Oxford pets, Pascal VOC, CUB and MVTec AD.
-_MASK_FOLDERS = frozenset(
-    {
-        *("celebamask-hq-mask-anno", "celebamask-hq-mask", "celebamask-hq-mask-color"),
-        *("celebamaskhq-mask", "celebamaskhq-mask-color", "trimaps"),
-        *("segmentationclass", "segmentationobject", "segmentations", "ground_truth"),
-    }
+_MASKS = (
+    "celebamask-hq-mask-anno celebamask-hq-mask celebamask-hq-mask-color celebamaskhq-mask "
+    "celebamaskhq-mask-color trimaps segmentationclass segmentationobject segmentations "
+    "ground_truth"
 )
+_MASK_FOLDERS = frozenset(_MASKS.split())
 
 
 def may_be_image(name: str, start: Callable[[], bytes]) -> bool:

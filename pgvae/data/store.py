@@ -32,15 +32,7 @@ MANIFEST, LABELS, SPLIT, NAMES, REJECTS = (
 )
 SPLITS = ("train", "val")
 _ENTRIES = (
-    "name",
-    "count",
-    "digest",
-    "channels",
-    "attributes",
-    "codecs",
-    "splits",
-    "files",
-    "checksum",
+    *("name", "count", "digest", "channels", "attributes", "codecs", "splits", "files", "checksum"),
 )
 
 
