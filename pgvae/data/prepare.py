@@ -1,7 +1,6 @@
 """Build a store: read, check, crop, scale, write every resolution, and only then show it."""
 
 import contextlib
-import fcntl
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -27,7 +26,7 @@ from pgvae.data.store import MANIFEST, REJECTS, Store
 from pgvae.data.workers import Job, codec_at, made_in_order
 from pgvae.data.writer import Writer
 from pgvae.errors import InputError
-from pgvae.files import disk_errors, fsync, remove
+from pgvae.files import disk_errors, fsync, locked, remove
 
 _SHOWN = 3  # bad images that a message names
 _LOOK_AHEAD = 256  # images to look at for more bad ones after the first
@@ -91,7 +90,7 @@ def prepare(
     _check_free(final, force)
     table = recipe.labels(list(recipe.source.names))  # wrong labels fail before any work
     resolution = check_resolution(options.resolution or _largest_resolution(recipe.source, options))
-    with _locked(data_root, recipe.name), disk_errors(final):
+    with _locked(data_root, recipe.name, say), disk_errors(final):
         _check_free(final, force)  # another process may have made it since
         aside, old = data_root / f"{recipe.name}.tmp", data_root / f"{recipe.name}.old.tmp"
         _restore(final, old)
@@ -138,26 +137,23 @@ def _restore(final: Path, old: Path) -> None:
 
 
 @contextlib.contextmanager
-def _locked(data_root: Path, name: str) -> Iterator[None]:
-    """Hold the right to write NAME, which ends with this process; InputError if another has it.
-
-    The lock's file stays: to delete it would let two processes lock two files of one name.
-    """
-    try:
-        data_root.mkdir(parents=True, exist_ok=True)
-        lock = (data_root / f".{name}.lock").open("w")
-    except OSError as error:
-        raise InputError(
-            f"cannot write to {data_root} ({error.strerror}): give another --data-root"
-        ) from error
-    with lock:
+def _locked(data_root: Path, name: str, say: Callable[[str], None]) -> Iterator[None]:
+    """Hold the right to write NAME, which ends with this process; InputError if another has it."""
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            data_root.mkdir(parents=True, exist_ok=True)
+            held = stack.enter_context(locked(data_root / f".{name}.lock"))
+        except BlockingIOError as error:
+            raise InputError(
+                f"{data_root / name} is being prepared by another process ({error.strerror}): "
+                "wait for it, or use --name for another"
+            ) from error
         except OSError as error:
             raise InputError(
-                f"{data_root / name} is being prepared by another process: wait for it, "
-                "or use --name for another"
+                f"cannot write to {data_root} ({error.strerror}): give another --data-root"
             ) from error
+        if not held:
+            say(f"warning: no locks on this drive: prepare {name} in no second process")
         yield
 
 
