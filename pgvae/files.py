@@ -1,27 +1,45 @@
-"""Files that are either whole or not there: write aside, fsync, rename, fsync the directory."""
+"""Files that are either whole or not there: write aside, fsync, rename, fsync the directory.
+
+Also where a drive or a system cannot lock, flush a folder, or rename over an open file.
+"""
 
 import contextlib
 import errno
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TextIO
 
 from pgvae.errors import ResourceError
 
+SUMS = "SHA256SUMS"  # names the digests of a folder's files
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
 
 def fsync(path: Path) -> None:
-    """Flush a file or directory to the disk; a directory only where the file system can."""
-    handle = os.open(path, os.O_RDONLY)
+    """Flush a file to the disk; a folder as `sync_folder`."""
+    if path.is_dir():
+        sync_folder(path)
+        return
+    with path.open("rb+") as file:  # Windows flushes what can be written to
+        os.fsync(file.fileno())
+
+
+def sync_folder(path: Path) -> None:
+    """Flush the names in a folder to the disk, where the system and the file system can do that."""
     try:
-        os.fsync(handle)
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
     except OSError as error:
-        if error.errno != errno.EINVAL or not path.is_dir():
+        if error.errno in (errno.EIO, *_FULL):
             raise
-    finally:
-        os.close(handle)
 
 
 def sha256_of(path: Path) -> str:
@@ -35,11 +53,62 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def sums_of(folder: Path, names: Iterable[str]) -> bytes:
+    """What `SHA256SUMS` says of files of a folder, as `sha256sum` writes it.
+
+    >>> _ = (folder / "a").write_bytes(b"")
+    >>> sums_of(folder, ["a"])[-6:]
+    b'b855  a\\n'
+    """
+    return "".join(f"{sha256_of(folder / name)}  {name}\n" for name in names).encode()
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[bool]:
+    """Hold the lock file `path`, made where it is not there, until the block or the process ends.
+
+    -> whether it is held: False where the system or the drive has no locks, and nothing guards.
+    Raises BlockingIOError, with the id of the process, where another one has it, and another
+    OSError where the file cannot be made. It stays: to delete it would let two have one name.
+
+    >>> with locked(folder / ".lock") as held:
+    ...     held
+    True
+    """
+    with path.open("a+") as file:
+        try:
+            held = _flock(file)
+        except BlockingIOError as error:
+            file.seek(0)
+            error.strerror = f"process {file.read().strip() or 'unknown'}"
+            raise
+        with contextlib.suppress(OSError):  # of a full disk: the lock holds without it
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+        yield held
+
+
+def _flock(file: TextIO) -> bool:
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:  # ENOLCK, ENOTSUP, ENOSYS: a drive that has no locks
+        return False
+    return True
+
+
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """A path beside `path` to write a file or a directory at; it becomes `path` on success.
 
-    On an error nothing is left. A full disk raises ResourceError naming the path.
+    On an error nothing is left. A full disk raises ResourceError naming the path. Files have the
+    permissions of any new file there, whatever the library that wrote them gave them.
 
     >>> with atomic_path(folder / "notes.txt") as aside:
     ...     _ = aside.write_text("all or nothing")
@@ -50,16 +119,47 @@ def atomic_path(path: Path) -> Iterator[Path]:
     remove(aside)
     try:
         with disk_errors(path):
+            mode = _mode_of_new(aside)
             yield aside
+            files = [*aside.iterdir()] if aside.is_dir() else [aside]
+            for file in files:
+                with contextlib.suppress(OSError):  # of a drive without permissions
+                    file.chmod(mode)
+                fsync(file)
             if aside.is_dir():
-                for file in aside.iterdir():
-                    fsync(file)
-            fsync(aside)
-            aside.rename(path)
+                fsync(aside)
+            _replace(aside, path)
             fsync(path.parent)
     except BaseException:
         remove(aside)
         raise
+
+
+def _mode_of_new(path: Path) -> int:
+    """The permissions of a file that is made there: umask and the folder's own rules decide."""
+    path.touch()
+    mode = stat.S_IMODE(path.stat().st_mode)
+    path.unlink()
+    return mode
+
+
+def _replace(aside: Path, path: Path) -> None:
+    """Rename, over a file too where that is open and the drive takes nothing in its place."""
+    try:
+        aside.replace(path)
+    except OSError as error:
+        if error.errno in _FULL or not path.is_file():
+            raise
+        old = path.with_name(f".{path.name}.old")
+        remove(old)
+        path.rename(old)
+        try:
+            aside.rename(path)
+        except OSError:
+            old.rename(path)
+            raise
+        with contextlib.suppress(OSError):  # whoever has it open keeps it
+            remove(old)
 
 
 @contextlib.contextmanager
@@ -78,9 +178,8 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 
 def _says_full(error: Exception) -> bool:
-    full = (errno.ENOSPC, errno.EDQUOT)
     words = str(error)
-    return getattr(error, "errno", None) in full or any(os.strerror(n) in words for n in full)
+    return getattr(error, "errno", None) in _FULL or any(os.strerror(n) in words for n in _FULL)
 
 
 def _may_hide_full(error: Exception) -> bool:

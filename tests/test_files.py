@@ -3,13 +3,15 @@
 import errno
 import hashlib
 import os
+import stat
+import sys
 import tempfile
 
 import pytest
 
 from pgvae import files
 from pgvae.errors import ResourceError
-from pgvae.files import atomic_path, disk_errors, remove, sha256_of
+from pgvae.files import atomic_path, disk_errors, locked, remove, sha256_of, sync_folder
 
 
 def test_a_file_appears_whole_and_leaves_nothing_beside_it(tmp_path):
@@ -117,3 +119,81 @@ def test_the_sum_is_sha_256(tmp_path):
     big = bytes(range(256)) * 4096
     (tmp_path / "b").write_bytes(big)
     assert sha256_of(tmp_path / "b") == hashlib.sha256(big).hexdigest()
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o002, 0o077])
+def test_files_have_the_permissions_that_the_umask_gives(mask, tmp_path):
+    """Whatever the library that writes them gives them."""
+    before = os.umask(mask)
+    try:
+        with atomic_path(tmp_path / "a") as aside:
+            os.close(os.open(aside, os.O_CREAT | os.O_WRONLY, 0o600))
+        with atomic_path(tmp_path / "d") as aside:
+            aside.mkdir()
+            os.close(os.open(aside / "inner", os.O_CREAT | os.O_WRONLY, 0o600))
+    finally:
+        os.umask(before)
+    for name in ("a", "d/inner"):
+        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o666 & ~mask
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES])
+def test_a_file_system_that_cannot_flush_folders_takes_files_all_the_same(
+    number, tmp_path, monkeypatch
+):
+    real = os.fsync
+
+    def fsync(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(number, os.strerror(number))
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with atomic_path(tmp_path / "d") as aside:
+        aside.mkdir()
+    assert (tmp_path / "d").is_dir()
+    sync_folder(tmp_path)
+
+
+def test_a_folder_that_a_broken_disk_does_not_take_is_an_error(tmp_path, monkeypatch):
+    def fsync(handle: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(OSError, match="Input/output"):
+        sync_folder(tmp_path)
+
+
+@pytest.mark.parametrize("number", [errno.EBUSY, errno.ETXTBSY, errno.EACCES, errno.EEXIST])
+def test_a_drive_that_renames_nothing_over_an_open_file_has_the_new_one(
+    number, tmp_path, monkeypatch
+):
+    real = os.replace
+
+    def replace(source, target):
+        if target.exists():
+            raise OSError(number, os.strerror(number))
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    (tmp_path / "a").write_text("old")
+    with (tmp_path / "a").open(), atomic_path(tmp_path / "a") as aside:
+        aside.write_text("new")
+    assert (tmp_path / "a").read_text() == "new"
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_lock_is_held_by_one_and_names_its_process(tmp_path):
+    with locked(tmp_path / ".lock") as held:
+        assert held
+        with pytest.raises(BlockingIOError) as caught, locked(tmp_path / ".lock"):
+            pass
+        assert caught.value.strerror == f"process {os.getpid()}"
+    with locked(tmp_path / ".lock") as held:
+        assert held
+
+
+def test_where_there_are_no_locks_nothing_is_held(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "fcntl", None)  # as on Windows
+    with locked(tmp_path / ".lock") as one, locked(tmp_path / ".lock") as other:
+        assert (one, other) == (False, False)

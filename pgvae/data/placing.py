@@ -1,16 +1,19 @@
 """Where a set is put: under a free name, by one process at a time, whole or not at all."""
 
 import contextlib
-import fcntl
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from pgvae import files
 from pgvae.config import require
 from pgvae.data.paths import exists, is_file
 from pgvae.data.store import MANIFEST
 from pgvae.errors import InputError
 from pgvae.files import disk_errors, fsync, remove
+
+_POLL = 0.1  # seconds between two looks at a lock
 
 
 def check_name(name: str) -> str:
@@ -42,30 +45,38 @@ def locked(final: Path, wait: bool, say: Callable[[str], None]) -> Iterator[None
     knows no locks a warning is said. The lock's file stays: to delete it would let two processes
     lock two files of one name.
     """
-    try:
-        final.parent.mkdir(parents=True, exist_ok=True)
-        lock = final.with_name(f".{final.name}.lock").open("w")
-    except OSError as error:
-        raise InputError(
-            f"cannot write to {error.filename} ({error.strerror}): give another --data-root"
-        ) from error
-    with lock:
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            final.parent.mkdir(parents=True, exist_ok=True)
+            held = _take(stack, final, wait, say)
+        except OSError as error:
+            raise InputError(
+                f"cannot write to {error.filename} ({error.strerror}): give another --data-root"
+            ) from error
+        if not held:
+            say(
+                f"warning: {final.parent} cannot be locked: see that no other process prepares "
+                "the same set"
+            )
+        yield
+
+
+def _take(stack: contextlib.ExitStack, final: Path, wait: bool, say: Callable[[str], None]) -> bool:
+    """Hold the lock of a set until `stack` closes; -> whether there are locks."""
+    lock, said = final.with_name(f".{final.name}.lock"), False
+    while True:
+        try:
+            return stack.enter_context(files.locked(lock))
         except BlockingIOError as error:
             if not wait:
                 raise InputError(
                     f"{final} is being prepared by another process: wait for it, "
                     "or use --name for another"
                 ) from error
+        if not said:
             say(f"waiting for another process, which prepares {final}")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        except OSError as error:
-            say(
-                f"warning: {final.parent} cannot be locked ({error.strerror}): "
-                "see that no other process prepares the same set"
-            )
-        yield
+        said = True
+        time.sleep(_POLL)
 
 
 @contextlib.contextmanager

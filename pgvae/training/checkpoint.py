@@ -5,6 +5,7 @@ moments, image pool), `state.json` (counters and config) and `SHA256SUMS` over b
 random states to keep: every random number is drawn from (seed, what, images seen).
 """
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,12 @@ from torch import Tensor, nn
 
 from pgvae.config import ModelConfig, RunConfig, from_dict
 from pgvae.errors import CorruptFileError
-from pgvae.files import atomic_path, remove, sha256_of
+from pgvae.files import SUMS, atomic_path, remove, sums_of
 from pgvae.nn import build_nets
 from pgvae.snapshot import Snapshot, with_averages
 from pgvae.training.state import Skips, TrainState
 
-STATE, _ABOUT, _SUMS = "state.safetensors", "state.json", "SHA256SUMS"
+STATE, _ABOUT = "state.safetensors", "state.json"
 _FORMAT = 1
 _KEEP = 2
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
@@ -52,16 +53,17 @@ def save_checkpoint(run_dir: Path, state: TrainState) -> Path:
         aside.mkdir()
         save_file(_tensors_of(state), aside / STATE)
         (aside / _ABOUT).write_text(json.dumps(about, indent=1))
-        (aside / _SUMS).write_bytes(_sums_of(aside))
+        (aside / SUMS).write_bytes(sums_of(aside, (STATE, _ABOUT)))
     for old in checkpoints_in(run_dir)[_KEEP:]:
-        remove(old)
+        with contextlib.suppress(OSError):  # some drives keep what another program reads
+            remove(old)
     return path
 
 
 def is_whole(path: Path) -> bool:
     """Whether every byte of a checkpoint is as it was written."""
     try:
-        return (path / _SUMS).read_bytes() == _sums_of(path)
+        return (path / SUMS).read_bytes() == sums_of(path, (STATE, _ABOUT))
     except OSError:
         return False
 
@@ -135,11 +137,6 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             f"{path} has checkpoint format {about['format']}, this version reads {_FORMAT}"
         )
     return about, with_averages(tensors)
-
-
-def _sums_of(path: Path) -> bytes:
-    """What `SHA256SUMS` of a checkpoint says, as `sha256sum` writes it."""
-    return "".join(f"{sha256_of(path / name)}  {name}\n" for name in (STATE, _ABOUT)).encode()
 
 
 def _tensors_of(state: TrainState) -> dict[str, Tensor]:

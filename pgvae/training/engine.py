@@ -89,6 +89,8 @@ def train(
     torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
     torch.backends.cudnn.allow_tf32 = precision == "tf32"
     notes: list[str] = []  # what there is to say before there is a log
+    if not run.is_guarded:
+        notes.append(f"warning: no locks on this drive: start no second process in {run.path}")
     state = load_newest(run.path, config, device, notes.append) or _first(config, device, initial)
     if ranks.told(state.images_seen) != state.images_seen:
         raise ResourceError(

@@ -13,7 +13,7 @@ from pgvae.objectives import OBJECTIVES, settings_of
 from pgvae.request import FREE, Request, kinds, option, spelled
 from pgvae.snapshot import MALFORMED, snapshots_in
 from pgvae.training.checkpoint import checkpoints_in, is_whole
-from pgvae.training.rundir import CONFIG, read_status, runs_in
+from pgvae.training.rundir import CONFIG, read_status, require_as_written, runs_in
 
 # Where one of these differs, it is another run; where another option does, it may be a slip.
 _IDENTITY = ("dataset", "objective", "resolution", "seed", "init_from")
@@ -38,6 +38,7 @@ class Kept:
                 f"{path} was made by an earlier version, which kept no {request.FILE}: start a "
                 f"new run with --init-from {path}"
             )
+        require_as_written(path)
         asked = Request.read(path / request.FILE)
         try:
             config = RunConfig.from_dict(json.loads((path / CONFIG).read_text(encoding="utf-8")))

@@ -1,58 +1,52 @@
 """Run directories: numbered, locked while in use, with the request and the config of their run."""
 
 import contextlib
-import errno
-import fcntl
 import json
 import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from pgvae import request
 from pgvae.config import RunConfig
-from pgvae.errors import InputError
-from pgvae.files import atomic_path, remove
+from pgvae.errors import CorruptFileError, InputError
+from pgvae.files import SUMS, atomic_path, locked, remove, sums_of
 from pgvae.request import Request
 from pgvae.snapshot import MALFORMED
 
 CONFIG, _STATUS, _LOCK = "config.json", "status.json", ".lock"
+PLANS = (CONFIG, request.FILE)
 
 
 class RunDirectory:
     """One run's directory, locked for this process until `close`.
 
     lock: not where another process of the same run has it.
+    is_guarded: whether the drive has locks, so that no second process can take it.
     Raises InputError where it cannot be written or another process has it.
     """
 
     def __init__(self, path: Path, lock: bool = True) -> None:
         self.path = path
-        self._lock: TextIO | None = None
+        self.is_guarded = True
+        self._lock = contextlib.ExitStack()
         if lock:
             self._take()
 
     def _take(self) -> None:
-        path = self.path
         try:
-            self._lock = (path / _LOCK).open("a+")
+            self.is_guarded = self._lock.enter_context(locked(self.path / _LOCK))
+        except BlockingIOError as error:
+            raise InputError(
+                f"run directory {self.path} is in use by {error.strerror}: stop it or start a new "
+                "run"
+            ) from error
         except OSError as error:
-            raise InputError(f"cannot write to run directory {path}: {error.strerror}") from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno == errno.EWOULDBLOCK:  # any other: a drive that has no locks
-                self._lock.seek(0)
-                pid = self._lock.read().strip() or "unknown"
-                self._lock.close()
-                raise InputError(
-                    f"run directory {path} is in use by process {pid}: stop it or start a new run"
-                ) from error
-        self._lock.truncate(0)
-        self._lock.write(str(os.getpid()))
-        self._lock.flush()
-        for half_written in path.glob(".*.tmp"):  # by a process that was killed
+            raise InputError(
+                f"cannot write to run directory {self.path}: {error.strerror}"
+            ) from error
+        for half_written in self.path.glob(".*.tmp"):  # by a process that was killed
             remove(half_written)
 
     @classmethod
@@ -76,11 +70,14 @@ class RunDirectory:
         return run
 
     def write_plan(self, config: RunConfig, asked: Request) -> None:
-        """Write `config.json` and `request.json`, each atomically."""
+        """Write `config.json` and `request.json`, each atomically, and then their sums."""
+        remove(self.path / SUMS)  # which hold for both of them, or for none
         with atomic_path(self.path / CONFIG) as aside:
             aside.write_text(json.dumps(config.to_dict(), indent=2) + "\n")
         with atomic_path(self.path / request.FILE) as aside:
             asked.recorded().write(aside)
+        with atomic_path(self.path / SUMS) as aside:
+            aside.write_bytes(sums_of(self.path, PLANS))
 
     def write_status(self, status: str, code: int, images_seen: int, message: str = "") -> None:
         """Say in `status.json` how the run stands: running, done, preempted or failed.
@@ -98,8 +95,7 @@ class RunDirectory:
 
     def close(self) -> None:
         """Let go of the lock."""
-        if self._lock:
-            self._lock.close()
+        self._lock.close()
 
 
 def read_status(run_dir: Path) -> dict[str, Any]:
@@ -109,6 +105,20 @@ def read_status(run_dir: Path) -> dict[str, Any]:
         return {**status, "images_seen": int(status["images_seen"])}
     except (OSError, *MALFORMED):
         return {"images_seen": 0}
+
+
+def require_as_written(run_dir: Path) -> None:
+    """Raise CorruptFileError where the plan of a run is not what was written; older runs pass."""
+    try:
+        expected = (run_dir / SUMS).read_bytes()
+    except OSError:
+        return
+    for name in PLANS:
+        if (run_dir / name).is_file() and sums_of(run_dir, [name]) not in expected:
+            raise CorruptFileError(
+                f"{run_dir / name} is not as it was written: its SHA-256 is not that of {SUMS}; "
+                f"bring it back, or remove {SUMS} to take it as it is"
+            )
 
 
 def require_writable(outdir: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -233,6 +234,13 @@ def test_two_preparations_of_one_name_at_once_are_refused(tmp_path):
     assert len(refused) == 3
     assert len(store) == 3
     store.verify()
+
+
+def test_a_drive_without_locks_has_sets_too_and_says_so(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    said = []
+    prepared(recipe_of(Memory(noise_files(2))), tmp_path, said=said).verify()
+    assert said[0].startswith("warning: no locks on this drive")
 
 
 def test_two_preparations_of_different_names_at_once_are_allowed(tmp_path):

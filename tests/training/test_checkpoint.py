@@ -28,6 +28,7 @@ from runs import (
 from safetensors.torch import load_file, save_file
 
 from pgvae.errors import CorruptFileError, ResourceError
+from pgvae.files import SUMS, sums_of
 from pgvae.inference import load
 from pgvae.objectives import OBJECTIVES
 from pgvae.training import checkpoint as checkpoint_module
@@ -200,7 +201,7 @@ def test_only_the_newest_two_are_kept_and_a_damaged_one_is_replaced(tmp_path):
     ("step", "fault", "error", "words"),
     [
         ("save_file", RuntimeError("it is gone"), RuntimeError, "it is gone"),
-        ("sha256_of", RuntimeError("it is gone"), RuntimeError, "it is gone"),
+        ("sums_of", RuntimeError("it is gone"), RuntimeError, "it is gone"),
         (
             "save_file",
             OSError(errno.ENOSPC, "no space"),
@@ -312,7 +313,7 @@ def test_a_checkpoint_without_an_averaged_encoder_has_the_encoder_in_its_place(t
     older = {k: v for k, v in tensors.items() if not k.startswith("ema_encoder/")}
     assert len(older) < len(tensors)
     save_file(older, path / checkpoint_module.STATE)
-    (path / checkpoint_module._SUMS).write_bytes(checkpoint_module._sums_of(path))
+    (path / SUMS).write_bytes(sums_of(path, FILES[:2]))
     nets = load_checkpoint(path, state.config, torch.device("cpu")).nets
     encoder, averaged = nets.encoder.state_dict(), nets.ema_encoder.state_dict()
     for name, value in encoder.items():

@@ -6,17 +6,22 @@ import fcntl
 import json
 import multiprocessing
 import os
+import random
+import sys
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
+from damage import damaged_copies
 from runs import NO_STORE, tiny_config
 
 from pgvae.config import RunConfig
-from pgvae.errors import InputError
+from pgvae.errors import CorruptFileError, InputError
 from pgvae.objectives import OBJECTIVES
 from pgvae.request import Request
 from pgvae.training import rundir
+from pgvae.training.resume import Kept
 from pgvae.training.rundir import RunDirectory, read_status
 
 
@@ -78,7 +83,8 @@ def test_a_second_one_is_refused_and_after_close_what_is_half_written_goes(tmp_p
     assert len(list(run.path.glob(".*.tmp"))) == 2
     run.close()
     RunDirectory(run.path).close()
-    assert {p.name for p in run.path.iterdir()} == {".lock", "config.json", "request.json"}
+    files = {".lock", "SHA256SUMS", "config.json", "request.json"}
+    assert {p.name for p in run.path.iterdir()} == files
 
 
 def make_at(moment: float, outdir: Path, config: RunConfig, names) -> None:
@@ -120,4 +126,47 @@ def test_a_drive_without_locks_has_runs_too(number, tmp_path, config, monkeypatc
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    assert make(tmp_path, config).is_dir()
+    run = RunDirectory.create(tmp_path, config)
+    assert not run.is_guarded
+    run.close()
+
+
+def test_a_system_without_fcntl_has_runs_too(tmp_path, config, monkeypatch):
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    run = RunDirectory.create(tmp_path, config)
+    assert not run.is_guarded
+    run.close()
+
+
+@pytest.mark.parametrize("name", ["config.json", "request.json"])
+def test_a_plan_with_a_byte_flipped_or_cut_off_is_refused(name, tmp_path, config):
+    """One byte at 100 offsets, and the file cut at 20 lengths."""
+    path = make(tmp_path, config)
+    whole, rng = (path / name).read_bytes(), random.Random(0)
+    for damaged in damaged_copies(whole, rng):
+        (path / name).write_bytes(damaged)
+        with pytest.raises(CorruptFileError, match=f"{name} is not as it was written"):
+            Kept.read(path)
+    (path / name).write_bytes(whole)
+    assert Kept.read(path).config == config
+
+
+def test_a_plan_that_was_changed_by_hand_is_taken_once_its_sums_are_gone(tmp_path, config):
+    path = make(tmp_path, config)
+    (path / "request.json").write_text('{"workers": 3}')
+    with pytest.raises(CorruptFileError, match="remove SHA256SUMS"):
+        Kept.read(path)
+    (path / "SHA256SUMS").unlink()  # as of runs of before
+    assert Kept.read(path).request.workers == 3
+
+
+def test_a_plan_is_never_taken_for_a_damaged_one_because_a_process_died_between_its_files(
+    tmp_path, config, monkeypatch
+):
+    path = make(tmp_path, config)
+    run = RunDirectory(path)
+    monkeypatch.setattr(Request, "write", Mock(side_effect=KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        run.write_plan(dataclasses.replace(config, seed=7), Request())
+    assert Kept.read(path).config.seed == 7
+    run.close()
