@@ -12,7 +12,7 @@ from pgvae.request import OBJECTIVES
 PACKAGE = Path(__file__).parent.parent / "pgvae"
 # Lower may never import higher; rooms on one line never import each other.
 LAYERS = (
-    {"errors", "types", "choices", "config", "schedule", "request", "files", "tuning"},
+    {"errors", "types", "choices", "config", "schedule", "request", "files", "terminal", "tuning"},
     {"ops"},
     {"nn"},
     {"metrics", "objectives", "data"},
@@ -22,6 +22,8 @@ LAYERS = (
     {"cli", "__init__"},
 )
 ONE_ROOM = (LAYERS[0], LAYERS[4])  # modules of one layer that may import each other
+# CIFAR-10's, by an unpickler that makes arrays and calls nothing else (tests/data/test_arrays.py).
+READ_PICKLES = {Path("data/arrays.py")}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -79,6 +81,8 @@ def test_the_rule_itself_refuses_upward_and_sideways(importer, imported):
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_nothing_that_could_run_code_from_a_file_is_called(path):
     unsafe = {"eval", "exec", "extractall", "pickle"}
+    if path.relative_to(PACKAGE) in READ_PICKLES:
+        unsafe -= {"pickle"}
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             assert not unsafe & {alias.name for alias in node.names}

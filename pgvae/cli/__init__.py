@@ -8,6 +8,7 @@ import click
 from pgvae import tuning
 from pgvae.cli.groups import Commands, explain
 from pgvae.errors import PgvaeError, Preempted
+from pgvae.terminal import outlived
 
 tuning.shorten_spinning()  # no command is imported yet, nor PyTorch
 
@@ -57,7 +58,8 @@ def main(arguments: Sequence[str] | None = None, command: str | None = None) -> 
     except click.ClickException as error:
         code = _fail(explain(error), 2)
     except Preempted as stop:  # asked for, so not an error
-        click.echo(str(stop), err=True)
+        with outlived():
+            click.echo(str(stop), err=True)
         code = stop.exit_code
     except PgvaeError as error:
         code = _fail(str(error), error.exit_code)
@@ -67,5 +69,6 @@ def main(arguments: Sequence[str] | None = None, command: str | None = None) -> 
 
 
 def _fail(message: str, code: int) -> int:
-    click.echo(f"error: {' '.join(message.split())}", err=True)
+    with outlived():
+        click.echo(f"error: {' '.join(message.split())}", err=True)
     return code

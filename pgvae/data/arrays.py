@@ -19,10 +19,8 @@ import numpy as np
 from PIL import Image
 
 from pgvae.config import require
-from pgvae.data import images, labels
-from pgvae.data.labels import Table
+from pgvae.data import images
 from pgvae.data.paths import is_file, is_folder, nearest_parent
-from pgvae.data.prepare import Recipe
 from pgvae.errors import InputError
 
 MNIST = tuple(f"digit{i}" for i in range(10))
@@ -98,26 +96,6 @@ class ArraySource:
 
     def close(self) -> None:
         """Nothing stays open."""
-
-    def recipe(
-        self,
-        name: str,
-        split: Callable[[list[int], Table], np.ndarray] | None,
-        names: Sequence[str] = (),
-        chosen: Sequence[str] = (),
-    ) -> Recipe:
-        """Of all images: `names` of the classes; held out what the arrays say, else by `split`."""
-        held, classes = self.arrays.held, self.arrays.classes
-
-        def table(_: list[str]) -> Table:
-            if classes is None:
-                require(
-                    not chosen, f"{self.path} has no labels: {', '.join(chosen)} cannot be kept"
-                )
-                return labels.no_labels(len(self.names))
-            return labels.of_classes(classes, names, chosen)
-
-        return Recipe(name, self, table, split if held is None else lambda kept, _: held[kept])
 
 
 def has_arrays(path: Path) -> bool:
@@ -290,20 +268,3 @@ def _readable(path: Path) -> Iterator[None]:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
     except (ValueError, EOFError, MemoryError, zlib.error, *_OF_ARCHIVES) as error:
         raise InputError(f"{path} is damaged, or of another kind: {error}") from error
-
-
-def numpy_recipe(
-    name: str, path: Path, split: Callable[[list[int], Table], np.ndarray], chosen: Sequence[str]
-) -> Recipe:
-    """Images of an .npy or .npz file, with classes if it has any."""
-    return ArraySource(path, load_numpy).recipe(name, split, (), chosen)
-
-
-def idx_recipe(name: str, path: Path, classes: Sequence[str], chosen: Sequence[str]) -> Recipe:
-    """MNIST's files, with the names of their classes."""
-    return ArraySource(path, load_idx).recipe(name, None, classes, chosen)
-
-
-def cifar10_recipe(name: str, path: Path, chosen: Sequence[str]) -> Recipe:
-    """CIFAR-10."""
-    return ArraySource(path, load_cifar10).recipe(name, None, CIFAR10, chosen)

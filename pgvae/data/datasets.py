@@ -13,6 +13,7 @@ import numpy as np
 
 from pgvae.config import nearest, require
 from pgvae.data import images
+from pgvae.data.arrays import has_arrays
 from pgvae.data.paths import is_file, is_folder, nearest_parent, printable
 from pgvae.data.prepare import Options, prepare
 from pgvae.data.recipes import RECIPES, Split, folder, own_name
@@ -110,7 +111,7 @@ def load_images(
     files = (file for path in map(Path, paths) for file in _files_of(path))
     for name, data in itertools.islice(files, count):
         try:
-            image = images.decode(data).image
+            image = (data if isinstance(data, images.Decoded) else images.decode(data)).image
             fitted = images.fit(image, resolution, crop, upscale=True)
         except images.RejectError as error:
             raise InputError(f"{name!r}: {error}; mend it or leave it out") from error
@@ -120,9 +121,9 @@ def load_images(
     return np.stack(pixels), names
 
 
-def _files_of(path: Path) -> Iterator[tuple[str, bytes]]:
-    """(name, bytes) of one file, or of each image in a folder or zip."""
-    if is_file(path) and not zipfile.is_zipfile(path):
+def _files_of(path: Path) -> Iterator[tuple[str, bytes | images.Decoded]]:
+    """Name and content of one file, or of each image in a folder, zip or array."""
+    if is_file(path) and not zipfile.is_zipfile(path) and not has_arrays(path):
         try:
             yield printable(str(path)), path.read_bytes()
         except OSError as error:

@@ -4,7 +4,6 @@ A recipe is a function that returns a `Recipe`, and an entry of `RECIPES`.
 """
 
 import os
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -12,17 +11,22 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from pgvae.config import nearest, require
-from pgvae.data import arrays, labels
+from pgvae.data import labels
+from pgvae.data.arrays import (
+    CIFAR10,
+    FASHION_MNIST,
+    MNIST,
+    Arrays,
+    ArraySource,
+    load_cifar10,
+    load_idx,
+)
 from pgvae.data.avatars import AvatarSource
+from pgvae.data.celeba import celeba, celebahq
 from pgvae.data.labels import Table
-from pgvae.data.matching import bare
 from pgvae.data.prepare import Recipe
-from pgvae.data.sources import FolderSource, Source, ZipSource, open_source
+from pgvae.data.sources import FolderSource, ZipSource, open_source
 from pgvae.errors import InputError
-
-# Training images of the 30,000, in order; the rest are for validation.
-CELEBAHQ_TRAIN = {"pioneer": 27_000, "introvae": 29_000}
-_CELEBAHQ_COUNT = 30_000
 
 
 @dataclass(frozen=True)
@@ -62,13 +66,35 @@ def avatars(name: str, count: int, seed: int, resolution: int, split: Split) -> 
 def folder(
     name: str, path: Path, split: Split, label_file: Path | None = None, chosen: Sequence[str] = ()
 ) -> Recipe:
-    """A folder or zip, with labels from a csv, or from the dataset.json that lies in it; arrays."""
-    if arrays.has_arrays(path) and label_file is None:
-        return arrays.numpy_recipe(name, path, split, chosen)
+    """A folder or zip, with labels from a csv, or from the dataset.json that lies in it.
+
+    Or an .npy or .npz file, with the classes that it has.
+    """
     source = open_source(path)
+    if isinstance(source, ArraySource) and label_file is None:
+        return of_arrays(name, source, (), chosen, split)
     return Recipe(
         name, source, lambda names: _labels(source, names, label_file, chosen, split.by), split
     )
+
+
+def of_arrays(
+    name: str,
+    source: ArraySource,
+    classes: Sequence[str],
+    chosen: Sequence[str],
+    split: Callable[[list[int], Table], np.ndarray] | None = None,
+) -> Recipe:
+    """Images with names of their classes; held out is what the arrays say, else by `split`."""
+    of_image, held = source.arrays.classes, source.arrays.held
+
+    def table(names: list[str]) -> Table:
+        if of_image is None:
+            require(not chosen, f"{source.path} has no labels: {', '.join(chosen)} cannot be kept")
+            return labels.no_labels(len(names))
+        return labels.of_classes(of_image, classes, chosen)
+
+    return Recipe(name, source, table, split or (lambda kept, _: held[kept]))
 
 
 def own_name(path: Path) -> str:
@@ -78,49 +104,6 @@ def own_name(path: Path) -> str:
     'photos'
     """
     return Path(os.path.realpath(path)).stem  # unlike Path.resolve it bears links in a circle
-
-
-def celebahq(name: str, path: Path, protocol: str) -> Recipe:
-    """CelebA-HQ: of 30,000 images by CelebA's index the first 27,000 (or 29,000) for training.
-
-    The index is in CelebA-HQ-to-CelebA-mapping.txt or image_list.txt where one lies in the
-    source, else the number in a file's name stands for it. Of other counts the same share.
-    """
-    require(
-        protocol in CELEBAHQ_TRAIN,
-        f"split protocol {protocol!r}: choose one of {', '.join(CELEBAHQ_TRAIN)}",
-    )
-    source = open_source(path)
-    share = CELEBAHQ_TRAIN[protocol] / _CELEBAHQ_COUNT
-    train = round(share * len(source.names))
-    rank = np.argsort(np.argsort(_celeba_indices(source), kind="stable"), kind="stable")
-
-    def split(kept: list[int], _: Table) -> np.ndarray:
-        return (rank[kept] >= train).astype(np.uint8)
-
-    return Recipe(name, source, lambda names: labels.no_labels(len(names)), split)
-
-
-def celeba(name: str, path: Path, chosen: Sequence[str] = ()) -> Recipe:
-    """CelebA: its attribute file and its partition (0, 1 training; 2 held out); 178 px crop."""
-    source = open_source(path)
-    attributes = _side_text(source, "list_attr_celeba.txt", path)
-    rows = map(str.split, _side_text(source, "list_eval_partition.txt", path).splitlines())
-    partition = {bare(row[0]): row[1] for row in rows if len(row) == 2}
-
-    def split(kept: list[int], _: Table) -> np.ndarray:
-        names = [source.names[i] for i in kept]
-        missing = [name for name in names if bare(name) not in partition]
-        require(not missing, f"list_eval_partition.txt has no row for {labels.some(missing)}")
-        return np.array([partition[bare(name)] == "2" for name in names], np.uint8)
-
-    return Recipe(
-        name,
-        source,
-        lambda names: labels.from_celeba(attributes, names, chosen),
-        split,
-        crop="celeba",
-    )
 
 
 @dataclass(frozen=True)
@@ -178,21 +161,21 @@ RECIPES = {
         takes=("attributes",),
     ),
     "mnist": Entry(
-        lambda r: arrays.idx_recipe(r.name or "mnist", r.source, arrays.MNIST, r.attributes),
+        lambda r: of_arrays(r.name or "mnist", _of(r, load_idx), MNIST, r.attributes),
         "MNIST's digits, 10,000 held out",
         needs="--source FOLDER --grayscale",
         takes=("attributes",),
     ),
     "fashion-mnist": Entry(
-        lambda r: arrays.idx_recipe(
-            r.name or "fashion-mnist", r.source, arrays.FASHION_MNIST, r.attributes
+        lambda r: of_arrays(
+            r.name or "fashion-mnist", _of(r, load_idx), FASHION_MNIST, r.attributes
         ),
         "Fashion-MNIST, 10,000 held out",
         needs="--source FOLDER --grayscale",
         takes=("attributes",),
     ),
     "cifar10": Entry(
-        lambda r: arrays.cifar10_recipe(r.name or "cifar10", r.source, r.attributes),
+        lambda r: of_arrays(r.name or "cifar10", _of(r, load_cifar10), CIFAR10, r.attributes),
         "CIFAR-10, 10,000 held out",
         needs="--source FOLDER_OR_TAR_GZ",
         takes=("attributes",),
@@ -232,23 +215,8 @@ def recipe_of(what: str, given: Ingredients) -> Recipe:
     return entry.make(given)
 
 
-def _celeba_indices(source: Source) -> np.ndarray:
-    """int64 [N]: for each image of CelebA-HQ what its order goes by."""
-    names = list(source.names)
-    numbers = [re.findall(r"\d+", Path(name).stem) for name in names]
-    if not all(numbers):
-        return np.arange(len(names))  # names without numbers: the order of the names
-    own = [int(found[-1]) for found in numbers]
-    for file in ("CelebA-HQ-to-CelebA-mapping.txt", "image_list.txt"):
-        table = source.side_file(file)
-        if table is None:
-            continue
-        rows = [line.split() for line in table.decode("utf-8-sig", "replace").splitlines()]
-        index = {int(r[0]): int(r[1]) for r in rows if len(r) > 1 and (r[0] + r[1]).isdigit()}
-        missing = [name for name, number in zip(names, own, strict=True) if number not in index]
-        require(not missing, f"{file} has no row for {labels.some(missing)}")
-        return np.array([index[number] for number in own])
-    return np.array(own)
+def _of(given: Ingredients, load: Callable[[Path], Arrays]) -> ArraySource:
+    return ArraySource(given.source, load)
 
 
 def _labels(
@@ -302,12 +270,3 @@ def _text_of(label_file: Path) -> str:
         ) from error
     except OSError as error:
         raise InputError(f"labels file {label_file} cannot be read: {error.strerror}") from error
-
-
-def _side_text(source: Source, name: str, path: Path) -> str:
-    """One of CelebA's own files: in the source's root, or where the authors' folders have it."""
-    for place in ("", "Anno/", "Eval/"):
-        found = source.side_file(place + name)
-        if found is not None:
-            return found.decode("utf-8-sig", "replace")
-    raise InputError(f"{path} has no {name}: put CelebA's own file there")

@@ -1,4 +1,4 @@
-"""Where images come from: a folder, a zip. Nothing is ever extracted."""
+"""Where images come from: a folder, a zip, an array. Nothing is ever extracted."""
 
 import contextlib
 import hashlib
@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Protocol
 
 from pgvae.data import images
+from pgvae.data.arrays import ArraySource, has_arrays, load_numpy
 from pgvae.data.kinds import MASK, is_hidden, is_mask, is_table, may_be_image
 from pgvae.data.paths import (
     exists,
@@ -150,10 +151,12 @@ class FolderSource:
         self.skipped += ({"name": printable(name), "reason": reason} for name in names)
 
 
-def open_source(path: Path) -> FolderSource | ZipSource:
-    """A folder or a zip as a source; InputError where it is neither, or holds no images."""
+def open_source(path: Path) -> FolderSource | ZipSource | ArraySource:
+    """A folder, a zip, an .npy or .npz; InputError where it is none, or holds no images."""
     if is_folder(path):
         source = FolderSource(path)
+    elif has_arrays(path):
+        source = ArraySource(path, load_numpy)
     elif is_file(path):
         require_readable(path)
         if not zipfile.is_zipfile(path):

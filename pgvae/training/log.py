@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from pgvae.files import atomic_path
 from pgvae.schedule import Moment
+from pgvae.terminal import outlived
 
 
 class RunLog:
@@ -44,7 +45,7 @@ class RunLog:
         """One line for the reader: to log.txt and the terminal."""
         self._text.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
         self._text.flush()
-        with tqdm.external_write_mode(file=sys.stdout):
+        with outlived(), tqdm.external_write_mode(file=sys.stdout):
             print(text, flush=True)
 
     def step(self, scalars: dict[str, Tensor], images_seen: int, moment: Moment) -> None:
@@ -53,7 +54,8 @@ class RunLog:
             self._sums[name] = self._sums[name] + value if name in self._sums else value
             self._counts[name] = self._counts.get(name, 0) + 1
         self._bar.set_postfix_str(f"{moment.resolution}px alpha {moment.alpha:.2f}", refresh=False)
-        self._bar.update(images_seen - self._bar.n)
+        with outlived():
+            self._bar.update(images_seen - self._bar.n)
 
     def tick(self, images_seen: int, moment: Moment, **more: float) -> dict[str, float]:
         """Write the means of the scalars since the last tick, in one read; -> the means."""
@@ -90,7 +92,8 @@ class RunLog:
 
     def close(self) -> None:
         """Flush and close all of it, as far as the disk has room."""
-        self._bar.close()
+        with outlived():
+            self._bar.close()
         for part in (self._board, self._stats, self._text):
             with contextlib.suppress(OSError):
                 part.close()

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from making import noise, prepared
 
-from pgvae.data import Store, arrays
+from pgvae.data import Store, arrays, load_images, open_dataset
 from pgvae.data.recipes import Ingredients, Split, recipe_of
 from pgvae.errors import InputError
 
@@ -226,3 +226,17 @@ def test_what_is_not_there_is_said(tmp_path):
     np.save(tmp_path / "a.npy", pixels_of(8))
     with pytest.raises(InputError, match="has no labels: cat cannot be kept"):
         prepared(of(str(tmp_path / "a.npy"), attributes=("cat",)), tmp_path / "sets")
+
+
+def test_an_array_may_be_trained_on_and_reconstructed_from(tmp_path):
+    pixels = pixels_of(16)
+    np.savez(tmp_path / "mine.npz", images=pixels)
+    store = open_dataset(str(tmp_path / "mine.npz"), tmp_path / "sets", say=lambda line: None)
+    np.testing.assert_array_equal(pixels_in(store, 16), pixels)
+    again = open_dataset(str(tmp_path / "mine.npz"), tmp_path / "sets", say=lambda line: None)
+    assert again.path == store.path
+    np.save(tmp_path / "mine.npy", pixels)
+    for file in ("mine.npz", "mine.npy"):
+        made, names = load_images([tmp_path / file], 16)
+        np.testing.assert_array_equal(made.transpose(0, 2, 3, 1), pixels)
+        assert names[0] == "00000"

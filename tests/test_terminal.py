@@ -1,0 +1,67 @@
+"""A terminal or a pipe that goes away while a command runs."""
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pgvae.training.checkpoint import checkpoints_in
+from pgvae.training.rundir import read_status
+
+ROOT = Path(__file__).parents[1]
+SPEAKS = (
+    "import sys\n"
+    "from pgvae.terminal import outlived\n"
+    "sys.stdin.read()\n"
+    "for _ in range(3):\n"
+    "    with outlived():\n"
+    "        print('lost', flush=True)\n"
+    "print('lost too')\n"
+    "sys.exit(75)\n"
+)
+
+
+def test_what_is_said_to_nobody_is_lost_and_the_exit_code_is_not():
+    process = subprocess.Popen(
+        [sys.executable, "-c", SPEAKS], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    process.stdout.close()
+    process.stdin.close()
+    assert process.wait(60) == 75
+
+
+@pytest.mark.parametrize(("kind", "number"), [("terminal", signal.SIGHUP), ("pipe", signal.SIGINT)])
+def test_a_run_is_saved_though_its_terminal_is_gone(kind, number, data_root, tmp_path):
+    ours, theirs = pty.openpty() if kind == "terminal" else os.pipe()
+    words = ["--dataset", "tiny", "--data-root", str(data_root), "--device", "cpu"]
+    words += ["--outdir", str(tmp_path), "--resolution", "8", "--batch", "4", "--fmap-max", "8"]
+    words += ["--latent-dim", "8", "--kimg-per-stage", "20", "--snapshot-kimg", "1000"]
+    process = subprocess.Popen(
+        [sys.executable, "train.py", *words],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=theirs,
+        stderr=theirs,
+        preexec_fn=lambda: [signal.signal(n, signal.SIG_DFL) for n in (signal.SIGHUP, number)],
+    )
+    try:
+        os.close(theirs)
+        end = time.monotonic() + 120
+        said = b""
+        while b"kimg  " not in said and time.monotonic() < end:  # it trains
+            said += os.read(ours, 65536)
+        os.close(ours)
+        process.send_signal(number)
+        assert process.wait(60) == 75
+    finally:
+        process.kill()
+        process.wait()
+    (run,) = tmp_path.iterdir()
+    status = read_status(run)
+    assert status["status"] == "preempted"
+    assert checkpoints_in(run)[0].name == f"checkpoint-{status['images_seen']:09d}"
