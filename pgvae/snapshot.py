@@ -16,14 +16,14 @@ from typing import Any, NamedTuple, TypeVar
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from pgvae.config import ModelConfig, check_resolution, from_dict, require
 from pgvae.errors import CorruptFileError, InputError
-from pgvae.files import atomic_path
 from pgvae.nn import build_nets
 from pgvae.prior import MOST_COMPONENTS, FittedPrior
+from pgvae.seal import require_sealed, save_sealed
 from pgvae.types import AVERAGES, Nets
 
 T = TypeVar("T")
@@ -103,8 +103,7 @@ def save_snapshot(path: Path, snapshot: Snapshot) -> None:
         own = asdict(snapshot.prior)
         tensors.update({f"prior/{name}": own.pop(name).contiguous() for name in _PRIOR})
         about["prior"] = {**own, "components": snapshot.prior.components}
-    with atomic_path(path) as aside:
-        save_file(tensors, aside, metadata={"pgvae": json.dumps(about)})
+    save_sealed(path, tensors, about)
 
 
 def newest_snapshot(path: Path) -> Path:
@@ -136,7 +135,8 @@ def load_snapshot(path: str | Path) -> Snapshot:
     """Read and check a snapshot, on the CPU.
 
     Raises InputError where there is no such file or it is not a snapshot of this version, and
-    CorruptFileError where it is truncated, or its tensors are not those it declares.
+    CorruptFileError where it is truncated, or its tensors are not those it declares or was
+    written with.
 
     >>> load_snapshot("runs/none.safetensors")
     Traceback (most recent call last):
@@ -161,6 +161,7 @@ def load_snapshot(path: str | Path) -> Snapshot:
     broken = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
     if broken:
         raise CorruptFileError(f"{path} holds numbers that are not finite: {_some(broken)}")
+    require_sealed(path, tensors, about)
     tensors = with_averages(tensors)
     mean_image = tensors.pop("mean_image")
     for part, net in nets.parts().items():

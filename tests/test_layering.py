@@ -16,7 +16,7 @@ LAYERS = (
     {"ops"},
     {"nn"},
     {"metrics", "objectives", "data"},
-    {"prior", "snapshot", "inference", "pictures"},
+    {"prior", "seal", "snapshot", "inference", "pictures"},
     {"evaluation", "interop", "report"},
     {"training"},
     {"cli", "__init__"},

@@ -3,12 +3,14 @@
 import dataclasses
 import json
 import pickle
+import random
 import struct
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from damage import damaged_copies
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from snapshots import PARTS, Trap, changed, make, split, written
@@ -88,6 +90,38 @@ def test_a_file_cut_or_grown_is_corrupt_at_every_length(tmp_path):
         assert caught.value.exit_code == 3
 
 
+@pytest.mark.slow
+def test_a_file_with_a_byte_flipped_is_refused_or_has_the_same_tensors(tmp_path):
+    """One byte at 100 offsets, and the file cut at 20 lengths; all in the tensors are refused."""
+    path = written(tmp_path / "s.safetensors")
+    whole, tensors = path.read_bytes(), load_file(path)
+    data = 8 + struct.unpack("<Q", whole[:8])[0]
+    for damaged in damaged_copies(whole, random.Random(0)):
+        path.write_bytes(damaged)
+        try:
+            load_snapshot(path)
+        except (CorruptFileError, InputError):
+            continue
+        assert damaged[data:] == whole[data:]
+        again = load_file(path)
+        assert again.keys() == tensors.keys()
+        assert all(torch.equal(again[name], tensor) for name, tensor in tensors.items())
+
+
+def test_a_changed_bit_of_any_tensor_is_refused_and_a_file_without_a_digest_is_taken(tmp_path):
+    path = written(tmp_path / "s.safetensors")
+    whole = path.read_bytes()
+    data = 8 + struct.unpack("<Q", whole[:8])[0]
+    entries = [entry for name, entry in split(path)[0].items() if name != "__metadata__"]
+    for entry in entries[:: len(entries) // 8]:
+        damaged = bytearray(whole)
+        damaged[data + entry["data_offsets"][0]] ^= 1
+        path.write_bytes(damaged)
+        with pytest.raises(CorruptFileError, match="SHA-256 of its tensors"):
+            load_snapshot(path)
+    load_snapshot(changed(path, lambda _header, said: said.pop("sha256")))
+
+
 def test_a_file_that_is_not_there_is_bad_input(tmp_path):
     for path in (tmp_path / "nothing.safetensors", tmp_path):
         with pytest.raises(InputError, match="no such snapshot"):
@@ -130,7 +164,9 @@ def test_a_file_without_an_averaged_encoder_has_the_encoder_in_its_place(tmp_pat
     save_snapshot(path, make())
     tensors = {k: v for k, v in load_file(path).items() if not k.startswith("ema_encoder/")}
     with safe_open(path, framework="pt") as file:
-        save_file(tensors, path, metadata=file.metadata())
+        about = json.loads(file.metadata()["pgvae"])
+    del about["sha256"]
+    save_file(tensors, path, metadata={"pgvae": json.dumps(about)})
     nets = load_snapshot(path).nets
     encoder, averaged = nets.encoder.state_dict(), nets.ema_encoder.state_dict()
     assert list(encoder) == list(averaged)

@@ -30,8 +30,9 @@ def _declared(name: str, kind: Any, text: str) -> click.Option:
 def train(dry_run: bool, **options: Any) -> None:
     """Train a growing generative autoencoder on a set of images.
 
-    Ctrl-C, SIGTERM, SIGHUP or SIGUSR1 saves and exits with code 75; --resume RUN goes on exactly
-    where it stopped, with more images (--total-kimg) or another --batch, --lr or --device too.
+    Ctrl-C, SIGTERM, SIGHUP, SIGUSR1 or SIGUSR2 saves and exits with code 75; --resume RUN goes
+    on exactly where it stopped, with more images (--total-kimg) or another --batch, --lr or
+    --device too.
 
     Example: python train.py --dataset photos/ --grow --resolution 64 --mirror
     """

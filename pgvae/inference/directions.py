@@ -14,15 +14,15 @@ from typing import Any, get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
 from pgvae.choices import Fit
 from pgvae.config import Head, nearest, require, require_choice
 from pgvae.errors import CorruptFileError, InputError, PgvaeError
-from pgvae.files import atomic_path, sha256_of
+from pgvae.files import sha256_of
 from pgvae.objectives.terms import known_accuracy
+from pgvae.seal import require_sealed, save_sealed
 from pgvae.snapshot import MALFORMED
 
 _FORMAT = 1
@@ -242,8 +242,7 @@ def save_directions(path: Path, directions: Directions, snapshot: Path) -> None:
     }
     parts = {"weight": directions.weight, "bias": directions.bias}
     tensors = {name: tensor.cpu().contiguous() for name, tensor in parts.items()}
-    with atomic_path(path) as aside:
-        save_file(tensors, aside, metadata={"pgvae": json.dumps(about)})
+    save_sealed(path, tensors, about)
 
 
 def load_directions(path: Path, snapshot: Path, latent_dim: int) -> Directions:
@@ -260,6 +259,7 @@ def load_directions(path: Path, snapshot: Path, latent_dim: int) -> Directions:
         raise InputError(
             f"{path} has format {version!s:.20}, this version reads {_FORMAT}: upgrade pgvae"
         )
+    require_sealed(path, {"weight": weight, "bias": bias}, found)
     names, owner, about = (found.get(name) for name in ("names", "snapshot", "about"))
     if owner != sha256_of(snapshot):
         raise InputError(

@@ -31,7 +31,7 @@ class Run:
 
     values:      config.json as it is.
     schedule:    its schedule, checked; None where config.json is of another version.
-    series:      by name in stats.jsonl: images seen and value of each line, NaN and inf included.
+    series:      by name in stats.jsonl: images seen and value of each line, NaN for null.
     images_seen: how far it is, by the log or the status, whichever knows more.
     times:       of the lines of the log that say theirs.
     grids:       by kind ("fakes", "reconstructions"): images seen and path, oldest first.
@@ -102,7 +102,8 @@ def _read_log(run: Run) -> None:
         try:
             record = json.loads(line)
             images, seconds = float(record.pop("images")), float(record.pop("time", math.nan))
-            numbers = {n: float(v) for n, v in record.items() if type(v) in (int, float)}
+            known = {n: math.nan if v is None else v for n, v in record.items()}
+            numbers = {n: float(v) for n, v in known.items() if type(v) in (int, float)}
             if not run.images_seen <= images < math.inf:
                 raise ValueError("images seen never become fewer")
         except MALFORMED:

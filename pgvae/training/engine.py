@@ -28,6 +28,7 @@ from pgvae.training.step import is_out_of_memory, resolve_precision, train_step
 
 CHECKPOINT_SECONDS = 600.0
 CHECK_ITERATIONS = 10  # between two looks at whether updates were finite
+_STOPS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")  # Windows has the first two
 _EARLY_IMAGES = (4_000, 16_000, 64_000, 256_000)  # of the first snapshots: a picture comes soon
 
 
@@ -42,13 +43,16 @@ class StopFlag:
 def stop_signals() -> Iterator[StopFlag]:
     """A signal to stop sets the flag, once; a second one stops the process at once.
 
-    SIGINT and SIGTERM; SIGHUP, where it is not ignored (nohup), as the terminal is gone; SIGUSR1,
-    which queues send before their time limit.
+    SIGINT and SIGTERM; SIGHUP, where it is not ignored (nohup), as the terminal is gone; SIGUSR1
+    and SIGUSR2, which queues send before their time limit.
     """
     flag = StopFlag()
-    numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1]
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
-        numbers.append(signal.SIGHUP)
+    there = [getattr(signal, name) for name in _STOPS if hasattr(signal, name)]
+    numbers = [
+        number
+        for number in there
+        if number.name != "SIGHUP" or signal.getsignal(number) != signal.SIG_IGN
+    ]
 
     def handle(number: int, _frame: object) -> None:
         flag.requested = True

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import sys
 import time
 from pathlib import Path
@@ -80,8 +81,10 @@ class RunLog:
         self._since = (time.monotonic(), images_seen)
 
     def stats(self, images_seen: int, values: dict[str, Any]) -> None:
-        """One record in stats.jsonl, and the same scalars to TensorBoard."""
-        self._stats.write(json.dumps({"images": images_seen, "time": time.time(), **values}) + "\n")
+        """One record in stats.jsonl, null where not finite, and the same scalars to TensorBoard."""
+        finite = {name: v if math.isfinite(v) else None for name, v in values.items()}
+        record = {"images": images_seen, "time": time.time(), **finite}
+        self._stats.write(json.dumps(record, allow_nan=False) + "\n")
         self._stats.flush()
         for name, value in values.items():
             self._board.add_scalar(name, value, images_seen)

@@ -157,6 +157,8 @@ def test_resuming_on_other_data_is_refused(refused, finished, workplace):
     path = shutil.copytree(finished, workplace / "runs" / finished.name)
     config = json.loads((path / "config.json").read_text())
     (path / "config.json").write_text(json.dumps({**config, "dataset_digest": "0" * 64}))
+    assert "config.json is not as it was written" in refused("--resume", path, code=3)
+    (path / "SHA256SUMS").unlink()
     assert "the images of tiny are not those of" in refused("--resume", path)
 
 

@@ -240,7 +240,7 @@ def test_a_drive_without_locks_has_sets_too_and_says_so(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "fcntl", None)
     said = []
     prepared(recipe_of(Memory(noise_files(2))), tmp_path, said=said).verify()
-    assert said[0].startswith("warning: no locks on this drive")
+    assert said[0].startswith(f"warning: {tmp_path} cannot be locked")
 
 
 def test_two_preparations_of_different_names_at_once_are_allowed(tmp_path):

@@ -2,10 +2,12 @@
 
 import json
 import pickle
+import random
 from pathlib import Path
 
 import pytest
 import torch
+from damage import damaged_copies
 from latent_models import (
     HEADS,
     certainties,
@@ -228,6 +230,29 @@ def test_a_truncated_file_and_noise_are_refused(kept):
         path.write_bytes(damaged)
         with pytest.raises(CorruptFileError, match=path.name):
             load_directions(path, snapshot, D)
+
+
+def test_a_file_with_a_byte_flipped_is_refused_or_has_the_same_tensors(kept):
+    path, snapshot = kept
+    whole, before = path.read_bytes(), load_directions(path, snapshot, D)
+    for damaged in damaged_copies(whole, random.Random(0)):
+        path.write_bytes(damaged)
+        try:
+            found = load_directions(path, snapshot, D)
+        except (CorruptFileError, InputError):
+            continue
+        assert torch.equal(found.weight, before.weight)
+        assert torch.equal(found.bias, before.bias)
+
+
+def test_a_changed_bit_is_refused_and_a_file_without_a_digest_is_taken(kept):
+    path, snapshot = kept
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(CorruptFileError, match="SHA-256 of its tensors"):
+        load_directions(path, snapshot, D)
+    described(path, sha256=None)
+    load_directions(path, snapshot, D)
 
 
 @pytest.mark.parametrize("write", [pickle.dump, torch.save])

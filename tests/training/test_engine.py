@@ -160,7 +160,7 @@ def test_a_new_run_can_start_from_the_weights_of_a_snapshot(fading, store, tmp_p
         torch.testing.assert_close(new[name], old[name], rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR2])
 def test_a_signal_saves_within_a_step_and_the_run_goes_on_to_the_same_bytes(
     number, whole, store, tmp_path
 ):
@@ -178,7 +178,7 @@ def test_a_signal_saves_within_a_step_and_the_run_goes_on_to_the_same_bytes(
 
 def test_a_terminal_that_closes_and_a_queue_that_warns_ask_to_stop_too():
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever started the tests
-    for number in (signal.SIGHUP, signal.SIGUSR1):
+    for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         with stop_signals() as stop:
             os.kill(os.getpid(), number)
             assert stop.requested
@@ -189,6 +189,14 @@ def test_a_terminal_that_closes_and_a_queue_that_warns_ask_to_stop_too():
             assert not stop.requested
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_a_system_without_these_signals_is_asked_to_stop_by_the_others(monkeypatch):
+    for name in ("SIGHUP", "SIGUSR1", "SIGUSR2"):  # as on Windows
+        monkeypatch.delattr(signal, name)
+    with stop_signals() as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.requested
 
 
 def test_a_second_signal_stops_at_once_and_handlers_are_put_back():

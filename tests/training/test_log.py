@@ -1,11 +1,13 @@
 """What a run says: log.txt, stats.jsonl and TensorBoard."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
 import torch
 
+from pgvae.report.collect import read_run
 from pgvae.schedule import Moment
 from pgvae.training.log import RunLog
 
@@ -62,6 +64,19 @@ def test_a_tick_writes_the_means_since_the_last_one(tmp_path):
     text = (tmp_path / "log.txt").read_text()
     assert "encoder/kl 2" in text
     assert "alpha 0.25" in text
+
+
+def test_a_number_that_is_not_finite_is_null_in_the_file_and_nan_in_a_report(tmp_path):
+    log = RunLog(tmp_path, 0, 1000)
+    log.stats(4, {"loss": math.nan, "kl": math.inf, "l1": -math.inf, "lr": 0.5})
+    log.close()
+    (line,) = (tmp_path / "stats.jsonl").read_text().splitlines()
+    found = json.loads(line, parse_constant=pytest.fail)
+    assert (found["loss"], found["kl"], found["l1"], found["lr"]) == (None, None, None, 0.5)
+    (tmp_path / "config.json").write_text("{}")
+    series = read_run(tmp_path).series
+    assert series["lr"] == [(4, 0.5)]
+    assert all(math.isnan(series[name][0][1]) for name in ("loss", "kl", "l1"))
 
 
 def test_lines_after_the_checkpoint_are_dropped_at_resume(tmp_path):

@@ -1,0 +1,58 @@
+"""The SHA-256 of a file's tensors, kept in its header: damage is seen, whatever it hits."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from pgvae.errors import CorruptFileError
+from pgvae.files import atomic_path
+
+_DIGEST = "sha256"
+
+
+def digest_of(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of names, types, shapes and bytes, in the order of the names.
+
+    >>> zero, one = torch.zeros(1), torch.ones(1)
+    >>> digest_of({"a": zero, "b": one}) == digest_of({"b": one, "a": zero})
+    True
+    >>> digest_of({"a": zero}) == digest_of({"a": zero.reshape(1, 1)})
+    False
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(json.dumps([name, str(tensor.dtype), [*tensor.shape]]).encode())
+        flat = tensor.detach().cpu().contiguous().reshape(-1)
+        digest.update(flat.view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def save_sealed(path: Path, tensors: dict[str, Tensor], about: Mapping[str, Any]) -> None:
+    """Write tensors, and JSON about them with their digest, atomically.
+
+    ResourceError when the disk is full.
+    """
+    said = json.dumps({**about, _DIGEST: digest_of(tensors)})
+    with atomic_path(path) as aside:
+        save_file(tensors, aside, metadata={"pgvae": said})
+
+
+def require_sealed(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
+    """Raise CorruptFileError unless these are the tensors written; files of before pass.
+
+    >>> require_sealed(Path("a"), {}, {"sha256": "0"})
+    Traceback (most recent call last):
+    pgvae.errors.CorruptFileError: a is damaged: the SHA-256 of its tensors is not the one that \
+was written with them; use another copy, or make it again
+    """
+    if _DIGEST in about and about[_DIGEST] != digest_of(tensors):
+        raise CorruptFileError(
+            f"{path} is damaged: the SHA-256 of its tensors is not the one that was written with "
+            "them; use another copy, or make it again"
+        )
