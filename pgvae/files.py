@@ -57,7 +57,7 @@ def sums_of(folder: Path, names: Iterable[str]) -> bytes:
     """What `SHA256SUMS` says of files of a folder, as `sha256sum` writes it.
 
     >>> _ = (folder / "a").write_bytes(b"")
-    >>> sums_of(folder, ["a"])[-6:]
+    >>> sums_of(folder, ["a"])[-8:]
     b'b855  a\\n'
     """
     return "".join(f"{sha256_of(folder / name)}  {name}\n" for name in names).encode()
