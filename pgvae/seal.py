@@ -1,4 +1,4 @@
-"""The SHA-256 of a file's tensors, kept in its header: damage is seen, whatever it hits."""
+"""The SHA-256 of a file's tensors and of what it says of them, kept in its header."""
 
 import hashlib
 import json
@@ -16,16 +16,16 @@ from pgvae.files import atomic_path
 _DIGEST = "sha256"
 
 
-def digest_of(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 of names, types, shapes and bytes, in the order of the names.
+def digest_of(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> str:
+    """SHA-256 of `about` as JSON, and of names, types, shapes and bytes in the order of the names.
 
     >>> zero, one = torch.zeros(1), torch.ones(1)
-    >>> digest_of({"a": zero, "b": one}) == digest_of({"b": one, "a": zero})
+    >>> digest_of({"a": zero, "b": one}, {}) == digest_of({"b": one, "a": zero}, {})
     True
-    >>> digest_of({"a": zero}) == digest_of({"a": zero.reshape(1, 1)})
+    >>> digest_of({"a": zero}, {}) == digest_of({"a": zero.reshape(1, 1)}, {})
     False
     """
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(json.dumps(about).encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(json.dumps([name, str(tensor.dtype), [*tensor.shape]]).encode())
         flat = tensor.detach().cpu().contiguous().reshape(-1)
@@ -38,21 +38,22 @@ def save_sealed(path: Path, tensors: dict[str, Tensor], about: Mapping[str, Any]
 
     ResourceError when the disk is full.
     """
-    said = json.dumps({**about, _DIGEST: digest_of(tensors)})
+    said = json.dumps({**about, _DIGEST: digest_of(tensors, about)})
     with atomic_path(path) as aside:
         save_file(tensors, aside, metadata={"pgvae": said})
 
 
 def require_sealed(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
-    """Raise CorruptFileError unless these are the tensors written; files of before pass.
+    """Raise CorruptFileError unless all is as it was written; files of before pass.
 
     >>> require_sealed(Path("a"), {}, {"sha256": "0"})
     Traceback (most recent call last):
-    pgvae.errors.CorruptFileError: a is damaged: the SHA-256 of its tensors is not the one that \
-was written with them; use another copy, or make it again
+    pgvae.errors.CorruptFileError: a is damaged: its SHA-256 is not the one that was written with \
+it; use another copy, or make it again
     """
-    if _DIGEST in about and about[_DIGEST] != digest_of(tensors):
+    rest = {key: value for key, value in about.items() if key != _DIGEST}
+    if _DIGEST in about and about[_DIGEST] != digest_of(tensors, rest):
         raise CorruptFileError(
-            f"{path} is damaged: the SHA-256 of its tensors is not the one that was written with "
-            "them; use another copy, or make it again"
+            f"{path} is damaged: its SHA-256 is not the one that was written with it; use another "
+            "copy, or make it again"
         )

@@ -117,7 +117,7 @@ def test_a_changed_bit_of_any_tensor_is_refused_and_a_file_without_a_digest_is_t
         damaged = bytearray(whole)
         damaged[data + entry["data_offsets"][0]] ^= 1
         path.write_bytes(damaged)
-        with pytest.raises(CorruptFileError, match="SHA-256 of its tensors"):
+        with pytest.raises(CorruptFileError, match="its SHA-256 is not the one"):
             load_snapshot(path)
     load_snapshot(changed(path, lambda _header, said: said.pop("sha256")))
 

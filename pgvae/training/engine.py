@@ -28,6 +28,7 @@ from pgvae.training.step import is_out_of_memory, resolve_precision, train_step
 
 CHECKPOINT_SECONDS = 600.0
 CHECK_ITERATIONS = 10  # between two looks at whether updates were finite
+_ECHO_SECONDS = 2.0  # in which a second SIGTERM is the first one's
 _STOPS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")  # Windows has the first two
 _EARLY_IMAGES = (4_000, 16_000, 64_000, 256_000)  # of the first snapshots: a picture comes soon
 
@@ -43,6 +44,9 @@ class StopFlag:
 def stop_signals() -> Iterator[StopFlag]:
     """A signal to stop sets the flag, once; a second one stops the process at once.
 
+    But for a SIGTERM that comes within two seconds: torchrun and queues send it to a process and
+    to those that it started, which hand it on.
+
     SIGINT and SIGTERM; SIGHUP, where it is not ignored (nohup), as the terminal is gone; SIGUSR1
     and SIGUSR2, which queues send before their time limit.
     """
@@ -56,9 +60,16 @@ def stop_signals() -> Iterator[StopFlag]:
 
     def handle(number: int, _frame: object) -> None:
         flag.requested = True
+        first = time.monotonic()
+
+        def again(number: int, _frame: object) -> None:
+            if time.monotonic() - first > _ECHO_SECONDS:
+                signal.signal(number, signal.SIG_DFL)
+                signal.raise_signal(number)
+
         # Not what was there before: a shell has a background job ignore SIGINT.
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, again)
 
     before = {number: signal.signal(number, handle) for number in numbers}
     try:

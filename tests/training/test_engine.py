@@ -206,6 +206,7 @@ def test_a_second_signal_stops_at_once_and_handlers_are_put_back():
         with stop_signals() as stop:
             os.kill(os.getpid(), signal.SIGTERM)
             assert stop.requested
+            os.kill(os.getpid(), signal.SIGTERM)  # handed on by torchrun
             os.kill(os.getpid(), signal.SIGINT)
             pytest.fail("the second signal did not stop it")
 
@@ -245,6 +246,7 @@ def test_a_second_signal_stops_a_process_that_is_still_saving(data_root, tmp_pat
                     process.send_signal(signal.SIGTERM)
                 if line == "saving\n":
                     break
+            time.sleep(2.2)  # before, it would be taken for the first one's echo
             started = time.monotonic()
             process.send_signal(signal.SIGTERM)
             assert process.wait(30) == -signal.SIGTERM
