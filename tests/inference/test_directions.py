@@ -266,9 +266,12 @@ def test_a_pickle_is_refused_and_not_run(write, kept, tmp_path):
 
 
 def described(path: Path, **changes: object) -> None:
-    """Change entries of the description in a file's header; None takes one away."""
+    """Change entries of the description in a file's header; None takes one away.
+
+    The digest goes too, as if the description had been written so.
+    """
     header, data = split(path)
-    about = json.loads(header["__metadata__"]["pgvae"]) | changes
+    about = json.loads(header["__metadata__"]["pgvae"]) | changes | {"sha256": None}
     about = {name: value for name, value in about.items() if value is not None}
     join(path, header | {"__metadata__": {"pgvae": json.dumps(about)}}, data)
 

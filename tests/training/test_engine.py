@@ -45,7 +45,8 @@ def test_every_file_of_a_finished_run_is_there(whole):
     shown = {f"{what}-{n:09d}.png" for what in ("fakes", "reconstructions") for n in ends}
     snapshots = {f"snapshot-{n:09d}.safetensors" for n in ends}
     checkpoints = {f"checkpoint-{n:09d}" for n in ends[1:]}  # the newest two
-    files = {"config.json", "request.json", "log.txt", "stats.jsonl", "status.json", "reals.png"}
+    files = {"config.json", "request.json", "SHA256SUMS", "status.json"}
+    files |= {"log.txt", "stats.jsonl", "reals.png"}
     events = {name for name in names if name.startswith("events.out.tfevents.")}
     assert len(events) == 1
     assert names == files | {".lock"} | shown | snapshots | checkpoints | events
