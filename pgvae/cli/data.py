@@ -39,7 +39,7 @@ def data() -> None:
 
 @data.command("prepare", cls=_Prepare)
 @click.argument("what", metavar="RECIPE|PATH")
-@option("--source", "Folder or zip that a recipe reads.", PATH)
+@option("--source", "Folder, zip or .tar.gz that a recipe reads.", PATH)
 @option("--name", "Name of the set.  [default: the recipe's or the folder's]")
 @option("--resolution R", "Highest one, a power of two.  [default: the images']", Resolution())
 @option("--count N", "Images to take, or to draw.  [default: all, or the recipe's]", POSITIVE)

@@ -21,6 +21,7 @@ from PIL import Image
 from pgvae.config import require
 from pgvae.data import images
 from pgvae.data.paths import is_file, is_folder, nearest_parent
+from pgvae.data.zips import MAX_RATIO
 from pgvae.errors import InputError
 
 MNIST = tuple(f"digit{i}" for i in range(10))
@@ -34,10 +35,11 @@ CIFAR10 = (
 )
 _ARRAYS = (".npy", ".npz")
 _OF_ARCHIVES = (tarfile.TarError, zipfile.BadZipFile, struct.error, NotImplementedError)
-_MAX_BYTES = 16 << 30  # unpacked
 _IDX_BYTES = 8  # the number type of IDX files that is uint8
 _FRAME = 2  # black pixels around MNIST's 28, as is usual for networks of powers of two
 _CIFAR_SIDE, _CIFAR_BATCH = 32, 10_000
+_CIFAR_FILES = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")
+_CIFAR_BYTES = 64 << 20  # of a batch: it has 30 MB
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,10 @@ def load_numpy(path: Path) -> Arrays:
     most of classes, integers [N]. Raises InputError for others, and for damaged files.
     """
     with _readable(path), path.open("rb") as file:
+        if zipfile.is_zipfile(file):
+            unpacked = sum(entry.file_size for entry in zipfile.ZipFile(file).infolist())
+            _require_honest(path, unpacked)
+        file.seek(0)
         found = np.load(file, allow_pickle=False)
         arrays = {"": found} if isinstance(found, np.ndarray) else {k: found[k] for k in found}
     shown = ", ".join(f"{k} {v.dtype} {list(v.shape)}" for k, v in arrays.items()).strip()
@@ -172,7 +178,7 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
             require(right, f"{path} is no IDX file of bytes with {dimensions} dimensions")
             shape = struct.unpack(f">{dimensions}I", header[4:])
             size = math.prod(shape)
-            require(size <= _MAX_BYTES, f"{path} says that it has {size:,} bytes: refused")
+            _require_honest(path, size)
             body = data.read(size + 1)
     require(len(body) == size, f"{path} is cut off or too long: its header says {size:,} bytes")
     return np.frombuffer(body, np.uint8).reshape(shape)
@@ -183,11 +189,15 @@ def load_cifar10(path: Path) -> Arrays:
 
     path: the folder or the .tar.gz of the python or of the binary version.
     """
+    batches = _batches_in(path)
     pixels, classes, held = [], [], []
-    for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"):
-        data, which = _member(path, (name, f"{name}.bin"))
+    for name in _CIFAR_FILES:
+        which = name if name in batches else f"{name}.bin"
+        if which not in batches:
+            raise InputError(f"{path} has no {name} or {which}: CIFAR-10's own files are wanted")
+        read = _binary_batch if which.endswith(".bin") else _python_batch
         try:
-            image, label = _binary_batch(data) if which.endswith(".bin") else _python_batch(data)
+            image, label = read(batches[which])
         except Exception as error:  # whatever damaged pickles raise
             raise InputError(f"{which} in {path} is no batch of CIFAR-10: {error}") from error
         pixels.append(image)
@@ -242,21 +252,28 @@ def _file_of(folder: Path, name: str, kind: str) -> Path:
     return found
 
 
-def _member(path: Path, names: Sequence[str]) -> tuple[bytes, str]:
-    """The first of these files in a folder or a tar, and its name."""
+def _batches_in(path: Path) -> dict[str, bytes]:
+    """CIFAR-10's files in a folder, one folder further down, or a tar, by name."""
+    wanted = {f"{name}{end}" for name in _CIFAR_FILES for end in ("", ".bin")}
     if is_folder(path):
-        for file in (folder / name for folder in (path, *sorted(path.iterdir())) for name in names):
-            if is_file(file):
-                with _readable(file):
-                    return file.read_bytes(), file.name
-    else:
-        require(is_file(path), f"no such folder or .tar.gz: {path} ({nearest_parent(path)})")
-        with _readable(path), tarfile.open(path) as archive:
-            for member in archive:
-                if member.isfile() and PurePosixPath(member.name).name in names:
-                    require(member.size <= _MAX_BYTES, f"{member.name} in {path} is too large")
-                    return archive.extractfile(member).read(), PurePosixPath(member.name).name
-    raise InputError(f"{path} has no {' or '.join(names)}: CIFAR-10's own files are wanted")
+        files = (file for pattern in ("*", "*/*") for file in path.glob(pattern))
+        with _readable(path):
+            return {f.name: f.read_bytes() for f in files if f.name in wanted and is_file(f)}
+    require(is_file(path), f"no such folder or .tar.gz: {path} ({nearest_parent(path)})")
+    found = {}
+    with _readable(path), tarfile.open(path) as archive:
+        for member in archive:
+            name = PurePosixPath(member.name).name
+            if name in wanted and member.isfile():
+                require(member.size <= _CIFAR_BYTES, f"{name} in {path} is too large: refused")
+                found[name] = archive.extractfile(member).read()
+    return found
+
+
+def _require_honest(path: Path, unpacked: int) -> None:
+    """InputError for a file that says that it holds far more than its size."""
+    most = MAX_RATIO * path.stat().st_size + (1 << 20)
+    require(unpacked <= most, f"{path} says that it unpacks to {unpacked:,} bytes: refused")
 
 
 @contextmanager

@@ -141,6 +141,18 @@ class Entry:
     takes: tuple[str, ...] = ()
 
 
+def _of_classes(
+    name: str, load: Callable[[Path], Arrays], classes: Sequence[str], needs: str
+) -> Entry:
+    """A set that comes as arrays, with labels and images held out of its own."""
+    return Entry(
+        lambda r: of_arrays(r.name or name, ArraySource(r.source, load), classes, r.attributes),
+        "images with ten classes, 10,000 of them held out",
+        needs=f"--source {needs}",
+        takes=("attributes",),
+    )
+
+
 RECIPES = {
     "avatars": Entry(
         lambda r: avatars(
@@ -160,26 +172,9 @@ RECIPES = {
         needs="--source FOLDER",
         takes=("attributes",),
     ),
-    "mnist": Entry(
-        lambda r: of_arrays(r.name or "mnist", _of(r, load_idx), MNIST, r.attributes),
-        "MNIST's digits, 10,000 held out",
-        needs="--source FOLDER --grayscale",
-        takes=("attributes",),
-    ),
-    "fashion-mnist": Entry(
-        lambda r: of_arrays(
-            r.name or "fashion-mnist", _of(r, load_idx), FASHION_MNIST, r.attributes
-        ),
-        "Fashion-MNIST, 10,000 held out",
-        needs="--source FOLDER --grayscale",
-        takes=("attributes",),
-    ),
-    "cifar10": Entry(
-        lambda r: of_arrays(r.name or "cifar10", _of(r, load_cifar10), CIFAR10, r.attributes),
-        "CIFAR-10, 10,000 held out",
-        needs="--source FOLDER_OR_TAR_GZ",
-        takes=("attributes",),
-    ),
+    "mnist": _of_classes("mnist", load_idx, MNIST, "FOLDER --grayscale"),
+    "fashion-mnist": _of_classes("fashion-mnist", load_idx, FASHION_MNIST, "FOLDER --grayscale"),
+    "cifar10": _of_classes("cifar10", load_cifar10, CIFAR10, "FOLDER_OR_TAR_GZ"),
     "folder": Entry(
         lambda r: folder(r.name or own_name(r.source), r.source, r.split, r.labels, r.attributes),
         "any images",
@@ -213,10 +208,6 @@ def recipe_of(what: str, given: Ingredients) -> Recipe:
     if "--source" in entry.needs and given.source is None:
         raise InputError(f"recipe {what} needs its images: give {entry.needs}")
     return entry.make(given)
-
-
-def _of(given: Ingredients, load: Callable[[Path], Arrays]) -> ArraySource:
-    return ArraySource(given.source, load)
 
 
 def _labels(

@@ -17,7 +17,7 @@ from pgvae.errors import InputError
 MAX_FILE_BYTES = 512 << 20
 _MAX_FILES = 5_000_000
 _MAX_BYTES = 8 << 40
-_MAX_RATIO = 200  # unpacked over packed: an image hardly shrinks at all
+MAX_RATIO = 200  # unpacked over packed: an image hardly shrinks at all
 
 
 class ZipSource:
@@ -125,6 +125,6 @@ def _problem_of(entry: zipfile.ZipInfo) -> str:
         return "an encrypted file"
     if entry.file_size > MAX_FILE_BYTES:
         return f"a file of {entry.file_size:,} bytes"
-    if entry.file_size > _MAX_RATIO * max(entry.compress_size, 1) + (1 << 20):
+    if entry.file_size > MAX_RATIO * max(entry.compress_size, 1) + (1 << 20):
         return "a file that unpacks to far more than it is"
     return ""

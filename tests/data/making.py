@@ -124,6 +124,16 @@ def recipe_of(source: Any, name: str = "set", **changes: Any) -> Recipe:
     )
 
 
+def unread(recipe: Recipe) -> Recipe:
+    """A recipe of which no image may be looked at."""
+
+    def read(index):
+        raise AssertionError("read")
+
+    recipe.source.read = recipe.source.size = read
+    return recipe
+
+
 def prepared(
     recipe: Recipe, root: Path, *, said: list[str] | None = None, force: bool = False, **options
 ) -> Store:

@@ -214,6 +214,17 @@ def test_an_npz_that_is_no_set_of_images_is_refused(tmp_path, data, problem):
         prepared(of(str(path)), tmp_path / "sets")
 
 
+def test_a_file_that_unpacks_to_far_more_than_it_is_is_refused_unread(tmp_path):
+    np.savez_compressed(tmp_path / "bomb.npz", x=np.zeros((300, 300, 300), np.uint8))
+    with pytest.raises(InputError, match=r"it unpacks to 27,000,\d\d\d bytes: refused"):
+        of(str(tmp_path / "bomb.npz"))
+    folder = mnist_folder(tmp_path / "given", packed=True)
+    bomb = idx(np.zeros((30_000, 28, 28), np.uint8))
+    (folder / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(bomb))
+    with pytest.raises(InputError, match=r"it unpacks to 23,520,000 bytes: refused"):
+        of("mnist", folder)
+
+
 def test_what_is_not_there_is_said(tmp_path):
     with pytest.raises(InputError, match="has no train-images-idx3-ubyte, nor"):
         of("mnist", tmp_path)
