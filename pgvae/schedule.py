@@ -162,14 +162,30 @@ class Schedule:
         return tuple(self.resolutions[i] for i in late if self.start_of(i) >= self.total_images)
 
     def changed(self, asked: "Request") -> "Schedule":
-        """This schedule with what a run may change as it goes on; the lengths of stages stay."""
-        each = {"batch_size": asked.batch, "lr": asked.lr}
+        """This schedule with what a run may change as it goes on; the lengths of stages stay.
+
+        InputError for a value of a stage that there is not.
+        """
+        for name, value in (("batch", asked.batch), ("lr", asked.lr)):
+            missing = set(value) - set(self.resolutions) if isinstance(value, Mapping) else ()
+            if missing:
+                raise InputError(
+                    f"--{name} at {min(missing)} px: the run's resolutions are "
+                    f"{', '.join(map(str, self.resolutions))}"
+                )
         whole = {
             "total_kimg": asked.total_kimg,
             "pretrain_kimg": asked.pretrain_kimg,
             "milestones_kimg": asked.lr_milestones,
         }
-        stages = tuple(replace(stage, **_said(each)) for stage in self.stages)
+        stages = tuple(
+            replace(
+                stage,
+                batch_size=at_stage(asked.batch, stage.resolution) or stage.batch_size,
+                lr=at_stage(asked.lr, stage.resolution) or stage.lr,
+            )
+            for stage in self.stages
+        )
         return replace(self, stages=stages, **_said(whole))
 
 
@@ -260,6 +276,15 @@ def from_preset(
         ema_decay=None if asked and asked.ema_kimg is not None else preset.ema_decay,
     )
     return schedule.changed(asked) if asked else schedule
+
+
+def at_stage(value: Any, resolution: int) -> Any:
+    """What a value of all stages, or of some by resolution, is at a resolution; None: left open.
+
+    >>> at_stage(16, 64), at_stage({64: 8}, 64), at_stage({64: 8}, 32), at_stage(None, 4)
+    (16, 8, None, None)
+    """
+    return value.get(resolution) if isinstance(value, Mapping) else value
 
 
 def _said(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -35,6 +35,26 @@ class Resolution(click.ParamType):
         return check_resolution(click.INT.convert(value, param, ctx), param.name.replace("_", " "))
 
 
+class ByStage(click.ParamType):
+    """One value, or one of each resolution that is named, 16:64,32:32."""
+
+    name = "by stage"
+
+    def __init__(self, item: click.ParamType) -> None:
+        self._item = item
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        if ":" not in value:
+            return self._item.convert(value, param, ctx)
+        found: dict[int, Any] = {}
+        for word in value.split(","):
+            stage, colon, said = (part.strip() for part in word.partition(":"))
+            if not colon or not stage.isdecimal() or int(stage) in found:
+                self.fail(f"{word!r} in {value!r} is not R:VALUE, of one resolution R", param, ctx)
+            found[int(stage)] = self._item.convert(said, param, ctx)
+        return found
+
+
 class Seeds(click.ParamType):
     """Seeds and ranges of them with commas between: 1,5,10-20."""
 

@@ -80,8 +80,8 @@ def check_request(request: Request) -> None:
     """Raise InputError for what no data set can make right: settings and batch of the objective."""
     kind = objective_class(request.objective or "pioneer")
     parse_settings(kind, request.settings or ())
-    if request.batch is not None:
-        require_batch(kind, request.batch)
+    for batch in request.values_of("batch"):
+        require_batch(kind, batch)
 
 
 def require_batch(kind: type[Objective], batch: int) -> None:

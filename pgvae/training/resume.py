@@ -10,7 +10,7 @@ from pgvae import request
 from pgvae.config import RunConfig
 from pgvae.errors import CorruptFileError, InputError
 from pgvae.objectives import OBJECTIVES, settings_of
-from pgvae.request import FREE, Request, kinds, option, spelled
+from pgvae.request import BY_STAGE, FREE, Request, kinds, option, over, spelled
 from pgvae.snapshot import MALFORMED, snapshots_in
 from pgvae.training.checkpoint import checkpoints_in, is_whole
 from pgvae.training.rundir import CONFIG, read_status, require_as_written, runs_in
@@ -184,7 +184,7 @@ def gone_on(
     What `asked` leaves open stays as it was. Raises InputError where an option asks for what cannot
     change, or the images are others.
     """
-    merged = dataclasses.replace(kept.request, **asked.asked())
+    merged = _merged(kept, asked)
     if digest != kept.config.dataset_digest:
         raise InputError(
             f"the images of {merged.dataset} are not those of {kept.path} (digest {digest[:16]}, "
@@ -221,6 +221,16 @@ def gone_on(
         if name != "outdir" and value != getattr(kept.request, name)
     ]
     return merged, config, changes
+
+
+def _merged(kept: Kept, asked: Request) -> Request:
+    """The request of a run that goes on: as it was, with what is asked for now."""
+    resolutions = kept.config.schedule.resolutions
+    by_stage = {
+        name: over(getattr(kept.request, name), getattr(asked, name), resolutions)
+        for name in BY_STAGE
+    }
+    return dataclasses.replace(kept.request, **{**asked.asked(), **by_stage})
 
 
 def _told(kept: Kept, asked: Request, names: list[str]) -> str:

@@ -34,7 +34,7 @@ def test_latents_are_numbers_that_numpy_reads(desk, generate):
 def test_latents_of_a_sphere_are_taken_to_it(desk, generate, capsys):
     model = load(desk / "s.safetensors")
     latents = model.sample_latents(3, seed=1)
-    np.save(desk / "long.npy", latents.numpy() * np.array([[1], [2], [3]])
+    np.save(desk / "long.npy", latents.numpy() * np.array([[1], [2], [3]]))
     assert generate("decode", "long.npy", snapshot="s.safetensors") == 0
     assert "2 of 3 latents were taken to the sphere\n" in capsys.readouterr().out
     images = as_pixels(model.decode(latents))
