@@ -29,7 +29,7 @@ FREE = frozenset(
         *("dataset", "data_root", "outdir", "resume"),
         *("device", "precision", "workers", "batch_gpu"),
         *("total_kimg", "batch", "lr", "lr_milestones", "pretrain_kimg"),
-        *("snapshot_kimg", "metrics", "metric_kimg", "inception_weights"),
+        *("snapshot_kimg", "keep_snapshots", "metrics", "metric_kimg", "inception_weights"),
     }
 )
 _CHOICES = {
@@ -49,10 +49,10 @@ _METAVARS = {
     "settings": "NAME=VALUE",
     "batch": "N|R:N,...",
     "lr": "X|R:X,...",
-    "batch_gpu": "N",
+    **dict.fromkeys(("batch_gpu", "keep_snapshots"), "N"),
     "lr_milestones": "K,K,...",
     "label_thresholds": "LOW,HIGH",
-    "device": "auto|cpu|cuda[:I]",
+    "device": "auto|cpu|cuda[:I]|mps",
     "resume": "[RUN]",
     "init_from": "PATH",
     "inception_weights": "FILE",
@@ -66,7 +66,7 @@ _POSITIVE = frozenset(
 )
 _LEAST = {
     **dict.fromkeys(("seed", "workers", "pretrain_kimg"), 0),
-    **dict.fromkeys(("batch", "batch_gpu", "fmap_base", "fmap_max"), 1),
+    **dict.fromkeys(("batch", "batch_gpu", "fmap_base", "fmap_max", "keep_snapshots"), 1),
     "latent_dim": 2,
 }
 _PATHS = ("dataset", "data_root", "init_from", "inception_weights")
@@ -126,6 +126,8 @@ class Request:
     ema_kimg: half-life of the networks' running averages, in thousands of images.  [default: 10]
     snapshot_kimg: thousands of images between snapshots; early in a run there are more, and each
         stage and each stop has one.  [default: a quarter of the run, at most 500]
+    keep_snapshots: delete all but the newest so many snapshots, those at the end of a stage and the
+        best one.  [default: keep all]
     metrics: measure on unseen images while training; best.safetensors is kept by the first.
         [default: none]
     metric_kimg: thousands of images between measurements.  [default: as --snapshot-kimg]
@@ -169,6 +171,7 @@ class Request:
     seed: int | None = None
     ema_kimg: float | None = None
     snapshot_kimg: float | None = None
+    keep_snapshots: int | None = None
     metrics: tuple[str, ...] | None = None
     metric_kimg: float | None = None
     inception_weights: str | None = None

@@ -59,7 +59,7 @@ INCEPTION_WEIGHTS = option(
     "[default: EfficientNet-Lite0's, said so in the names]",
     PATH,
 )
-DEVICE = option("--device auto|cpu|cuda[:I]", default="auto")
+DEVICE = option("--device auto|cpu|cuda[:I]|mps", default="auto")
 SEED = option("--seed", "", NATURAL, default=0)
 PRIOR = option(
     "--prior",

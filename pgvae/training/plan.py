@@ -28,7 +28,10 @@ _MODEL = (
 )
 # What a snapshot that a run starts from decides about its networks.
 _WITH_WEIGHTS = (*_MODEL, "order", "last_activation")
-_RUN = ("seed", "mirror", "precision", "ema_kimg", "snapshot_kimg", "metrics", "metric_kimg")
+_RUN = (
+    *("seed", "mirror", "precision", "ema_kimg"),
+    *("snapshot_kimg", "keep_snapshots", "metrics", "metric_kimg"),
+)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,7 +17,7 @@ from pgvae.training.rundir import CONFIG, read_status, require_as_written, runs_
 
 # Where one of these differs, it is another run; where another option does, it may be a slip.
 _IDENTITY = ("dataset", "objective", "resolution", "seed", "init_from")
-_CHANGES = ("precision", "snapshot_kimg", "metrics", "metric_kimg")
+_CHANGES = ("precision", "snapshot_kimg", "keep_snapshots", "metrics", "metric_kimg")
 
 
 @dataclasses.dataclass(frozen=True)
