@@ -156,6 +156,20 @@ class Schedule:
             pretraining=images_seen < pretrain_images,
         )
 
+    def trained_at(self, images_seen: int) -> int:
+        """Pixels per side of the last batch before: a stage's last figure comes where it ends.
+
+        >>> schedule = Schedule((Stage(4, 16, 1e-3, 0, 1), Stage(8, 16, 1e-3, 1, 1)), total_kimg=3)
+        >>> [schedule.trained_at(images) for images in (1000, 1008, 1024)]
+        [4, 4, 8]
+        """
+        later = [i for i in range(len(self.stages)) if self.start_of(i) < images_seen]
+        index = max(later, default=0)
+        before = self.stages[max(0, index - 1)]
+        if index and images_seen - self.start_of(index) < before.batch_size:
+            return before.resolution
+        return self.stages[index].resolution
+
     def never_reached(self) -> tuple[int, ...]:
         """Resolutions whose stage would begin only after the end of the run."""
         late = range(len(self.stages))
