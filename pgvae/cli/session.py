@@ -96,6 +96,8 @@ class Session:
                 bar.update(len(images))
         if grid:
             self.save_grid(grid, torch.cat(shown))
+        else:
+            click.echo(f"{self.out}: {done:,} images")
         if grid and done > most:
             click.echo(f"{self.out / grid} shows the first {most:,} of {done:,}")
 

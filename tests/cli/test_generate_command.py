@@ -18,6 +18,7 @@ def test_samples_are_one_file_each_and_a_grid(desk, generate, capsys):
     assert capsys.readouterr().out == "samples from the fitted prior\no/samples.png\n"
     assert generate("samples", "--count", "2", "--no-grid", out="p") == 0
     assert names_in(desk / "p") == ["sample-0000.png", "sample-0001.png"]
+    assert capsys.readouterr().out.splitlines()[-1] == "p: 2 images"
 
 
 def test_the_first_samples_are_the_same_for_any_count(desk, generate):
