@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
+from pgvae.choices import TrackerKind
 from pgvae.config import Arch, EncoderNorm, GeneratorNorm, Precision, check_resolution, nearest
 from pgvae.errors import CorruptFileError, InputError
 from pgvae.schedule import at_stage
@@ -30,6 +31,7 @@ FREE = frozenset(
         *("device", "precision", "workers", "batch_gpu"),
         *("total_kimg", "batch", "lr", "lr_milestones", "pretrain_kimg"),
         *("snapshot_kimg", "keep_snapshots", "metrics", "metric_kimg", "inception_weights"),
+        "tracker",
     }
 )
 _CHOICES = {
@@ -38,6 +40,7 @@ _CHOICES = {
     "encoder_norm": get_args(EncoderNorm),
     "generator_norm": get_args(GeneratorNorm),
     "precision": get_args(Precision),
+    "tracker": get_args(TrackerKind),
 }
 _METAVARS = {
     **{name: "|".join(choices) for name, choices in _CHOICES.items()},
@@ -133,6 +136,8 @@ class Request:
     metric_kimg: thousands of images between measurements.  [default: as --snapshot-kimg]
     inception_weights: pt_inception-2015-12-05-6726825d.pth, for the features of the published FID
         and KID.  [default: EfficientNet-Lite0's, said so in the names]
+    tracker: what shows figures and pictures while it trains, beside the run directory's own files.
+        [default: tensorboard]
     device: where it runs.  [default: auto]
     precision: auto is fp32 on a CPU, bf16 on GPUs that have it, else tf32.  [default: auto]
     workers: threads that decode images above 128 px.  [default: 2]
@@ -175,6 +180,7 @@ class Request:
     metrics: tuple[str, ...] | None = None
     metric_kimg: float | None = None
     inception_weights: str | None = None
+    tracker: str | None = None
     device: str | None = None
     precision: str | None = None
     workers: int | None = None

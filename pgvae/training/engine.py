@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from pgvae import ops
+from pgvae.choices import TrackerKind
 from pgvae.config import Precision, RunConfig
 from pgvae.data import Loader, Store
 from pgvae.errors import PgvaeError, Preempted, ResourceError
@@ -89,12 +90,14 @@ def train(
     batch_gpu: int | None = None,
     initial: Snapshot | None = None,
     inception_weights: Path | None = None,
+    tracker: TrackerKind = "tensorboard",
     ranks: Ranks = ALONE,
 ) -> None:
     """Train to the end of the schedule, from the run's newest checkpoint where it has one.
 
     batch_gpu: most images that a process works through at a time.
     initial: weights to start a new run from. inception_weights: for the metrics FID and KID.
+    tracker: where figures and pictures are shown while it trains.
     ranks: the processes that train it together, each of which calls this.
     Raises Preempted, with all saved, after a signal to stop; ResourceError when numbers stop
     being finite, or the disk or the memory is full.
@@ -114,7 +117,8 @@ def train(
         )
     state.ranks, state.batch_gpu = ranks, batch_gpu
     if ranks.index == 0:
-        record = Record(config, store, run, device, state.images_seen, inception_weights)
+        given = (inception_weights, tracker)
+        record = Record(config, store, run, device, state.images_seen, *given)
     else:
         record = Bystander()
     loader = Loader(
