@@ -221,7 +221,7 @@ class Request:
 
     def recorded(self) -> "Request":
         """What a run directory keeps: paths that hold from any folder, and no `resume`."""
-        absolute = {
+        absolute: dict[str, Any] = {
             name: str(Path(value).absolute())
             for name, value in self.given(*_PATHS).items()
             if name != "dataset" or Path(value).exists()

@@ -7,7 +7,7 @@ import click
 from pgvae.cli.types import ByStage, WordList
 from pgvae.request import BY_STAGE, NEWEST, Request, helps, kinds, metavar, option
 
-_TYPES = {int: click.INT, float: click.FLOAT, str: click.STRING}
+_TYPES: dict[Any, click.ParamType] = {int: click.INT, float: click.FLOAT, str: click.STRING}
 
 
 def _declared(name: str, kind: Any, text: str) -> click.Option:
