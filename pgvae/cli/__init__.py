@@ -24,6 +24,7 @@ _HOMES = {
     "prior": "pgvae.cli.prior:prior_command",
     "convert": "pgvae.cli.convert:convert",
     "export": "pgvae.cli.export:export_command",
+    "publish": "pgvae.cli.publish:publish_command",
     "report": "pgvae.cli.report:report_command",
     "data": "pgvae.cli.data:data",
 }
