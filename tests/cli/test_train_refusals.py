@@ -26,6 +26,13 @@ BAD_OPTIONS = [
     ("--batch 1", ["--batch 1 is too small for pioneer", "use 2 or more"]),
     ("--batch -3", ["--batch -3: use 1 or more"]),
     ("--batch 2.5", ["--batch", "2.5"]),
+    ("--batch 8:4,8:2", ["--batch", "'8:2' in '8:4,8:2' is not R:VALUE, of one resolution R"]),
+    ("--batch 8:4,2", ["--batch", "'2' in '8:4,2' is not R:VALUE"]),
+    ("--batch 8:x", ["--batch", "'x'"]),
+    ("--batch 8:1", ["--batch 1 is too small for pioneer", "use 2 or more"]),
+    ("--batch 7:4", ["--batch at resolution 7 is not a power of two"]),
+    ("--batch 64:4", ["--batch at 64 px: the run's resolutions are 4, 8"]),
+    ("--lr 8:0", ["--lr 0.0", POSITIVE]),
     ("--batch-gpu 0", ["--batch-gpu 0: use 1 or more"]),
     (
         "--arch residual --encoder-norm batch --batch-gpu 2",
