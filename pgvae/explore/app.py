@@ -17,7 +17,7 @@ from pgvae.errors import InputError, PgvaeError
 from pgvae.explore.answers import Answers
 from pgvae.explore.explorer import Explorer
 from pgvae.explore.guard import Guard
-from pgvae.explore.uploads import MOST_BYTES
+from pgvae.explore.uploads import MOST_BYTES, Forgotten
 
 _KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 _MOST_JSON = 1 << 18
@@ -107,7 +107,8 @@ def _object(data: bytes) -> dict[str, Any]:
 
 
 async def _refused(_: Request, error: PgvaeError) -> Response:
-    return JSONResponse({"error": sentence(str(error))}, 400)
+    code = 410 if isinstance(error, Forgotten) else 400
+    return JSONResponse({"error": sentence(str(error))}, code)
 
 
 async def _no_such(_: Request, error: HTTPException) -> Response:

@@ -36,7 +36,7 @@ export function render() {
   for (const { part, key, row, input, output } of rows) {
     const size = state[part][key] ?? 0;
     input.value = size;
-    input.setAttribute("aria-valuetext", `${signed(size)} deviations`);
+    input.setAttribute("aria-valuetext", said(size));
     output.value = size ? signed(size) : "";
     row.classList.toggle("moved", size !== 0);
   }
@@ -44,13 +44,15 @@ export function render() {
 
 // How sure the attributes are of the subject.
 export function sure(chances) {
-  rows.filter((row) => row.part === "attributes").forEach(({ chance }, i) => {
+  rows.filter((row) => row.part === "attributes").forEach(({ chance, input }, i) => {
     if (!chances) return;
     chance.bar.style.width = `${100 * chances[i]}%`;
     chance.text.textContent = `${Math.round(100 * chances[i])} %`;
+    input.setAttribute("aria-valuetext", `${said(Number(input.value))}, ${chance.text.textContent} sure`);
   });
 }
 
+const said = (size) => `${signed(size)} deviations`;
 const share = (value) => `${(100 * value).toFixed(1)} % of the variance`;
 const heading = (text, more) => make("h3", {}, text, " ", make("small", { textContent: more }));
 

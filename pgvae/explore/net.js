@@ -3,6 +3,7 @@
 
 export const connection = new EventTarget(); // "lost", "back"
 let lost = false;
+let resend = null; // sends the images of this page again to a server that has forgotten them
 
 export class Refusal extends Error {} // what the server says in a sentence
 export class Lost extends Error {}
@@ -24,7 +25,11 @@ export async function save(asked) {
   return name;
 }
 
-async function send(name, body) {
+export function onForgotten(act) {
+  resend = act;
+}
+
+async function send(name, body, last = false) {
   let answer;
   try {
     answer = await fetch(`api/${name}`, { method: "POST", body });
@@ -33,6 +38,10 @@ async function send(name, body) {
     throw new Lost();
   }
   if (answer.ok) return answer;
+  if (answer.status === 410 && resend && !last) {
+    await resend();
+    return send(name, body, true);
+  }
   const text = await answer.text();
   let said = text;
   try {

@@ -137,7 +137,7 @@ def short(value: Any) -> str:
     """A value for a message.
 
     >>> short("x" * 100)[-6:]
-    "xx..."
+    'xxx...'
     """
     text = " ".join(repr(value).split())
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -31,6 +31,7 @@ _SCALE = ((252, 252, 250), (254, 217, 118), (240, 110, 50), (168, 20, 40), (50, 
 def reduced(images: Tensor, side: int) -> Tensor:
     """[N, C, R, R] -> the same of at most `side` pixels, by means of boxes.
 
+    >>> import torch
     >>> reduced(torch.zeros(2, 3, 16, 16), 8).shape
     torch.Size([2, 3, 8, 8])
     """
@@ -48,6 +49,7 @@ def error_map(images: Tensor, others: Tensor) -> np.ndarray:
 
     White where there is none, darkest from 64 of 255 levels on.
 
+    >>> import torch
     >>> error_map(torch.zeros(1, 3, 1, 1), torch.zeros(1, 3, 1, 1)).flatten().tolist()
     [252, 252, 250]
     """
@@ -93,6 +95,7 @@ def endings() -> list[str]:
 def archive(latents: Tensor, said: Sequence[str], about: dict[str, object]) -> bytes:
     """The bytes of an .npz: `latents` float32 [N, d], `points` what each is, `model` JSON of it.
 
+    >>> import torch
     >>> file = np.load(io.BytesIO(archive(torch.zeros(1, 4), ["a sample"], {"resolution": 8})))
     >>> file["latents"].shape, file["points"].tolist(), file["model"].item()
     ((1, 4), ['a sample'], '{"resolution": 8}')

@@ -1,7 +1,7 @@
 // What to start from: samples by seed, images that are chosen or dropped, unseen ones of the set.
 
 import { $, fine, problem, say, tiles } from "./dom.js";
-import { ask, newest, save, sendFile } from "./net.js";
+import { ask, newest, onForgotten, save, sendFile } from "./net.js";
 import { change, nameOf, same, sourceOf, state } from "./state.js";
 
 const SHELF = "pgvae-images"; // of the browser: they outlive a reload, and a restart of the server
@@ -31,6 +31,7 @@ export function start(model) {
   $("unseen-later").onclick = () => leaf(about.tiles);
   $("save-seeds").onclick = () => keep("picture");
   $("save-seeds-latents").onclick = () => keep("latents");
+  onForgotten(resend);
   receive();
 }
 
@@ -56,13 +57,10 @@ export function forget() {
   wanted = unseenWanted = "";
 }
 
-// Send an image again that the server no longer has; -> whether there was one.
-export async function again(key) {
-  const known = sent.find((one) => one.image === key);
-  if (!known) return false;
-  const bytes = Uint8Array.from(atob(known.picture.split(",")[1]), (letter) => letter.charCodeAt(0));
-  return (await sendFile(new Blob([bytes]))).image === key;
-}
+const resend = () => Promise.all(sent.map(({ picture }) => {
+  const bytes = Uint8Array.from(atob(picture.split(",")[1]), (letter) => letter.charCodeAt(0));
+  return sendFile(new Blob([bytes]));
+}));
 
 const truncates = (prior) => about.truncates.includes(prior);
 const seeds = () => Array.from({ length: about.tiles }, (_, i) => sourceOf({ seed: state.first + i }));

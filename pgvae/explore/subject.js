@@ -1,8 +1,7 @@
 // The subject: its picture, what it was, the model at other times, neighbours, files.
 
 import { $, figure, fine, make, problem, say, show } from "./dom.js";
-import { ask, newest, Refusal, save } from "./net.js";
-import { again } from "./sources.js";
+import { ask, newest, save } from "./net.js";
 import { change, moved, nameOf, sourceOf, state, subjectPoint } from "./state.js";
 
 let about, seen = "", compared = "", onSure;
@@ -54,19 +53,8 @@ export function forget() {
   seen = compared = "";
 }
 
-// Ask; where the server has forgotten an image that this page has, send it again first.
-async function askAgain(name, asked) {
-  try {
-    return await ask(name, asked);
-  } catch (error) {
-    const known = error instanceof Refusal && (await again(state.subject.image));
-    if (!known) throw error;
-    return ask(name, asked);
-  }
-}
-
 const showPicture = newest(async () => {
-  const found = await askAgain("look", { points: [subjectPoint()], at: state.at });
+  const found = await ask("look", { points: [subjectPoint()], at: state.at });
   show($("picture"), found.images[0], `${nameOf(state.subject)}, as the model draws it`);
   onSure(found.sure?.[0]);
   $("caption").textContent = said();
@@ -90,7 +78,7 @@ const showCompared = newest(async () => {
     const found = await ask("look", { points: [source], at: state.at, side: 256 });
     return $("compared").replaceChildren(figure(found.images[0], "Without moves"));
   }
-  const found = await askAgain("reconstruction", { point: source, at: state.at });
+  const found = await ask("reconstruction", { point: source, at: state.at });
   const scale = make("span", { className: "scale", role: "img", ariaLabel: "from white, none, to dark, 64 of 255 levels and more" });
   const psnr = `PSNR ${found.psnr.toFixed(2)} dB, RMSE ${found.rmse.toFixed(1)} of 255`;
   $("compared").replaceChildren(

@@ -6,12 +6,15 @@ from threading import Lock
 
 import numpy as np
 
-from pgvae.config import require
 from pgvae.data.images import RejectError, fitted
 from pgvae.errors import InputError
 
 MOST_BYTES = 32 << 20  # of a file
 MOST_KEPT = 64
+
+
+class Forgotten(InputError):
+    """An image that was sent is no longer here: whoever has it can send it again."""
 
 
 class Uploads:
@@ -37,7 +40,7 @@ class Uploads:
         try:
             pixels = np.ascontiguousarray(fitted(data, *self._shape))
         except RejectError as error:
-            raise InputError(f"This image cannot be used: {error}.") from error
+            raise InputError(f"this image cannot be used: {error}") from error
         key = hashlib.sha256(pixels.tobytes()).hexdigest()[:16]
         with self._lock:
             self._kept[key] = pixels
@@ -47,8 +50,9 @@ class Uploads:
         return key
 
     def pixels(self, key: str) -> np.ndarray:
-        """uint8 [C, R, R] of an image; InputError where it is no longer here."""
+        """uint8 [C, R, R] of an image; Forgotten where it is no longer here."""
         with self._lock:
-            require(key in self._kept, "That image is no longer here: choose its file again.")
+            if key not in self._kept:
+                raise Forgotten("that image is no longer here: choose its file again")
             self._kept.move_to_end(key)
             return self._kept[key]

@@ -93,14 +93,12 @@ function play() {
   pause();
   playing = setInterval(() => showFrame((place + 1) % frames.length), 1000 / Number($("fps").value));
   $("play").textContent = "Pause";
-  $("play").setAttribute("aria-pressed", "true");
 }
 
 function pause() {
   clearInterval(playing);
   playing = null;
   $("play").textContent = "Play";
-  $("play").setAttribute("aria-pressed", "false");
 }
 
 async function keep(asked) {
