@@ -2,27 +2,35 @@
 // those after it is kept, so that the last always wins and a slow model is never flooded.
 
 export const connection = new EventTarget(); // "lost", "back"
-let lost = false;
+let lost = false, waiting = 0;
 let resend = null; // sends the images of this page again to a server that has forgotten them
 
 export class Refusal extends Error {} // what the server says in a sentence
 export class Lost extends Error {}
 
-export async function ask(name, asked = {}) {
-  return (await send(name, JSON.stringify(asked))).json();
-}
+export const ask = (name, asked = {}) => waited(async () => (await send(name, JSON.stringify(asked))).json());
 
-export async function sendFile(file) {
-  return (await send("images", file)).json();
-}
+export const sendFile = (file) => waited(async () => (await send("images", file)).json());
 
 export async function save(asked) {
-  const answer = await send("save", JSON.stringify(asked));
-  const name = /filename="(.*?)"/.exec(answer.headers.get("Content-Disposition"))[1];
-  const place = URL.createObjectURL(await answer.blob());
+  const [name, content] = await waited(async () => {
+    const answer = await send("save", JSON.stringify(asked));
+    return [/filename="(.*?)"/.exec(answer.headers.get("Content-Disposition"))[1], await answer.blob()];
+  });
+  const place = URL.createObjectURL(content);
   Object.assign(document.createElement("a"), { href: place, download: name }).click();
   setTimeout(() => URL.revokeObjectURL(place), 60000);
   return name;
+}
+
+// The page shows that it waits for something.
+async function waited(work) {
+  document.body.classList.toggle("busy", ++waiting > 0);
+  try {
+    return await work();
+  } finally {
+    document.body.classList.toggle("busy", --waiting > 0);
+  }
 }
 
 export function onForgotten(act) {

@@ -13,7 +13,7 @@ MOST_BYTES = 32 << 20  # of a file
 MOST_KEPT = 64
 
 
-class Forgotten(InputError):
+class Forgotten(InputError):  # noqa: N818 - not a fault, but a state of the server
     """An image that was sent is no longer here: whoever has it can send it again."""
 
 

@@ -10,17 +10,19 @@ from client import Client
 from pgvae.config import ModelConfig
 from pgvae.data import Store
 from pgvae.explore import Explorer, make_app
-from pgvae.inference import load
+from pgvae.inference import fit_gaussian, load
 from pgvae.nn import build_nets
 from pgvae.snapshot import Snapshot, save_snapshot
 
 
 def snapshot_at(seen: int, resolution: int, head: str = "gaussian", classes: int = 2) -> Snapshot:
-    """A snapshot with random weights, with a classifier of glasses and hat unless `classes` is 0."""
+    """A snapshot with random weights, which knows glasses and hat unless `classes` is 0."""
     config = ModelConfig(resolution=16, latent_dim=16, fmap_max=8, head=head, classes=classes)
     nets, mean = build_nets(config, resolution, seed=5), torch.zeros(3, resolution, resolution)
     names = ("glasses", "hat") if classes else ()
-    return Snapshot(nets, config, 1.0, seen, {"name": "vac"}, names, "faces", mean)
+    noise = torch.randn(64, 16, generator=torch.Generator().manual_seed(0))
+    prior = fit_gaussian(noise / 2 + 0.2) if head == "gaussian" else None
+    return Snapshot(nets, config, 1.0, seen, {"name": "vac"}, names, "faces", mean, prior)
 
 
 @pytest.fixture(scope="session")

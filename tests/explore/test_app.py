@@ -52,7 +52,7 @@ def test_about_says_what_there_is(client):
     assert about["snapshots"] == [1000, 2000]
     assert (about["unseen"], about["training"]) == (4, 20)
     assert about["attributes"] == ["glasses", "hat"]
-    assert about["priors"] == ["training"]
+    assert about["priors"] == about["truncates"] == ["fitted", "training"]
 
 
 def test_a_look_is_pictures_and_certainties(client, explorer):
@@ -134,7 +134,7 @@ def test_files_are_saved_under_names_that_say_what_they_are(client, explorer):
         ("look", {"points": [{"unseen": 4}]}, "there are 4 unseen images"),
         ("look", {"points": [{"seed": 1, "attributes": {"hair": 1}}]}, "no attribute 'hair'"),
         ("look", {"points": [{"seed": 1, "components": {"12": 1}}]}, "no component 13"),
-        ("look", {"points": [{"seed": 1, "prior": "fitted"}]}, "no fitted prior"),
+        ("look", {"points": [{"seed": 1, "prior": "best"}]}, "prior"),
         ("reconstruction", {"point": SEED}, "a sample is no image"),
         ("originals", {"points": [SEED]}, "a sample is no image"),
         ("between", {"corners": [SEED], "steps": 3}, "use 2 to 4 points"),

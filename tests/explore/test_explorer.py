@@ -29,7 +29,7 @@ def alone(tmp_path) -> Explorer:
 def test_a_seed_is_the_sample_of_that_seed(explorer):
     model = explorer.model
     point = Point("seed", 7, "training", 0.5)
-    torch.testing.assert_close(explorer.look([point]).images, model.sample(1, 7, None, 0.5))
+    torch.testing.assert_close(explorer.look([point]).images, model.sample(1, 7, "training", 0.5))
 
 
 def test_an_unseen_image_is_of_the_validation_split_and_encoded(explorer, faces):
@@ -143,6 +143,8 @@ def test_on_the_sphere_everything_stays_on_it(tmp_path):
     assert explorer.about()["truncates"] == []
     with pytest.raises(InputError, match="no centre to truncate to"):
         explorer.look([Point("seed", 1, truncation=0.5)])
+    with pytest.raises(InputError, match="no fitted prior"):
+        explorer.look([Point("seed", 1, "fitted")])
     assert explorer.ends()["components"].shape[0] == 12
 
 
