@@ -116,6 +116,17 @@ def fit(image: Image.Image, resolution: int, crop: Crop, *, upscale: bool) -> Im
     return image.resize((resolution, resolution), Image.Resampling.LANCZOS, box=box)
 
 
+def fitted(
+    image: bytes | Decoded, resolution: int, channels: int, crop: Crop = "center"
+) -> np.ndarray:
+    """The bytes of a file, or what they hold, as networks take it: uint8 [C, R, R].
+
+    Small images are enlarged. Raises RejectError as `decode` and `fit`.
+    """
+    image = (image if isinstance(image, Decoded) else decode(image)).image
+    return to_pixels(fit(image, resolution, crop, upscale=True), channels)
+
+
 def to_pixels(image: Image.Image, channels: int) -> np.ndarray:
     """An RGB image as uint8 [C, H, W]; with one channel its luma (ITU-R 601-2)."""
     array = np.asarray(image if channels == 3 else image.convert("L"))
