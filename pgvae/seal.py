@@ -39,7 +39,7 @@ def save_sealed(path: Path, tensors: dict[str, Tensor], about: Mapping[str, Any]
     ResourceError when the disk is full.
     """
     said = json.dumps({**about, _DIGEST: digest_of(tensors, about)})
-    with atomic_path(path) as aside:
+    with atomic_path(path, needs=sum(tensor.nbytes for tensor in tensors.values())) as aside:
         save_file(tensors, aside, metadata={"pgvae": said})
 
 

@@ -79,7 +79,7 @@ def test_all_options_together_come_back_from_their_words():
 
 
 def test_a_request_comes_back_from_its_file(tmp_path):
-    WHOLE.write(tmp_path / "request.json")
+    (tmp_path / "request.json").write_text(WHOLE.to_json())
     assert Request.read(tmp_path / "request.json") == WHOLE
 
 

@@ -48,10 +48,12 @@ def save_checkpoint(run_dir: Path, state: TrainState) -> Path:
         "skipped_steps": skipped,
         "skips_in_a_row": in_a_row,
         "pool_count": state.pool.count,
+        "rollbacks": state.rollbacks,
     }
-    with atomic_path(path) as aside:
+    tensors = _tensors_of(state)
+    with atomic_path(path, needs=sum(tensor.nbytes for tensor in tensors.values())) as aside:
         aside.mkdir()
-        save_file(_tensors_of(state), aside / STATE)
+        save_file(tensors, aside / STATE)
         (aside / _ABOUT).write_text(json.dumps(about, indent=1))
         (aside / SUMS).write_bytes(sums_of(aside, (STATE, _ABOUT)))
     for old in checkpoints_in(run_dir)[_KEEP:]:
@@ -79,6 +81,7 @@ def load_checkpoint(path: Path, config: RunConfig, device: torch.device) -> Trai
     for part, optimizer in state.optimizers.items():
         _load_moments(optimizer, state.nets.parts()[part], _part(tensors, f"adam/{part}"))
     state.pool.count = about["pool_count"]
+    state.rollbacks = about.get("rollbacks", 0)  # a run of before went on without
     if "pool" in tensors:
         pool = tensors["pool"].to(device)
         state.pool.images = pool.contiguous(memory_format=torch.channels_last)

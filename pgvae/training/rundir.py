@@ -5,6 +5,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -70,14 +71,24 @@ class RunDirectory:
         return run
 
     def write_plan(self, config: RunConfig, asked: Request) -> None:
-        """Write `config.json` and `request.json`, each atomically, and then their sums."""
-        remove(self.path / SUMS)  # which hold for both of them, or for none
-        with atomic_path(self.path / CONFIG) as aside:
-            aside.write_text(json.dumps(config.to_dict(), indent=2) + "\n")
-        with atomic_path(self.path / request.FILE) as aside:
-            asked.recorded().write(aside)
-        with atomic_path(self.path / SUMS) as aside:
-            aside.write_bytes(sums_of(self.path, PLANS))
+        """Write `config.json` and `request.json`, each atomically, with their sums.
+
+        Until both are there the sums are of the old ones too, so that a kill leaves none unsealed.
+        """
+        texts = {
+            CONFIG: json.dumps(config.to_dict(), indent=2) + "\n",
+            request.FILE: asked.recorded().to_json(),
+        }
+        new = "".join(f"{sha256(text.encode()).hexdigest()}  {n}\n" for n, text in texts.items())
+        old = sums_of(self.path, [name for name in PLANS if (self.path / name).is_file()])
+        self._write(SUMS, new + old.decode())
+        for name, text in texts.items():
+            self._write(name, text)
+        self._write(SUMS, new)
+
+    def _write(self, name: str, text: str) -> None:
+        with atomic_path(self.path / name) as aside:
+            aside.write_text(text, encoding="utf-8", newline="\n")
 
     def write_status(self, status: str, code: int, images_seen: int, message: str = "") -> None:
         """Say in `status.json` how the run stands: running, done, preempted or failed.
@@ -90,8 +101,7 @@ class RunDirectory:
             "images_seen": images_seen,
             "message": message,
         }
-        with atomic_path(self.path / _STATUS) as aside:
-            aside.write_text(json.dumps(values) + "\n")
+        self._write(_STATUS, json.dumps(values) + "\n")
 
     def close(self) -> None:
         """Let go of the lock."""
