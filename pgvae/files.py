@@ -134,7 +134,9 @@ def atomic_path(path: Path, needs: int = 0, flushed: bool = True) -> Iterator[Pa
             _replace(aside, path)
             if flushed:
                 fsync(path.parent)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, OSError) and error.filename == str(aside):
+            error.filename = str(path)  # which is the one that a user knows
         with contextlib.suppress(OSError):  # of a drive that is gone
             remove(aside)
         raise

@@ -55,7 +55,7 @@ class RunDirectory:
         cls, outdir: Path, config: RunConfig, asked: Request | None = None
     ) -> "RunDirectory":
         """A new directory `outdir/NNNNN-dataset-objective-Rpx` with request and config in it."""
-        name = f"{config.dataset}-{config.objective['name']}-{config.model.resolution}px"
+        name = f"{config.dataset}{tail_of(config)}"
         try:
             outdir.mkdir(parents=True, exist_ok=True)
             with _free_number(outdir) as number:
@@ -141,11 +141,20 @@ def require_writable(outdir: Path) -> None:
         )
 
 
+def tail_of(config: RunConfig) -> str:
+    """How the name of a run directory ends, after that of the data: "-pioneer-64px"."""
+    return f"-{config.objective['name']}-{config.model.resolution}px"
+
+
 def runs_in(outdir: Path) -> list[Path]:
-    """Run directories under `outdir`, newest first by number; `outdir` itself where it is one."""
-    if (outdir / CONFIG).is_file():
+    """Run directories under `outdir`, newest first by number; `outdir` itself where it is one.
+
+    Those too that have lost a part of their plan.
+    """
+    if any((outdir / name).is_file() for name in PLANS):
         return [outdir]
-    return sorted((p.parent for p in outdir.glob(f"[0-9]*/{CONFIG}")), reverse=True)
+    found = {p.parent for name in (*PLANS, SUMS) for p in outdir.glob(f"[0-9]*/{name}")}
+    return sorted(found, reverse=True)
 
 
 @contextlib.contextmanager

@@ -129,7 +129,7 @@ def _planned(
     store = _open(whole, say)
     config = None if gone else plan(request, store, start)
     if request.resume == NEWEST:
-        kept = newest_like(outdir, request.recorded(), store.digest, sha256, config)
+        kept = newest_like(outdir, request.recorded(), store.digest, sha256, config, say)
         if kept:  # whose weights to start from are those that were asked for
             return _gone_on(kept, request, store, kept.config.init_from, ranks, say)
         if config is None:
