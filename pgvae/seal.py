@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -39,8 +40,24 @@ def save_sealed(path: Path, tensors: dict[str, Tensor], about: Mapping[str, Any]
     ResourceError when the disk is full.
     """
     said = json.dumps({**about, _DIGEST: digest_of(tensors, about)})
-    with atomic_path(path) as aside:
-        save_file(tensors, aside, metadata={"pgvae": said})
+    with atomic_path(path, needs=sum(tensor.nbytes for tensor in tensors.values())) as aside:
+        write_tensors(aside, tensors, {"pgvae": said})
+
+
+def write_tensors(
+    path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None
+) -> None:
+    """A safetensors file; OSError where it cannot be written."""
+    try:
+        save_file(tensors, path, metadata=metadata)
+    except SafetensorError as error:
+        raise OSError(None, str(error), str(path)) from error
+
+
+def is_sealed(path: Path) -> bool:
+    """Whether a file that can be read has a digest; those of before have none."""
+    with safe_open(path, framework="pt") as file:
+        return _DIGEST in json.loads(file.metadata()["pgvae"])
 
 
 def require_sealed(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:

@@ -90,7 +90,7 @@ def test_a_batch_and_a_rate_are_one_value_or_one_of_a_stage(tmp_path):
 
 
 def test_a_request_comes_back_from_its_file(tmp_path):
-    WHOLE.write(tmp_path / "request.json")
+    (tmp_path / "request.json").write_text(WHOLE.to_json())
     assert Request.read(tmp_path / "request.json") == WHOLE
 
 

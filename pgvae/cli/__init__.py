@@ -7,7 +7,7 @@ import click
 
 from pgvae import tuning
 from pgvae.cli.groups import Commands, explain
-from pgvae.errors import PgvaeError, Preempted
+from pgvae.errors import PgvaeError, Preempted, ResourceError, is_out_of_memory
 from pgvae.terminal import outlived
 
 tuning.shorten_spinning()  # no command is imported yet, nor PyTorch
@@ -25,6 +25,7 @@ _HOMES = {
     "export": "pgvae.cli.export:export_command",
     "report": "pgvae.cli.report:report_command",
     "explore": "pgvae.cli.explore:explore_command",
+    "check": "pgvae.cli.check:check_command",
     "data": "pgvae.cli.data:data",
 }
 
@@ -66,7 +67,20 @@ def main(arguments: Sequence[str] | None = None, command: str | None = None) -> 
         code = _fail(str(error), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         code = _fail("stopped", 130)
+    except OSError as error:  # of a drive or a system that fails where nothing else says so
+        code = _fail(_of_the_system(error), ResourceError.exit_code)
+    except (RuntimeError, MemoryError) as error:  # CUDA's is a RuntimeError
+        if not is_out_of_memory(error):
+            raise
+        words = "out of memory: give it more, or ask for less at once (--count, --resolution)"
+        code = _fail(words, ResourceError.exit_code)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _of_the_system(error: OSError) -> str:
+    where = error.filename2 or error.filename
+    what = f"{error.strerror or error}; see to the drive and to what this system allows"
+    return f"{where}: {what}" if where else what
 
 
 def _fail(message: str, code: int) -> int:

@@ -54,6 +54,7 @@ def directions_command(
     from pgvae.inference.images import encode
 
     model = load(snapshot, pick_device(device))
+    options.require_writable_file(directions_path(model.path))
     store = inputs.open_for(model, dataset, data_root)
     require(len(store.attributes) > 0, f"{store.name} has no labels: prepare it with --labels")
     known = model.attributes if model.classifies else ()
