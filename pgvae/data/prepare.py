@@ -104,10 +104,11 @@ def prepare(
         check_free(final, force)  # another process may have made it since
         for note in (*_left_out(recipe.source), *table.notes):
             say(f"warning: {note}")
-        sides = _sides(recipe.source, options)
-        resolution = options.resolution or _largest_resolution(recipe.source, sides, say)
-        with written_aside(final) as aside:
-            _write(recipe, options, resolution, table, aside, say)
+        with contextlib.closing(recipe.source):
+            sides = _sides(recipe.source, options)
+            resolution = options.resolution or _largest_resolution(recipe.source, sides, say)
+            with written_aside(final) as aside:
+                _write(recipe, options, resolution, table, aside, say)
     return Store(final)
 
 
