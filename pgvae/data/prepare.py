@@ -89,22 +89,22 @@ def prepare(
     shared: whoever prepares NAME makes the same set: wait for another process, and take its.
     """
     require_choice("codec", options.codec, get_args(Codec))
+    if options.resolution:
+        check_resolution(options.resolution)
     options = replace(options, crop=options.crop or recipe.crop)
     final = data_root / check_name(recipe.name)
     if not shared:
         check_free(final, force)
-    table = recipe.labels(list(recipe.source.names))  # what is wrong fails before any work
-    taken = list(_taken(recipe.source, options))
-    recipe.split(taken, table.take(taken))
-    if options.resolution:
-        check_resolution(options.resolution)
-    with locked(final, shared, say):
-        if shared and (final / MANIFEST).is_file():
-            return Store(final)
-        check_free(final, force)  # another process may have made it since
-        for note in (*_left_out(recipe.source), *table.notes):
-            say(f"warning: {note}")
-        with contextlib.closing(recipe.source):
+    with contextlib.closing(recipe.source):
+        table = recipe.labels(list(recipe.source.names))  # what is wrong fails before any work
+        taken = list(_taken(recipe.source, options))
+        recipe.split(taken, table.take(taken))
+        with locked(final, shared, say):
+            if shared and (final / MANIFEST).is_file():
+                return Store(final)
+            check_free(final, force)  # another process may have made it since
+            for note in (*_left_out(recipe.source), *table.notes):
+                say(f"warning: {note}")
             sides = _sides(recipe.source, options)
             resolution = options.resolution or _largest_resolution(recipe.source, sides, say)
             with written_aside(final) as aside:

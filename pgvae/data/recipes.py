@@ -23,6 +23,7 @@ from pgvae.data.arrays import (
 )
 from pgvae.data.avatars import AvatarSource
 from pgvae.data.celeba import celeba, celebahq
+from pgvae.data.flowers import flowers
 from pgvae.data.labels import Table
 from pgvae.data.prepare import Recipe
 from pgvae.data.sources import Source, open_source
@@ -184,6 +185,18 @@ RECIPES = {
     "mnist": _of_classes("mnist", load_idx, MNIST, "FOLDER --grayscale"),
     "fashion-mnist": _of_classes("fashion-mnist", load_idx, FASHION_MNIST, "FOLDER --grayscale"),
     "cifar10": _of_classes("cifar10", load_cifar10, CIFAR10, "FOLDER_OR_TAR_GZ"),
+    "lsun": Entry(
+        lambda r: folder(r.name or "lsun", r.source, r.split, chosen=r.attributes),
+        "LSUN's scenes or objects",
+        needs="--source FOLDER",
+        takes=("attributes",),
+    ),
+    "flowers": Entry(
+        lambda r: flowers(r.name or "flowers", r.source, r.attributes),
+        "Oxford's 102 flowers",
+        needs="--source FOLDER",
+        takes=("attributes",),
+    ),
     "folder": Entry(
         lambda r: folder(r.name or own_name(r.source), r.source, r.split, r.labels, r.attributes),
         "any images",

@@ -135,6 +135,13 @@ def of(path: Path, **options) -> tuple[Store, list[str]]:
     return store, said
 
 
+def prepared_from(path: Path) -> list[str]:
+    """What is said where a path is prepared in a root of its own."""
+    said: list[str] = []
+    prepared(folder("set", path, Split()), path.parent / "others", said=said)
+    return said
+
+
 def by_picture(store: Store) -> dict[bytes, np.ndarray]:
     """The labels of each picture, by its pixels."""
     pixels = store.get_many(np.arange(len(store)), SIDE).transpose(0, 2, 3, 1)
@@ -169,7 +176,8 @@ def test_one_bad_record_is_refused_by_name_and_the_others_stay(tmp_path, make):
 
 def test_what_shards_say_beside_the_class_are_labels_and_groups(tmp_path):
     store = prepared(
-        folder("set", shards(tmp_path / "given", bad=False), Split(0.3, by="who")), tmp_path / "sets"
+        folder("set", shards(tmp_path / "given", bad=False), Split(0.3, by="who")),
+        tmp_path / "sets",
     )
     assert store.attributes == ("class0", "class1", "class2", "age")
     ages = [i % 40 / 2 for i in range(COUNT)]
@@ -200,7 +208,9 @@ def test_files_called_test_are_held_out_unless_a_fraction_is_given(tmp_path):
 
 def test_folders_called_val_are_held_out_and_no_classes(tmp_path):
     parts = {"train": range(6), "val": range(6, 9)}
-    given = {f"{p}/{'ab'[i % 2]}/{i}.png": encoded(noise(i, 8, 8)) for p, r in parts.items() for i in r}
+    given = {
+        f"{p}/{'ab'[i % 2]}/{i}.png": encoded(noise(i, 8, 8)) for p, r in parts.items() for i in r
+    }
     store, said = of(write_files(tmp_path / "given", given))
     assert store.attributes == ("a", "b")
     assert [store.names()[i][:4] for i in store.split("val")] == ["val/"] * 3
@@ -218,3 +228,146 @@ def test_lsun_s_folders_are_classes_and_its_val_is_held_out(tmp_path):
     assert len(held) == 4
     assert store.attributes == ("bedroom", "tower")
     assert store.labels.tolist() == [[1, 0]] * 4 + [[0, 1]] * 4
+
+
+def test_archives_among_images_are_named_and_a_folder_of_several_kinds_is_refused(tmp_path):
+    given = write_files(tmp_path / "given", noise_files(3) | {"more/a.zip": b"PK", "b.tar.gz": b""})
+    store, said = of(given)
+    assert len(store) == 3
+    assert "warning: 2 images left out: an archive or arrays, not read among images" in said[0]
+    inner = zip_of(tmp_path / "in.zip", *noise_files(2).items(), ("x.tar", b""))
+    said = prepared_from(inner)
+    assert "1 images left out" in said[0]
+    only = write_files(tmp_path / "only", {"a.tar": b"", "b.parquet": b""})
+    with pytest.raises(InputError, match=r"files of several kinds: \.parquet, \.tar"):
+        open_source(only)
+
+
+def test_a_folder_of_zips_is_one_set_with_their_names_as_classes(tmp_path):
+    (tmp_path / "given").mkdir()
+    for i, name in enumerate(("cats", "dogs")):
+        zip_of(tmp_path / "given" / f"{name}.zip", *noise_files(3, seed=i + 1).items())
+    store, _ = of(tmp_path / "given")
+    assert store.attributes == ("cats", "dogs")
+    assert store.names()[3] == "dogs.zip/000.png"
+    assert store.labels[:, 1].tolist() == [0, 0, 0, 1, 1, 1]
+
+
+def test_a_file_of_many_images_may_be_trained_on_and_reconstructed_from(tmp_path):
+    path = parquet(tmp_path / "given", bad=False)
+    store = open_dataset(str(path), tmp_path / "sets", say=lambda line: None)
+    again = open_dataset(str(path), tmp_path / "sets", say=lambda line: None)
+    assert (len(store), again.path) == (COUNT, store.path)
+    pixels, names = load_images([path], SIDE, count=3)
+    np.testing.assert_array_equal(pixels.transpose(0, 2, 3, 1), pictures()[:3])
+    assert names == ["000000", "000001", "000002"]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "words"),
+    [
+        ("a.tar", b"no tar" * 200, "is no readable tar"),
+        ("a.tar.gz", b"\x1f\x8b", "packed as a whole"),
+        ("a.parquet", b"PAR1 and no more", "is no readable Parquet file"),
+        ("a.arrow", b"ARROW1 and no more", "is no readable Arrow file"),
+        ("a.h5", b"\x89HDF\r\n\x1a\n and no more", "is no readable HDF5 file"),
+        ("a.tfrecord", b"no record of any kind", "is damaged at byte 0"),
+        ("data.mdb", bytes(9000), "is no readable LMDB file"),
+    ],
+)
+def test_a_file_that_is_not_what_it_is_called_is_refused(tmp_path, name, data, words):
+    write_files(tmp_path, {name: data})
+    with pytest.raises(InputError, match=words):
+        open_source(tmp_path / name)
+
+
+def test_a_tar_that_is_damaged_within_does_not_lose_its_rest_silently(tmp_path):
+    path = write_tar(tmp_path / "a.tar", noise_files(6))
+    data = bytearray(path.read_bytes())
+    third = data.index(b"003.png")
+    data[third + 148 : third + 156] = b"notasum\0"
+    path.write_bytes(data)
+    with pytest.raises(InputError, match="is damaged after 3 files"):
+        open_source(path)
+
+
+def test_a_tar_with_links_or_one_name_twice_is_refused(tmp_path):
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        link = tarfile.TarInfo("a.png")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(link)
+    with pytest.raises(InputError, match=r"holds a link or device: 'a\.png'; refused"):
+        open_source(tmp_path / "a.tar")
+    with tarfile.open(tmp_path / "b.tar", "w") as archive:
+        archive.addfile(tarfile.TarInfo("a.png"))
+        archive.addfile(tarfile.TarInfo("./a.png"))
+    with pytest.raises(InputError, match="holds a name twice"):
+        open_source(tmp_path / "b.tar")
+
+
+def test_what_unpacks_to_far_more_than_it_is_is_refused_unread(tmp_path):
+    with h5py.File(tmp_path / "holes.h5", "w") as file:
+        file.create_dataset("x", (10**7, 3, 1024, 1024), np.uint8)
+    with pytest.raises(InputError, match=r"it unpacks to 31,457,280,000,000 bytes: refused"):
+        open_source(tmp_path / "holes.h5")
+    table = pyarrow.table({"image": [bytes(30 << 20)]})
+    pyarrow.parquet.write_table(table, tmp_path / "zeros.parquet", compression="zstd")
+    with pytest.raises(InputError, match=r"it unpacks to 31,\d\d\d,\d\d\d bytes: refused"):
+        open_source(tmp_path / "zeros.parquet")
+
+
+def test_arrays_of_another_file_are_not_read(tmp_path):
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["x"] = np.zeros((3, 3, 8, 8), np.uint8)
+    layout = h5py.VirtualLayout((3, 3, 8, 8), np.uint8)
+    layout[:] = h5py.VirtualSource(str(tmp_path / "other.h5"), "x", (3, 3, 8, 8))
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_virtual_dataset("x", layout)
+        file["link"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "x")
+    with pytest.raises(InputError, match="it has no arrays"):
+        open_source(tmp_path / "a.h5")
+
+
+def test_a_table_without_images_says_what_it_has(tmp_path):
+    pyarrow.parquet.write_table(pyarrow.table({"text": ["a"], "n": [1]}), tmp_path / "a.parquet")
+    with pytest.raises(InputError, match="has no column of images among text, n"):
+        open_source(tmp_path / "a.parquet")
+
+
+def test_shards_of_which_some_have_no_labels_are_refused(tmp_path):
+    (tmp_path / "given").mkdir()
+    web_dataset(tmp_path / "given" / "0.tar", files(2), [0, 1])
+    write_tar(tmp_path / "given" / "1.tar", noise_files(2))
+    with pytest.raises(InputError, match=r"files without labels beside others: '1\.tar'"):
+        of(tmp_path / "given")
+
+
+def test_labels_beside_an_array_must_be_as_many(tmp_path):
+    path = hdf5(tmp_path / "given", bad=False)
+    np.save(tmp_path / "given-labels.npy", np.zeros((99, 3), np.float32))
+    with pytest.raises(InputError, match=r"float32 \[99, 3\]: labels of 100 images are wanted"):
+        of(path)
+
+
+def test_a_record_with_a_wrong_crc_is_refused_by_name(tmp_path):
+    path = encoded_records(tmp_path / "given", bad=False)
+    data = bytearray(path.read_bytes())
+    data[data.index(files()[7]) + 50] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(InputError, match="'000007': its CRC is wrong"):
+        of(path)
+
+
+def test_a_source_is_read_from_another_process_as_from_this_one(tmp_path):
+    import pickle
+
+    for make in (shards, parquet, saved_to_disk, tfrecords, lsun):
+        source = open_source(make(tmp_path / make.__name__, bad=False))
+        assert source.size(3) == (SIDE, SIDE)
+        copy = pickle.loads(pickle.dumps(source))
+        first, other = source.read(3), copy.read(3)
+        same = first == other if isinstance(first, bytes) else first.image == other.image
+        assert same
+        source.close()
+        copy.close()
+    assert isinstance(open_source(tmp_path / "shards"), Joined)
