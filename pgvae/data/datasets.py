@@ -110,8 +110,7 @@ def load_images(
     files = (file for path in map(Path, paths) for file in _files_of(path))
     for name, data in itertools.islice(files, count):
         try:
-            image = (data if isinstance(data, images.Decoded) else images.decode(data)).image
-            fitted = images.fit(image, resolution, crop, upscale=True)
+            fitted = images.fitted(data, resolution, crop, upscale=True)[1]
         except images.RejectError as error:
             raise InputError(f"{name!r}: {error}; mend it or leave it out") from error
         pixels.append(images.to_pixels(fitted, channels))

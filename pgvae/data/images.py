@@ -78,8 +78,11 @@ class Decoded:
     note: str = ""
 
 
-def decode(data: bytes) -> Decoded:
+def decode(data: bytes, resolution: int = 0, crop: Crop = "center") -> Decoded:
     """Bytes of a file of one of the `FORMATS` (whatever its name) to an upright RGB image.
+
+    resolution, crop: what will be made of it: a JPEG that has many times more pixels is decoded
+    at a half, a quarter or an eighth, with at least twice the pixels that are wanted (0: in full).
 
     EXIF rotation is applied; CMYK goes through its profile; 16 bits are scaled to 8; grey is
     replicated; transparency is composited on white; of an animation, or of pages, the first is
@@ -91,6 +94,8 @@ def decode(data: bytes) -> Decoded:
         _check_size(image)
         note = _PAGES.get(image.format, _FRAMES) if _has_frames(image) else ""
         deep = _has_16_bits(image)
+        if resolution and crop != "celeba" and image.format == "JPEG":
+            _draft(image, resolution)
         image.load()
         _check_depth(image)
         decoded = to_rgb(_upright(image))
@@ -139,8 +144,16 @@ def fit(image: Image.Image, resolution: int, crop: Crop, *, upscale: bool) -> Im
     left, top = (width - side) // 2, (height - side) // 2
     box = (left, top, left + side, top + side)
     if side == resolution:
-        return image.crop(box)
+        return image if image.size == (side, side) else image.crop(box)
     return image.resize((resolution, resolution), Image.Resampling.LANCZOS, box=box)
+
+
+def fitted(
+    data: "bytes | Decoded", resolution: int, crop: Crop, *, upscale: bool
+) -> tuple[Decoded, Image.Image]:
+    """What a source gives, decoded, and as a square of `resolution`; RejectError as those two."""
+    decoded = data if isinstance(data, Decoded) else decode(data, resolution, crop)
+    return decoded, fit(decoded.image, resolution, crop, upscale=upscale)
 
 
 def to_pixels(image: Image.Image, channels: int) -> np.ndarray:
@@ -149,26 +162,25 @@ def to_pixels(image: Image.Image, channels: int) -> np.ndarray:
     return array[None] if channels == 1 else array.transpose(2, 0, 1)
 
 
-def pyramid(pixels: np.ndarray, lowest: int = 4) -> list[np.ndarray]:
-    """uint8 [C, R, R] -> the same at R, R/2, ..., `lowest`: means of 2x2 boxes, rounded once.
+def pyramid(image: Image.Image, lowest: int = 4) -> list[Image.Image]:
+    """A square image -> the same at R, R/2, ..., `lowest`: means of boxes, rounded once.
 
-    Each level is the exact mean of its pixels of the top level, rounded half up: sums are whole
-    numbers, at most 255 * 256^2, and rounding a level never adds to the next one's error.
+    Each level is the exact mean of its pixels of the top level, rounded half up: Pillow's sums
+    are of 32 bits, and rounding a level never adds to the next one's error.
     """
-    levels = [pixels]
-    sums = pixels.astype(np.uint32)
-    while sums.shape[-1] > lowest:
-        sums = sums[:, 0::2, 0::2] + sums[:, 0::2, 1::2] + sums[:, 1::2, 0::2] + sums[:, 1::2, 1::2]
-        bits = 2 * len(levels)  # a box of the top level holds 2**bits pixels
-        levels.append(((sums + (1 << (bits - 1))) >> bits).astype(np.uint8))
-    return levels
+    factors = (2**k for k in range(1, (image.width // lowest).bit_length()))
+    return [image, *(image.reduce(factor) for factor in factors)]
 
 
-def encode_pixels(pixels: np.ndarray, codec: str) -> bytes:
-    """uint8 [C, H, W] as "raw", lossless "webp" or "png", or "jpeg" (quality 95, 4:4:4)."""
+def raw(image: Image.Image) -> bytes:
+    """Its pixels, uint8 [C, H, W]."""
+    return b"".join(band.tobytes() for band in image.split())
+
+
+def encode(image: Image.Image, codec: str) -> bytes:
+    """An image as "raw", lossless "webp" or "png", or "jpeg" (quality 95, 4:4:4)."""
     if codec == "raw":
-        return np.ascontiguousarray(pixels).tobytes()
-    image = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
+        return raw(image)
     options = {
         "webp": {"lossless": True, "method": 0, "quality": 0},
         "png": {"compress_level": 1},
@@ -180,7 +192,7 @@ def encode_pixels(pixels: np.ndarray, codec: str) -> bytes:
 
 
 def decode_pixels(data: bytes, codec: str, channels: int, resolution: int) -> np.ndarray:
-    """The inverse of `encode_pixels` (up to JPEG's loss): uint8 [C, R, R]."""
+    """The inverse of `encode` (up to JPEG's loss): uint8 [C, R, R]."""
     if codec == "raw":
         return np.frombuffer(data, np.uint8).reshape(channels, resolution, resolution)
     with Image.open(io.BytesIO(data), formats=[codec.upper()]) as image:
@@ -219,6 +231,13 @@ def _kind(start: bytes) -> str:
 def _check_size(image: Image.Image) -> None:
     if image.width * image.height > MAX_PIXELS:
         raise RejectError(_TOO_LARGE)
+
+
+def _draft(image: Image.Image, resolution: int) -> None:
+    """Have libjpeg decode fewer pixels, by its scaled transform."""
+    scale = min(image.size) / (2 * resolution)
+    if scale >= 2:
+        image.draft(None, (int(image.width / scale), int(image.height / scale)))
 
 
 def _check_depth(image: Image.Image) -> None:

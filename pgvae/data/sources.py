@@ -8,9 +8,7 @@ import stat
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, Protocol
-
-import numpy as np
+from typing import BinaryIO
 
 from pgvae.data import images
 from pgvae.data.arrays import ArraySource, has_arrays, load_numpy
@@ -40,6 +38,7 @@ from pgvae.data.paths import (
     printable,
     require_readable,
 )
+from pgvae.data.source import Source
 from pgvae.data.zips import ZipSource
 from pgvae.errors import InputError
 
@@ -56,48 +55,6 @@ _KINDS = {  # by ending: what it is read by
 }
 _PACKED_TARS = (".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz", ".zst", ".7z", ".rar")
 _LINK = "link out of the folder; `cp -rL` makes a copy that has what it leads to"
-
-
-class Source(Protocol):
-    """Named images. Picklable, so that worker processes can read from it.
-
-    names:   of the images, in their order.
-    skipped: {"name", "reason"} of what was passed over on purpose.
-    tables:  names of files beside them that may hold labels.
-    held:    uint8 [N], 1 for validation; None where the set does not say.
-    """
-
-    names: Sequence[str]
-    skipped: list[dict[str, str]]
-    tables: Sequence[str]
-    held: np.ndarray | None
-
-    def read(self, index: int) -> bytes | images.Decoded:
-        """The file of image `index`, or its pixels where there is none.
-
-        RejectError or OSError where it cannot be read.
-        """
-        ...
-
-    def size(self, index: int) -> tuple[int, int]:
-        """Upright width and height from the header of image `index`; raises as `read`."""
-        ...
-
-    def side_file(self, name: str) -> bytes | None:
-        """A file beside the images, such as dataset.json; None where there is none."""
-        ...
-
-    def columns(self) -> Columns | None:
-        """What the set says of its images by itself; None where that is nothing."""
-        ...
-
-    def fingerprint(self) -> str:
-        """Changes when the files do (names, sizes, times)."""
-        ...
-
-    def close(self) -> None:
-        """Close what is open in this process; reading opens it again."""
-        ...
 
 
 class FolderSource:

@@ -75,8 +75,8 @@ class ParquetSource(FileSource):
             total += size
             require(
                 size <= _MAX_GROUP,
-                f"{self.path} has a row group of {size:,} bytes, at most {_MAX_GROUP:,} are read at "
-                "once: write it with fewer rows in each",
+                f"{self.path} has a row group of {size:,} bytes: at most {_MAX_GROUP:,} are read "
+                "at once: write it with fewer rows in each",
             )
         require_honest(self.path, total)
         self._starts = [0]
