@@ -53,7 +53,9 @@ def data() -> None:
     WordList(),
 )
 @option("--crop", "Central square, CelebA's 178 px, white borders.  [default: the recipe's]", Crop)
-@option("--val-fraction", "Share of images held out.", float, default=0.05)
+@option(
+    "--val-fraction", "Share of images held out.  [default: what the set says, else 0.05]", float
+)
 @option("--split-by COLUMN", "Hold out by the values of this column: one person on one side.")
 @option(
     "--split-protocol",
