@@ -131,6 +131,8 @@ def _checked(answer: Any) -> list:
 
 def _started(source: Source) -> _Worker:
     """A worker process with its copy of the source; OSError where none can be started."""
+    if os.name != "posix":
+        raise OSError("this system hands no pipes to a new process")
     with contextlib.ExitStack() as stack:
         ends = []
         for _ in range(2):
