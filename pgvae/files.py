@@ -208,6 +208,16 @@ def _is_full(folder: Path) -> bool:
     return False
 
 
+def path_of(error: OSError) -> str:
+    """Of what file or folder an error tells; "" where it does not.
+
+    >>> path_of(FileNotFoundError(2, "No such file or directory", b"a.png"))
+    'a.png'
+    """
+    where = error.filename2 or error.filename or ""
+    return os.fsdecode(where) if isinstance(where, (str, bytes)) else str(where)
+
+
 def remove(path: Path) -> None:
     """Delete a file or a directory tree, if it is there.
 

@@ -14,7 +14,7 @@ from pgvae.cli import options
 from pgvae.cli.options import PATH, option
 from pgvae.config import require
 from pgvae.errors import InputError
-from pgvae.files import disk_errors
+from pgvae.files import disk_errors, path_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -76,7 +76,7 @@ class Session:
                 self.out.mkdir(parents=True, exist_ok=True)
             yield
         except OSError as error:
-            where, why = error.filename2 or error.filename or self.out, error.strerror or error
+            where, why = path_of(error) or self.out, error.strerror or error
             raise InputError(f"cannot write to {where}: {why}; use another --out") from error
 
 

@@ -6,6 +6,7 @@ import click
 
 from pgvae.cli.types import WordList
 from pgvae.request import NEWEST, Request, helps, kinds, metavar, option
+from pgvae.terminal import say
 from pgvae.training.stops import Stop, nothing_to_save
 
 _TYPES = {int: click.INT, float: click.FLOAT, str: click.STRING}
@@ -45,7 +46,7 @@ def train(dry_run: bool, **options: Any) -> None:
         if dry_run:
             start.dry_run(request, click.echo)
         else:
-            start.train(request, click.echo, stop)
+            start.train(request, say, stop)
 
 
 _ABOUT = helps()
