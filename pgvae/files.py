@@ -7,6 +7,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -216,6 +217,35 @@ def path_of(error: OSError) -> str:
     """
     where = error.filename2 or error.filename or ""
     return os.fsdecode(where) if isinstance(where, (str, bytes)) else str(where)
+
+
+def numbered_folder(parent: Path, name: str) -> Path:
+    """A new folder `parent/NNNNN-name`, of the next number, which no other process can take.
+
+    >>> [numbered_folder(folder / "runs", name).name for name in ("a", "b")]
+    ['00000-a', '00001-b']
+    """
+    parent.mkdir(parents=True, exist_ok=True)
+    number = max(_numbers(parent), default=-1) + 1
+    while True:
+        reserved = parent / f".{number:05d}"
+        try:
+            reserved.mkdir()
+        except FileExistsError:  # another process is making that one
+            number += 1
+            continue
+        try:
+            if number not in _numbers(parent):  # else it has just made it
+                path = parent / f"{number:05d}-{name}"
+                path.mkdir()
+                return path
+            number += 1
+        finally:
+            reserved.rmdir()
+
+
+def _numbers(parent: Path) -> set[int]:
+    return {int(m[1]) for p in parent.iterdir() if (m := re.match(r"(\d{5})-", p.name))}
 
 
 def remove(path: Path) -> None:

@@ -25,6 +25,7 @@ _HOMES = {
     "convert": "pgvae.cli.convert:convert",
     "export": "pgvae.cli.export:export_command",
     "report": "pgvae.cli.report:report_command",
+    "explore": "pgvae.cli.explore:explore_command",
     "check": "pgvae.cli.check:check_command",
     "data": "pgvae.cli.data:data",
 }

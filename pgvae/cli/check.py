@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import click
 
 from pgvae.cli import options
-from pgvae.cli.options import PATHS
 from pgvae.errors import CorruptFileError
 
 if TYPE_CHECKING:
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @click.command("check")
-@PATHS
+@click.argument("paths", nargs=-1, required=True, type=options.PATH)
 @options.DATA_ROOT
 def check_command(paths: tuple[Path, ...], data_root: Path) -> None:
     """Read everything and change nothing; exit code 3 where a file is damaged.

@@ -11,6 +11,7 @@ from pgvae.choices import CelebaHqSplit, Codec, Crop
 from pgvae.cli import options
 from pgvae.cli.groups import Commands
 from pgvae.cli.options import NATURAL, PATH, POSITIVE, option
+from pgvae.cli.sets import OUTDIR, about_use, remove, users_in
 from pgvae.cli.types import Resolution, WordList
 from pgvae.errors import InputError, PgvaeError
 
@@ -52,7 +53,9 @@ def data() -> None:
     WordList(),
 )
 @option("--crop", "Central square, CelebA's 178 px, white borders.  [default: the recipe's]", Crop)
-@option("--val-fraction", "Share of images held out.", float, default=0.05)
+@option(
+    "--val-fraction", "Share of images held out.  [default: what the set says, else 0.05]", float
+)
 @option("--split-by COLUMN", "Hold out by the values of this column: one person on one side.")
 @option(
     "--split-protocol",
@@ -147,14 +150,15 @@ def verify(name: str, data_root: Path) -> None:
 
 @data.command("list")
 @options.DATA_ROOT
-def list_command(data_root: Path) -> None:
-    """List the prepared sets.
+@OUTDIR
+def list_command(data_root: Path, outdir: Path) -> None:
+    """List the prepared sets, and say which of them no run uses.
 
     Example: pgvae data list
     """
     from pgvae.data import Store, prepared_in
 
-    names = prepared_in(data_root)
+    names, uses = prepared_in(data_root), users_in(outdir)
     if not names:
         click.echo(f"nothing is prepared in {data_root}")
     for name in names:
@@ -163,7 +167,13 @@ def list_command(data_root: Path) -> None:
         except PgvaeError as error:
             click.echo(f"{name:<24} unusable: {error}")
             continue
-        click.echo(f"{name:<24} {len(store):>9,} images up to {store.resolutions[-1]} px")
+        click.echo(
+            f"{name:<24} {len(store):>9,} images up to {store.resolutions[-1]} px"
+            + about_use(store, uses)
+        )
+
+
+data.add_command(remove)
 
 
 def _store(name: str, data_root: Path) -> "Store":

@@ -4,8 +4,8 @@ from typing import Any, get_args, get_origin
 
 import click
 
-from pgvae.cli.types import WordList
-from pgvae.request import NEWEST, Request, helps, kinds, metavar, option
+from pgvae.cli.types import ByStage, WordList
+from pgvae.request import BY_STAGE, NEWEST, Request, helps, kinds, metavar, option
 from pgvae.terminal import say
 from pgvae.training.stops import Stop, nothing_to_save
 
@@ -24,7 +24,10 @@ def _declared(name: str, kind: Any, text: str) -> click.Option:
         return click.Option([option(name)], is_flag=False, flag_value=NEWEST, **about)
     if get_origin(kind) is tuple:
         return click.Option([option(name)], type=WordList(_TYPES[get_args(kind)[0]]), **about)
-    return click.Option([option(name)], type=_TYPES[kind], **about)
+    single = _TYPES[kind]
+    return click.Option(
+        [option(name)], type=ByStage(single) if name in BY_STAGE else single, **about
+    )
 
 
 @click.command()

@@ -4,22 +4,31 @@ import re
 from collections.abc import Callable
 from pathlib import PurePosixPath
 
-_READ = ".png .apng .jpg .jpeg .jpe .jfif .mpo .thm .webp .bmp .dib"
+_READ = (
+    ".png .apng .jpg .jpeg .jpe .jfif .mpo .thm .webp .bmp .dib .gif .tif .tiff "
+    ".avif .avifs .heic .heics .heif .heifs .hif"
+)
 _REFUSED = (  # images of other kinds: named, and not passed over
-    ".gif .tif .tiff .eps .psd .xcf .svg .svgz .ico .icns .cur .tga .icb .vda .vst .pcx .dds .qoi "
-    ".heic .heics .heif .heifs .hif .avif .avifs .jxl .jp2 .j2k .j2c .jpc .jpf .jpx .jpm .jxr .wdp "
+    ".eps .psd .xcf .svg .svgz .ico .icns .cur .tga .icb .vda .vst .pcx .dds .qoi "
+    ".jxl .jp2 .j2k .j2c .jpc .jpf .jpx .jpm .jxr .wdp "
     ".pbm .pgm .ppm .pnm .pam .pfm .xbm .xpm .sgi .ras .exr .hdr .dcm .fits .flif .bpg "
     ".dng .cr2 .cr3 .crw .nef .nrw .arw .srf .sr2 .orf .rw2 .raf .pef .x3f .3fr .erf .kdc .mrw"
 )
-_OTHER = ".csv .tsv .json .jsonl .txt .md .html .pdf .db .ini .xml .zip"
+_OTHER = ".csv .tsv .json .jsonl .txt .md .html .pdf .db .ini .xml .labels .lock"
+_CONTAINERS = (  # of many images: read by themselves, and named where they lie among others
+    ".zip .tar .tgz .tbz2 .txz .gz .bz2 .xz .zst .7z .rar .parquet .arrow .h5 .hdf5 .hdf .he5 "
+    ".tfrecord .tfrecords .npy .npz .mdb .mat"
+)
 IMAGE_SUFFIXES = frozenset(f"{_READ} {_REFUSED}".split())
-_OTHER_SUFFIXES = frozenset(_OTHER.split())
+_CONTAINER_SUFFIXES = frozenset(_CONTAINERS.split())
+_OTHER_SUFFIXES = frozenset(_OTHER.split()) | _CONTAINER_SUFFIXES
 _STARTS = (
     rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|RIFF....WEBP|BM.{4}\0{4}.{4}[\x0c\x28\x34\x38\x40\x6c\x7c]\0|"
     rb"GIF8[79]a|II\*\0|MM\0\*|II\+\0|MM\0\+|8BPS\0|qoif|DDS |v/1\x01|gimp xcf|P[1-6]\s+[\d#]|"
     rb"....ftyp(hei|hev|mif1|msf1|avi[fs]|crx )|\0\0\0\x0c(jP  |JXL )|\xff\x0a|\xff\x4f\xff\x51"
 )
 MASK = "a mask, not a photograph"  # why it is left out
+PACKED = "an archive or arrays, not read among images: `pgvae data prepare FILE` may read it"
 _START = re.compile(_STARTS, re.DOTALL)
 # Of CelebAMask-HQ and what its scripts write, Oxford pets, Pascal VOC, CUB and MVTec AD.
 _MASKS = (
@@ -51,6 +60,16 @@ def is_table(name: str) -> bool:
     path = PurePosixPath(name)
     known = path.name in ("dataset.json", "list_attr_celeba.txt")
     return known or path.suffix.lower() in (".csv", ".tsv", ".jsonl")
+
+
+def is_container(name: str) -> bool:
+    """Whether a file may hold many images, by its ending: an archive, a table, arrays.
+
+    >>> is_container("a.tar.gz"), is_container("cache-12.arrow"), is_container("a.png")
+    (True, False, False)
+    """
+    path = PurePosixPath(name)  # what Hugging Face keeps of its computations is no data
+    return path.suffix.lower() in _CONTAINER_SUFFIXES and not path.name.startswith("cache-")
 
 
 def is_mask(name: str) -> bool:

@@ -1,132 +1,156 @@
-"""Images made by worker processes: read, decoded, fitted, scaled and encoded, in order."""
+"""Worker processes that read and make images for this one.
 
-import hashlib
-import multiprocessing
+Each is a command with two pipes. Nothing is forked, so threads and locks of this process are no
+matter, and neither sockets nor shared memory are needed, which some systems lack.
+"""
+
+import contextlib
 import os
-import signal
-import threading
+import subprocess
+import sys
+import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
-from multiprocessing.connection import wait
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from types import TracebackType
+from typing import Any
 
-from pgvae.data import images
-from pgvae.data.sources import Source
-from pgvae.data.store import crc_of
-from pgvae.data.writer import Made
+from pgvae.data.source import Source
 from pgvae.errors import ResourceError
 
-RAW_UP_TO = 128
-_CHUNK = 16  # images a worker makes at a time
-_FEW = 64  # images for which starting workers is not worth it
+_TRIED = 16  # images that this process does first, to see how long one takes
+_WORTH = 0.7  # seconds of work for which starting workers is worth it
+_AHEAD = 2  # chunks that a worker has before it
+_DIED = "a worker process died, most likely out of memory: rerun with fewer --workers"
 
 
-@dataclass(frozen=True)
-class Job:
-    """What a worker needs to make any of the images; fields as in `prepare.Options`."""
+@dataclass
+class _Worker:
+    """A process with a copy of the source, and the numbers of the chunks it was given."""
 
-    source: Source
-    resolution: int
-    crop: images.Crop
-    channels: int
-    codec: str
-    upscale: bool
-
-    def make(self, index: int) -> Made:
-        """Read one image and encode its pyramid."""
-        try:
-            data = self.source.read(index)
-            decoded = data if isinstance(data, images.Decoded) else images.decode(data)
-            image = images.fit(decoded.image, self.resolution, self.crop, upscale=self.upscale)
-        except images.RejectError as error:
-            return Made(index, reason=str(error))
-        except OSError as error:
-            return Made(index, reason=error.strerror or str(error))
-        levels = images.pyramid(images.to_pixels(image, self.channels))
-        records = {}
-        for level in levels:
-            payload = images.encode_pixels(level, codec_at(level.shape[-1], self.codec))
-            records[level.shape[-1]] = crc_of(payload) + payload
-        width, height = decoded.image.size
-        return Made(
-            index,
-            records,
-            note=decoded.note,
-            square=width == height,
-            pixels=hashlib.sha256(levels[0].tobytes()).digest(),
-            content=hashlib.sha256(decoded.image.tobytes() if data is decoded else data).digest(),
-        )
+    process: subprocess.Popen
+    tasks: Connection
+    results: Connection
+    given: deque[int] = field(default_factory=deque)
 
 
-def codec_at(resolution: int, codec: str) -> str:
-    """Raw up to 128 px, `codec` above."""
-    return "raw" if resolution <= RAW_UP_TO else codec
+class Crew:
+    """`workers` processes that read from `source`; none is started before it is worth it.
 
-
-def made_in_order(
-    job: Job, indices: range, workers: int, say: Callable[[str], None] = print
-) -> Iterator[Made]:
-    """Images of the source, made by `workers` processes, in the order of `indices`.
-
-    The result does not depend on the number of workers. Where none can be started this process
-    does all, with a warning said. Raises ResourceError where one dies.
+    As a context: all end with it, and by themselves when this process ends, however it does.
     """
-    pool = _started(job, workers, say) if workers > 1 and len(indices) >= _FEW else None
-    if pool is None:
-        yield from map(job.make, indices)
-        job.source.close()
-        return
-    chunks = (indices[i : i + _CHUNK] for i in range(0, len(indices), _CHUNK))
-    try:
-        waiting: deque = deque()
-        for chunk in chunks:
-            waiting.append(pool.submit(_make_chunk, chunk))
-            if len(waiting) > 2 * workers:
-                yield from waiting.popleft().result()
-        while waiting:
-            yield from waiting.popleft().result()
-    except BrokenProcessPool as error:
-        raise ResourceError(
-            "a worker process died, most likely out of memory: rerun with fewer --workers"
-        ) from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+
+    def __init__(self, source: Source, workers: int, say: Callable[[str], None]) -> None:
+        self._source, self._wanted, self._say = source, workers, say
+        self._workers: list[_Worker] = []
+
+    def __enter__(self) -> "Crew":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        for worker in self._workers:
+            worker.process.kill()  # it only reads
+            worker.process.wait()
+            worker.tasks.close()
+            worker.results.close()
+        self._workers.clear()
+
+    def map(
+        self, work: Callable[[Source, int], Any], indices: Sequence[int], chunk: int
+    ) -> Iterator[Any]:
+        """`work(source, index)` of each image, in the order of `indices`, by chunks of so many.
+
+        The result does not depend on the number of workers. Where none can be started this
+        process does all, with a warning said. Raises ResourceError where one dies.
+        """
+        done, spent = 0, 0.0
+        for done, index in enumerate(indices):
+            rest = (len(indices) - done) * spent / max(done, 1)
+            if done >= _TRIED and self._wanted > 1 and rest > _WORTH and self._start():
+                break
+            begun = time.perf_counter()
+            result = work(self._source, index)
+            spent += time.perf_counter() - begun
+            yield result
+        else:
+            return
+        yield from self._by_workers(work, indices[done:], chunk)
+
+    def _start(self) -> bool:
+        """Whether there are workers, started here where there are none yet."""
+        if self._workers:
+            return True
+        try:
+            for _ in range(self._wanted):
+                self._workers.append(_started(self._source))
+        except OSError as error:
+            self.__exit__(None, None, None)
+            self._wanted = 0
+            reason = error.strerror or error
+            self._say(
+                f"warning: no worker process can be started ({reason}): this one makes all images"
+            )
+        return bool(self._workers)
+
+    def _by_workers(
+        self, work: Callable[[Source, int], Any], indices: Sequence[int], chunk: int
+    ) -> Iterator[Any]:
+        chunks = [indices[i : i + chunk] for i in range(0, len(indices), chunk)]
+        found: dict[int, list] = {}
+        given = returned = 0
+        try:
+            while returned < len(chunks):
+                for worker in self._workers * _AHEAD:
+                    ahead = given - returned < 2 * _AHEAD * len(self._workers)
+                    if given < len(chunks) and len(worker.given) < _AHEAD and ahead:
+                        worker.tasks.send((work, chunks[given]))
+                        worker.given.append(given)
+                        given += 1
+                busy = {worker.results: worker for worker in self._workers if worker.given}
+                for results in wait([*busy]):
+                    found[busy[results].given.popleft()] = _checked(results.recv())
+                while returned in found:
+                    yield from found.pop(returned)
+                    returned += 1
+        except (EOFError, ConnectionError) as error:
+            raise ResourceError(_DIED) from error
 
 
-def _started(job: Job, workers: int, say: Callable[[str], None]) -> ProcessPoolExecutor | None:
-    """A pool that has its first worker; None where the system has no room for sockets or locks."""
-    # Forking would copy the threads' locks; a fork server imports once, before any thread.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pgvae.data.workers"])
-    try:
-        pool = ProcessPoolExecutor(workers, context, initializer=_start, initargs=(job,))
-        pool.submit(_make_chunk, range(0))
-    except OSError as error:  # a long TMPDIR, a /dev/shm that is missing or read-only, ...
-        reason = error.strerror or error
-        say(f"warning: no worker process can be started ({reason}): this one makes all images")
-        return None
-    return pool
+def _checked(answer: Any) -> list:
+    """What a worker sent; raises what it raised."""
+    if isinstance(answer, MemoryError):
+        raise ResourceError(_DIED) from answer
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
 
 
-_job: Job | None = None
-
-
-def _start(job: Job) -> None:
-    """In a worker: keep the job, and end with the process that started it, however that ends."""
-    global _job
-    _job = job
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to handle
-    parent = multiprocessing.parent_process()
-
-    def end_with_parent() -> None:
-        wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=end_with_parent, daemon=True).start()
-
-
-def _make_chunk(chunk: range) -> list[Made]:
-    assert _job is not None
-    return [_job.make(index) for index in chunk]
+def _started(source: Source) -> _Worker:
+    """A worker process with its copy of the source; OSError where none can be started."""
+    with contextlib.ExitStack() as stack:
+        ends = []
+        for _ in range(2):
+            reader, writer = os.pipe()
+            ends.append((Connection(reader, writable=False), Connection(writer, readable=False)))
+            stack.callback(ends[-1][0].close)
+            stack.callback(ends[-1][1].close)
+        (tasks_out, tasks), (results, results_in) = ends
+        theirs = (tasks_out.fileno(), results_in.fileno())
+        home = str(Path(__file__).resolve().parents[2])
+        search = os.pathsep.join([home, *(entry or str(Path.cwd()) for entry in sys.path)])
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pgvae.data.worker", *map(str, theirs)],
+            pass_fds=theirs,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": search},
+        )
+        stack.pop_all()
+    tasks_out.close()
+    results_in.close()
+    with contextlib.suppress(ConnectionError):  # of one that is gone: the next look will tell
+        tasks.send(source)
+    return _Worker(process, tasks, results)

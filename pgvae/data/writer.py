@@ -5,7 +5,6 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import lmdb
 import numpy as np
 
+from pgvae.data.making import Made
 from pgvae.data.store import (
     FORMAT,
     LABELS,
@@ -27,26 +27,8 @@ from pgvae.data.store import (
 from pgvae.errors import ResourceError
 from pgvae.files import fsync, sha256_of
 
-_COMMIT_BYTES = 64 << 20  # what a transaction may hold in memory
+_COMMIT_BYTES = 16 << 20  # what a transaction may hold in memory
 _PAGE = 4096
-
-
-@dataclass(frozen=True)
-class Made:
-    """One image, encoded at every resolution, or the reason why it cannot be used.
-
-    records: resolution -> CRC and payload.
-    pixels:  SHA-256 of the pixels at the highest resolution.
-    content: SHA-256 of the source's file.
-    """
-
-    index: int
-    records: dict[int, bytes] = field(default_factory=dict)
-    reason: str = ""
-    note: str = ""
-    square: bool = True
-    pixels: bytes = b""
-    content: bytes = b""
 
 
 class Writer:

@@ -7,7 +7,7 @@ again = model.reconstruct(images)
 """
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from pgvae.choices import Prior, Sampling
 from pgvae.config import require
 from pgvae.inference import conditional, paths
 from pgvae.inference.directions import Directions, directions_path, load_directions, move, move_to
-from pgvae.inference.prior import choose_prior, draw_latents
+from pgvae.inference.prior import LatentStream, choose_prior
 from pgvae.prior import FittedPrior
 from pgvae.snapshot import Snapshot, load_snapshot, newest_snapshot
 from pgvae.types import Posterior
@@ -131,12 +131,17 @@ class Model:
     ) -> Tensor:
         """Latents [count, d] from a prior; the same for a seed on every device.
 
+        The first ones are the same for any count.
+
         prior: "fitted" or "training"; None: `default_prior`. truncation: in (0, 1], scales the
         noise around the mean (of its component); not for the training prior on the sphere.
         InputError where no prior was fitted.
         """
-        own = (self.config.head, self.latent_dim)
-        return draw_latents(*own, count, seed, self.prior_for(prior), truncation)
+        return self._stream(seed, prior, truncation).next(count)
+
+    def _stream(self, seed: int, prior: Prior | None, truncation: float) -> LatentStream:
+        fitted = self.prior_for(prior)
+        return LatentStream(self.config.head, self.latent_dim, seed, fitted, truncation)
 
     def prior_for(self, prior: Prior | None) -> FittedPrior | None:
         """The fitted prior where it is meant; None for the training prior."""
@@ -147,6 +152,19 @@ class Model:
     ) -> Tensor:
         """New images, [count, C, R, R] in [-1, 1]; options as of `sample_latents`."""
         return self.decode(self.sample_latents(count, seed, prior, truncation))
+
+    def sample_batches(
+        self, count: int, seed: int = 0, prior: Prior | None = None, truncation: float = 1.0
+    ) -> Iterator[Tensor]:
+        """What `sample` draws, in batches [n, C, R, R], n <= `batch_size`: any count in little
+        memory.
+
+        >>> sum(len(images) for images in model.sample_batches(300))
+        300
+        """
+        stream, most = self._stream(seed, prior, truncation), self.batch_size
+        sizes = (min(most, count - start) for start in range(0, count, most))
+        return (self.decode(stream.next(size)) for size in sizes)
 
     def reconstruct(self, images: Tensor) -> Tensor:
         """decode(encode(images)): [N, C, R, R] -> [N, C, R, R], both in [-1, 1]."""

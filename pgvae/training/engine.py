@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from pgvae import ops
+from pgvae import ops, tuning
 from pgvae.config import Precision, RunConfig
 from pgvae.data import Loader, Store
 from pgvae.errors import NotFiniteError, Preempted, ResourceError
@@ -200,6 +200,8 @@ def _loop(
 
         # Grow where it is time, then learn from one batch.
         moment, before = upcoming, now
+        if moment.resolution >= tuning.LARGE_PX:
+            tuning.return_large_blocks()
         state.enter(moment)
         batch = loader.batch(now, moment.batch_size, moment.resolution, moment.alpha)
         at_once = state.batch_gpu

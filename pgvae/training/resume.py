@@ -11,7 +11,7 @@ from pgvae.config import RunConfig
 from pgvae.errors import CorruptFileError, InputError
 from pgvae.files import SUMS
 from pgvae.objectives import OBJECTIVES, settings_of
-from pgvae.request import FREE, Request, kinds, option, spelled
+from pgvae.request import BY_STAGE, FREE, Request, kinds, option, over, spelled
 from pgvae.snapshot import MALFORMED, snapshots_in
 from pgvae.training.checkpoint import checkpoints_in, is_whole
 from pgvae.training.rundir import (
@@ -25,7 +25,7 @@ from pgvae.training.rundir import (
 
 # Where one of these differs, it is another run; where another option does, it may be a slip.
 _IDENTITY = ("dataset", "objective", "resolution", "seed", "init_from")
-_CHANGES = ("precision", "snapshot_kimg", "metrics", "metric_kimg")
+_CHANGES = ("precision", "snapshot_kimg", "keep_snapshots", "metrics", "metric_kimg")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -209,7 +209,7 @@ def gone_on(
     What `asked` leaves open stays as it was. Raises InputError where an option asks for what cannot
     change, or the images are others.
     """
-    merged = dataclasses.replace(kept.request, **asked.asked())
+    merged = _merged(kept, asked)
     if digest != kept.config.dataset_digest:
         raise InputError(
             f"the images of {merged.dataset} are not those of {kept.path} (digest {digest[:16]}, "
@@ -246,6 +246,16 @@ def gone_on(
         if name != "outdir" and value != getattr(kept.request, name)
     ]
     return merged, config, changes
+
+
+def _merged(kept: Kept, asked: Request) -> Request:
+    """The request of a run that goes on: as it was, with what is asked for now."""
+    resolutions = kept.config.schedule.resolutions
+    by_stage = {
+        name: over(getattr(kept.request, name), getattr(asked, name), resolutions)
+        for name in BY_STAGE
+    }
+    return dataclasses.replace(kept.request, **{**asked.asked(), **by_stage})
 
 
 def _told(kept: Kept, asked: Request, names: list[str]) -> str:

@@ -3,8 +3,6 @@
 import contextlib
 import json
 import os
-import re
-from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,7 @@ from typing import Any
 from pgvae import request
 from pgvae.config import RunConfig
 from pgvae.errors import CorruptFileError, InputError, ResourceError
-from pgvae.files import SUMS, atomic_path, locked, remove, sums_of
+from pgvae.files import SUMS, atomic_path, locked, numbered_folder, remove, sums_of
 from pgvae.request import Request
 from pgvae.snapshot import MALFORMED
 
@@ -57,11 +55,7 @@ class RunDirectory:
         """A new directory `outdir/NNNNN-dataset-objective-Rpx` with request and config in it."""
         name = f"{config.dataset}{tail_of(config)}"
         try:
-            outdir.mkdir(parents=True, exist_ok=True)
-            with _free_number(outdir) as number:
-                path = outdir / f"{number:05d}-{name}"
-                path.mkdir()
-            run = cls(path)
+            run = cls(numbered_folder(outdir, name))
             run.write_plan(config, asked or Request())
         except OSError as error:
             raise InputError(
@@ -161,28 +155,3 @@ def runs_in(outdir: Path) -> list[Path]:
         return [outdir]
     found = {p.parent for name in (*PLANS, SUMS) for p in outdir.glob(f"[0-9]*/{name}")}
     return sorted(found, reverse=True)
-
-
-@contextlib.contextmanager
-def _free_number(outdir: Path) -> Iterator[int]:
-    """The number of a new run, which no other process can take before the block ends."""
-    number = max(_numbers(outdir), default=-1) + 1
-    while True:
-        reserved = outdir / f".{number:05d}"
-        try:
-            reserved.mkdir()
-        except FileExistsError:  # another process is making that one
-            number += 1
-            continue
-        try:
-            if number in _numbers(outdir):  # and has just made it
-                number += 1
-                continue
-            yield number
-            return
-        finally:
-            reserved.rmdir()
-
-
-def _numbers(outdir: Path) -> set[int]:
-    return {int(m[1]) for p in outdir.iterdir() if (m := re.match(r"(\d{5})-", p.name))}

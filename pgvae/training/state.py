@@ -13,7 +13,7 @@ from pgvae.schedule import Moment
 from pgvae.training.ema import copy_new_layers
 from pgvae.training.pool import ImagePool
 from pgvae.training.ranks import ALONE, Ranks
-from pgvae.types import AVERAGES, Nets
+from pgvae.types import AVERAGES, Nets, finest
 
 MAX_SKIPS = 3
 _CURE = (
@@ -31,15 +31,15 @@ def derive_seed(*parts: int | str) -> int:
 class Dials:
     """What changes from iteration to iteration, as scalars on the device, filled once in each.
 
-    alpha, progress: of the stage and of the run, float64. lr: of the optimisers.
+    alpha, progress: of the stage and of the run, `finest`. lr: of the optimisers.
     ema_share: what the average takes of the newest weights.
     """
 
     def __init__(self, device: torch.device) -> None:
         on_cpu = device.type == "cpu"  # fused Adam reads a rate as float64 there, else as float32
         self.lr = torch.zeros((), device=device, dtype=torch.float64 if on_cpu else torch.float32)
-        self.alpha = torch.ones((), device=device, dtype=torch.float64)
-        self.progress = torch.zeros((), device=device, dtype=torch.float64)
+        self.alpha = torch.ones((), device=device, dtype=finest(device))
+        self.progress = torch.zeros((), device=device, dtype=finest(device))
         self.ema_share = torch.zeros((), device=device)
 
     def set(self, moment: Moment, ema_share: float) -> None:

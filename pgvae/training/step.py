@@ -29,9 +29,9 @@ def autocast(device: torch.device, precision: Precision) -> torch.autocast:
 
 
 def resolve_precision(precision: Precision, device: torch.device) -> Precision:
-    """What "auto" means on a device: fp32 on CPU, bf16 on GPUs that have it, else tf32."""
+    """What "auto" means on a device: bf16 on CUDA GPUs that have it, else tf32; fp32 elsewhere."""
     if precision == "auto":
-        if device.type == "cpu":
+        if device.type != "cuda":
             return "fp32"
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "tf32"
     return precision

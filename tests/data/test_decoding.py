@@ -64,8 +64,8 @@ def test_a_file_without_half_its_rows_is_refused_though_verify_passes(kind):
     [
         (b"", "empty file"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "PostScript"),
-        (b"GIF89a" + bytes(40), "a GIF"),
-        (b"II*\0" + bytes(40), "a TIFF"),
+        (b"GIF89a" + bytes(40), "a damaged GIF"),
+        (b"II*\0" + bytes(40), "a damaged TIFF"),
         (b"\0\0\0\x20ftypheic" + bytes(40), "HEIC or AVIF"),
         (b"<!DOCTYPE html><html>not found</html>", "HTML"),
         (bytes(range(64)), "unknown kind"),

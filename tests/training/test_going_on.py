@@ -75,6 +75,17 @@ def going_on(path: Path, digest: str = DIGEST, start: str | None = None, **asked
 # Finding the run
 
 
+def test_a_run_goes_on_with_another_batch_in_some_stages_and_keeps_both_in_words(tmp_path):
+    path = made(tmp_path, dataclasses.replace(ASKED, batch=8, lr={4: 0.25}))
+    before = Kept.read(path).config.schedule.stages
+    request, config, changes = going_on(path, batch={8: 2}, lr={16: 0.5})
+    stages = config.schedule.stages
+    assert [stage.batch_size for stage in stages] == [8, 2, 8]
+    assert [stage.lr for stage in stages] == [0.25, before[1].lr, 0.5]
+    assert (request.batch, request.lr) == ({4: 8, 8: 2, 16: 8}, {4: 0.25, 16: 0.5})
+    assert "--batch 8:2 (before: 8)" in changes
+
+
 def test_of_several_runs_of_a_request_the_newest_is_found_though_it_was_moved(tmp_path):
     paths = [made(tmp_path / "a") for _ in range(3)]
     assert found(tmp_path / "a", ASKED) == paths[2]

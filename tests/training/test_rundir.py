@@ -17,11 +17,11 @@ import pytest
 from damage import damaged_copies
 from runs import NO_STORE, tiny_config
 
+from pgvae import files
 from pgvae.config import RunConfig
 from pgvae.errors import CorruptFileError, InputError
 from pgvae.objectives import OBJECTIVES
 from pgvae.request import Request
-from pgvae.training import rundir
 from pgvae.training.resume import Kept
 from pgvae.training.rundir import RunDirectory, read_status
 
@@ -117,7 +117,7 @@ def test_runs_made_together_get_numbers_of_their_own(tmp_path, config):
 
 def test_a_number_that_another_process_has_just_taken_is_passed_over(tmp_path, config, monkeypatch):
     seen = iter([set(), {0}, {0}])
-    monkeypatch.setattr(rundir, "_numbers", lambda _: next(seen))
+    monkeypatch.setattr(files, "_numbers", lambda _: next(seen))
     assert make(tmp_path, config).name.startswith("00001-")
 
 

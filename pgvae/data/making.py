@@ -1,0 +1,90 @@
+"""One image of a set: read, decoded, fitted, scaled and encoded."""
+
+import hashlib
+from dataclasses import dataclass, field
+
+from pgvae.data import images
+from pgvae.data.source import Source
+from pgvae.data.store import crc_of
+
+RAW_UP_TO = 128
+
+
+@dataclass(frozen=True)
+class Made:
+    """One image, encoded at every resolution, or the reason why it cannot be used.
+
+    records: resolution -> CRC and payload.
+    pixels:  SHA-256 of the pixels at the highest resolution.
+    content: SHA-256 of the source's file.
+    """
+
+    index: int
+    records: dict[int, bytes] = field(default_factory=dict)
+    reason: str = ""
+    note: str = ""
+    square: bool = True
+    pixels: bytes = b""
+    content: bytes = b""
+
+
+@dataclass(frozen=True)
+class Job:
+    """How images are made; fields as in `prepare.Options`."""
+
+    resolution: int
+    crop: images.Crop
+    channels: int
+    codec: str
+    upscale: bool
+
+    def make(self, source: Source, index: int) -> Made:
+        """Read one image and encode its pyramid."""
+        try:
+            data = source.read(index)
+            decoded, image = images.fitted(data, self.resolution, self.crop, upscale=self.upscale)
+        except images.RejectError as error:
+            return Made(index, reason=str(error))
+        except OSError as error:
+            return Made(index, reason=error.strerror or str(error))
+        levels = images.pyramid(image if self.channels == 3 else image.convert("L"))
+        top, records = images.raw(levels[0]), {}
+        for level in levels:
+            codec = codec_at(level.width, self.codec)
+            payload = top if level is levels[0] and codec == "raw" else images.encode(level, codec)
+            records[level.width] = crc_of(payload) + payload
+        width, height = decoded.image.size
+        return Made(
+            index,
+            records,
+            note=decoded.note,
+            square=width == height,
+            pixels=hashlib.sha256(top).digest(),
+            content=hashlib.sha256(decoded.image.tobytes() if data is decoded else data).digest(),
+        )
+
+
+@dataclass(frozen=True)
+class Look:
+    """A look at the headers of images, before any is made.
+
+    least: pixels a side that they must have, unless `upscale`.
+    """
+
+    crop: images.Crop
+    least: int
+    upscale: bool
+
+    def side(self, source: Source, index: int) -> int | str:
+        """Pixels a side that image `index` gives, or why it cannot be used."""
+        try:
+            return images.side_after(
+                self.crop, *source.size(index), self.least, upscale=self.upscale
+            )
+        except (images.RejectError, OSError) as error:
+            return getattr(error, "strerror", None) or str(error)
+
+
+def codec_at(resolution: int, codec: str) -> str:
+    """Raw up to 128 px, `codec` above."""
+    return "raw" if resolution <= RAW_UP_TO else codec
