@@ -342,6 +342,8 @@ def _wrong(name: str, value: Any) -> str | None:
             check_resolution(value)
         except InputError as error:
             return str(error).partition(" is ")[2]
+    if name == "device" and not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value):
+        return "use auto, cpu, mps or cuda:I"
     if isinstance(value, float) and not math.isfinite(value):
         return "use a finite number"
     if name in _POSITIVE and value <= 0:

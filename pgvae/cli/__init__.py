@@ -5,9 +5,10 @@ from collections.abc import Sequence
 
 import click
 
-from pgvae import tuning
+from pgvae import terminal, tuning
 from pgvae.cli.groups import Commands, explain
 from pgvae.errors import PgvaeError, Preempted, ResourceError, is_out_of_memory
+from pgvae.files import path_of
 from pgvae.terminal import outlived
 
 tuning.shorten_spinning()  # no command is imported yet, nor PyTorch
@@ -45,6 +46,7 @@ def main(arguments: Sequence[str] | None = None, command: str | None = None) -> 
     arguments: without the program's name; default those of the process.
     command:   the one subcommand to run, as train.py and generate.py do.
     """
+    terminal.fill_in()
     tuning.keep_freed_memory()
     chosen = cli.get_command(None, command) if command else cli
     try:
@@ -78,7 +80,7 @@ def main(arguments: Sequence[str] | None = None, command: str | None = None) -> 
 
 
 def _of_the_system(error: OSError) -> str:
-    where = error.filename2 or error.filename
+    where = path_of(error)
     what = f"{error.strerror or error}; see to the drive and to what this system allows"
     return f"{where}: {what}" if where else what
 
