@@ -23,6 +23,7 @@ from pgvae.errors import ResourceError
 _TRIED = 16  # images that this process does first, to see how long one takes
 _WORTH = 0.7  # seconds of work for which starting workers is worth it
 _AHEAD = 2  # chunks that a worker has before it
+_PIPE_BYTES = 1 << 20  # the most that Linux gives to any user
 _DIED = "a worker process died, most likely out of memory: rerun with fewer --workers"
 
 
@@ -129,6 +130,16 @@ def _checked(answer: Any) -> list:
     return answer
 
 
+def _wide_pipe() -> tuple[int, int]:
+    """A pipe that holds a whole answer where the system allows that, so that no writer waits."""
+    reader, writer = os.pipe()
+    with contextlib.suppress(ImportError, AttributeError, OSError):
+        import fcntl
+
+        fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+    return reader, writer
+
+
 def _started(source: Source) -> _Worker:
     """A worker process with its copy of the source; OSError where none can be started."""
     if os.name != "posix":
@@ -136,7 +147,7 @@ def _started(source: Source) -> _Worker:
     with contextlib.ExitStack() as stack:
         ends = []
         for _ in range(2):
-            reader, writer = os.pipe()
+            reader, writer = _wide_pipe()
             ends.append((Connection(reader, writable=False), Connection(writer, readable=False)))
             stack.callback(ends[-1][0].close)
             stack.callback(ends[-1][1].close)
