@@ -52,7 +52,7 @@ def test_whatever_byte_is_flipped_the_process_lives(count, length, tmp_path):
             damaged = bytearray(whole)
             at = rng.randrange(len(whole))
             if trial % 2:
-                at = rng.choice(leading) * SIZE + rng.randrange(200)
+                at = rng.choice(leading) * SIZE + rng.choice((0, SIZE - 200)) + rng.randrange(200)
             damaged[at] ^= rng.randrange(1, 256)
             file.write_bytes(damaged)
             try:
@@ -66,7 +66,7 @@ def test_whatever_byte_is_flipped_the_process_lives(count, length, tmp_path):
 
     ended_by, refused = in_child(act)
     assert ended_by == 0
-    assert refused > 20
+    assert refused > 10
 
 
 @pytest.mark.parametrize("length", [0, 10, 4095, 4096, 8191, 8192, 12288, 20000])
