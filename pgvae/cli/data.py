@@ -39,7 +39,7 @@ def data() -> None:
 
 @data.command("prepare", cls=_Prepare)
 @click.argument("what", metavar="RECIPE|PATH")
-@option("--source", "Folder, zip or .tar.gz that a recipe reads.", PATH)
+@option("--source", "Folder or file that a recipe reads.", PATH)
 @option("--name", "Name of the set.  [default: the recipe's or the folder's]")
 @option("--resolution R", "Highest one, a power of two.  [default: the images']", Resolution())
 @option("--count N", "Images to take, or to draw.  [default: all, or the recipe's]", POSITIVE)
@@ -72,7 +72,8 @@ def data() -> None:
 def prepare_command(what: str, data_root: Path, force: bool, **given: Any) -> None:
     """Turn images into a multi-resolution set that training reads.
 
-    RECIPE is the name of one of the recipes below; PATH a folder or zip of images, or an .npz file.
+    RECIPE is the name of one of the recipes below; PATH a folder of images, or a file that holds
+    many: .zip, .tar, .parquet, .arrow, .h5, .tfrecords, .mdb, .npy, .npz.
 
     Examples: pgvae data prepare photos/ --name mine --resolution 128
 
