@@ -28,7 +28,7 @@ from pgvae.errors import ResourceError
 
 _TRIED = 16  # images that this process does first, to see how long one takes
 _WORTH = 0.7  # seconds of work for which starting workers is worth it
-_SLOTS = 3  # chunks that a worker has before it, or whose answer is not yet used
+_SLOTS = 4
 _DIED = "a worker process died, most likely out of memory: rerun with fewer --workers"
 
 Work = Callable[[Source, int], Any]
