@@ -29,7 +29,11 @@ class _Prepare(click.Command):
         super().format_epilog(ctx, formatter)
 
 
-@click.group(cls=Commands)
+_FEW_PAIRS = 2 * 10**8  # of images of train and val that are compared within a second or so
+_HOMES = {name: f"pgvae.cli.sets:{name}" for name in ("show",)}
+
+
+@click.group(cls=Commands, homes=_HOMES)
 def data() -> None:
     """Prepare sets of images, list them, check them.
 
@@ -96,6 +100,19 @@ def prepare_command(what: str, data_root: Path, force: bool, **given: Any) -> No
         **{name: given[name] for name in prepared if given[name] is not None},
     )
     store = prepare(recipe_of(what, ingredients), chosen, data_root, force=force, say=click.echo)
+    report(store)
+
+
+def report(store: "Store") -> None:
+    """Say what a set that was made has, and what may falsify its figures."""
+    from pgvae.data.similar import near_duplicates
+
+    if len(store.split("train")) * len(store.split("val")) <= _FEW_PAIRS:
+        similar = near_duplicates(store)
+        if similar:
+            click.echo(
+                f"warning: images {_say_similar(store, similar)}; `pgvae data show` names all"
+            )
     counts = store.manifest["splits"]
     click.echo(
         f"{store.path}: {len(store):,} images ({counts['train']:,} train, {counts['val']:,} val) "
@@ -112,9 +129,11 @@ def info(name: str, data_root: Path) -> None:
 
     Example: pgvae data info avatars
     """
+    from pgvae.data.show import balance_of
+    from pgvae.data.similar import near_duplicates
     from pgvae.data.store import REJECTS
 
-    store = _store(name, data_root)
+    store = store_called(name, data_root)
     manifest = store.manifest
     click.echo(f"{store.name} in {store.path}, digest {store.digest[:16]}")
     click.echo(
@@ -127,12 +146,26 @@ def info(name: str, data_root: Path) -> None:
         codec = manifest["codecs"][str(resolution)]
         click.echo(f"{resolution:>6} px   {codec:<5} {size / 2**20:>10,.1f} MiB")
     for index, attribute in enumerate(store.attributes):
-        click.echo(f"label       {attribute}: mean {store.labels[:, index].mean():.3f}")
+        counts = ", ".join(
+            f"{split} {yes:,} yes, {no:,} no"
+            for split, (yes, no) in balance_of(store, index).items()
+        )
+        click.echo(f"label       {attribute}: mean {store.labels[:, index].mean():.3f}; {counts}")
     click.echo(f"duplicates  {manifest['duplicates']:,}")
+    if len(store.split("train")) * len(store.split("val")) <= _FEW_PAIRS:
+        click.echo(f"similar     {_say_similar(store, near_duplicates(store))}")
     click.echo(f"left out    {manifest['rejected']:,}")
     for line in (store.path / REJECTS).read_text(encoding="utf-8").splitlines()[:10]:
         reject = json.loads(line)
         click.echo(f"            {reject['name']}: {reject['reason']}")
+
+
+def _say_similar(store: "Store", pairs: list[tuple[int, int]]) -> str:
+    names = store.names()
+    shown = ", ".join(f"{names[i]} ~ {names[k]}" for i, k in pairs[:5])
+    return f"{len(pairs):,} of val nearly the same as one of train" + (
+        f": {shown}" if pairs else ""
+    )
 
 
 @data.command()
@@ -143,7 +176,7 @@ def verify(name: str, data_root: Path) -> None:
 
     Example: pgvae data verify avatars
     """
-    store = _store(name, data_root)
+    store = store_called(name, data_root)
     store.verify()
     click.echo(f"{store.name}: {len(store):,} images at {len(store.resolutions)} sizes are whole")
 
@@ -169,7 +202,7 @@ def list_command(data_root: Path) -> None:
         click.echo(f"{name:<24} {len(store):>9,} images up to {store.resolutions[-1]} px")
 
 
-def _store(name: str, data_root: Path) -> "Store":
+def store_called(name: str, data_root: Path) -> "Store":
     """A prepared set by name or by path."""
     from pgvae.data import Store, prepared_in
     from pgvae.data.paths import is_folder

@@ -16,6 +16,7 @@ class Made:
     """One image, encoded at every resolution, or the reason why it cannot be used.
 
     records: resolution -> CRC and payload; or its place, while it lies in memory of two processes.
+    sides:   width and height of the source's image.
     pixels:  SHA-256 of the pixels at the highest resolution.
     content: SHA-256 of the source's file.
     """
@@ -24,7 +25,7 @@ class Made:
     records: dict[int, Any] = field(default_factory=dict)
     reason: str = ""
     note: str = ""
-    square: bool = True
+    sides: tuple[int, int] = (0, 0)
     pixels: bytes = b""
     content: bytes = b""
 
@@ -73,12 +74,11 @@ class Job:
         for level in levels:
             payload = images.encode_pixels(level, codec_at(level.shape[-1], self.codec))
             records[level.shape[-1]] = crc_of(payload) + payload
-        width, height = decoded.size
         return Made(
             index,
             records,
             note=decoded.note,
-            square=width == height,
+            sides=decoded.size,
             pixels=hashlib.sha256(levels[0]).digest(),
             content=hashlib.sha256(decoded.image.tobytes() if data is decoded else data).digest(),
         )

@@ -47,6 +47,7 @@ class Writer:
         self.digest = hashlib.sha256()
         self.notes: Counter[str] = Counter()
         self.not_square = 0
+        self.sides: Counter[int] = Counter()  # by the power of two that the shorter one has
         self._contents: set[bytes] = set()
         self._pending = 0
         self._environments = {}
@@ -84,7 +85,8 @@ class Writer:
         self.digest.update(made.pixels)
         self.kept.append(made.index)
         self._contents.add(made.content)
-        self.not_square += not made.square
+        self.not_square += made.sides[0] != made.sides[1]
+        self.sides[1 << (min(made.sides).bit_length() - 1)] += 1
         if made.note:
             self.notes[made.note] += 1
 
@@ -135,6 +137,7 @@ class Writer:
             "rejected": len(rejects),
             "duplicates": self.duplicates,
             "digest": self.digest.hexdigest(),
+            "sides": {str(side): count for side, count in sorted(self.sides.items())},
             "files": files,
             **about,
         }
