@@ -266,6 +266,7 @@ class RunConfig:
     ema_kimg:      half-life of both running averages, in thousands of images.
     ema_rampup:    the half-life is at most this share of the images seen so far.
     snapshot_kimg: thousands of images between snapshots, grids and checkpoints.
+    keep_snapshots: so many of the newest snapshots stay, and each stage's last; None: all.
     metrics:       measured every metric_kimg (see `pgvae.evaluation`); the best snapshot by the
                    first of them is kept.
     init_from:     SHA-256 of the snapshot that it started from; None for fresh weights.
@@ -284,6 +285,7 @@ class RunConfig:
     ema_kimg: float = 10.0
     ema_rampup: float = 0.05
     snapshot_kimg: float = 500.0
+    keep_snapshots: int | None = None
     metrics: tuple[str, ...] = ()
     metric_kimg: float = 500.0
     init_from: str | None = field(default=None)
@@ -294,6 +296,8 @@ class RunConfig:
         for name in ("snapshot_kimg", "metric_kimg"):
             value = getattr(self, name)
             require(value > 0 and math.isfinite(value), f"{name} is {value}: use a positive number")
+        kept = self.keep_snapshots
+        require(kept is None or kept >= 1, f"keep_snapshots is {kept}: use 1 or more")
         require_weight("ema_kimg", self.ema_kimg)
         require_weight("ema_rampup", self.ema_rampup)
         require(

@@ -11,6 +11,7 @@ from pgvae.choices import CelebaHqSplit, Codec, Crop
 from pgvae.cli import options
 from pgvae.cli.groups import Commands
 from pgvae.cli.options import NATURAL, PATH, POSITIVE, option
+from pgvae.cli.sets import OUTDIR, about_use, remove, users_in
 from pgvae.cli.types import Resolution, WordList
 from pgvae.errors import InputError, PgvaeError
 
@@ -30,7 +31,7 @@ class _Prepare(click.Command):
 
 
 _FEW_PAIRS = 2 * 10**8  # of images of train and val that are compared within a second or so
-_HOMES = {name: f"pgvae.cli.sets:{name}" for name in ("show",)}
+_HOMES = {name: f"pgvae.cli.prepared:{name}" for name in ("show",)}
 
 
 @click.group(cls=Commands, homes=_HOMES)
@@ -183,14 +184,15 @@ def verify(name: str, data_root: Path) -> None:
 
 @data.command("list")
 @options.DATA_ROOT
-def list_command(data_root: Path) -> None:
-    """List the prepared sets.
+@OUTDIR
+def list_command(data_root: Path, outdir: Path) -> None:
+    """List the prepared sets, and say which of them no run uses.
 
     Example: pgvae data list
     """
     from pgvae.data import Store, prepared_in
 
-    names = prepared_in(data_root)
+    names, uses = prepared_in(data_root), users_in(outdir)
     if not names:
         click.echo(f"nothing is prepared in {data_root}")
     for name in names:
@@ -199,7 +201,13 @@ def list_command(data_root: Path) -> None:
         except PgvaeError as error:
             click.echo(f"{name:<24} unusable: {error}")
             continue
-        click.echo(f"{name:<24} {len(store):>9,} images up to {store.resolutions[-1]} px")
+        click.echo(
+            f"{name:<24} {len(store):>9,} images up to {store.resolutions[-1]} px"
+            + about_use(store, uses)
+        )
+
+
+data.add_command(remove)
 
 
 def store_called(name: str, data_root: Path) -> "Store":

@@ -110,10 +110,9 @@ def load_images(
     files = (file for path in map(Path, paths) for file in _files_of(path))
     for name, data in itertools.islice(files, count):
         try:
-            fitted = images.fitted(data, resolution, crop, upscale=True)[1]
+            pixels.append(images.as_pixels(data, resolution, channels, crop))
         except images.RejectError as error:
             raise InputError(f"{name!r}: {error}; mend it or leave it out") from error
-        pixels.append(images.to_pixels(fitted, channels))
         names.append(name)
     require(bool(pixels), "no images are given: name files, folders or zips")
     return np.stack(pixels), names

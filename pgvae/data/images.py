@@ -175,6 +175,16 @@ def _fit(decoded: Decoded, resolution: int, crop: Crop, upscale: bool) -> Image.
     return image.resize((resolution, resolution), Image.Resampling.LANCZOS, box=box)
 
 
+def as_pixels(
+    data: bytes | Decoded, resolution: int, channels: int, crop: Crop = "center"
+) -> np.ndarray:
+    """What a source gives as networks take it: uint8 [C, R, R], small images enlarged.
+
+    Raises RejectError as `decode` and `fit`.
+    """
+    return to_pixels(fitted(data, resolution, crop, upscale=True)[1], channels)
+
+
 def to_pixels(image: Image.Image, channels: int) -> np.ndarray:
     """An RGB image as uint8 [C, H, W]; with one channel its luma (ITU-R 601-2)."""
     if channels == 1:

@@ -86,13 +86,13 @@ def written_aside(final: Path) -> Iterator[Path]:
     A set that is there before is replaced, and never lost. ResourceError where the disk is full,
     InputError where what lies there is another user's.
     """
-    aside, old = final.with_name(f"{final.name}.tmp"), final.with_name(f"{final.name}.old.tmp")
+    aside, old = aside_of(final), final.with_name(f"{final.name}.old.tmp")
     with _owner_errors():
         _restore(final, old)
         remove(aside)  # what a killed run left there
     try:
         with disk_errors(final):
-            aside.mkdir(mode=0o700)  # the images may be private
+            aside.mkdir()
             yield aside
             with _owner_errors():
                 if final.exists():
@@ -102,6 +102,11 @@ def written_aside(final: Path) -> Iterator[Path]:
     finally:
         remove(aside)
         _restore(final, old)
+
+
+def aside_of(final: Path) -> Path:
+    """Where a set is written before it is whole."""
+    return final.with_name(f"{final.name}.tmp")
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ _BLOCK = 1 << 22  # pairs that are compared at a time
 
 
 def near_duplicates(store: Store, most: int = 1000) -> list[tuple[int, int]]:
-    """(index in train, index in val) of images of val that are nearly one of train; at most so many.
+    """(index in train, index in val) of images of val that are nearly one of train, at most `most`.
 
     Two are where the gradients of their brightness at 16 px agree in all but a few signs (dHash, a
     perceptual hash), and their colours there too. [] for a set that has no 16 px.

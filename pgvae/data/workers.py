@@ -159,6 +159,8 @@ class Crew:
 
 def _started(source: Source, count: int) -> tuple[subprocess.Popen, list[_Worker]]:
     """The first of so many processes, and all of them; OSError where none can be started."""
+    if os.name != "posix":
+        raise OSError("this system hands no pipes to a new process")
     theirs: list[int] = []
     workers: list[_Worker] = []
     try:

@@ -164,7 +164,8 @@ def _new_environment(folder: Path, map_size: int) -> lmdb.Environment:
     """One to write to; ResourceError where the process may not have so many addresses."""
     try:
         # Without writemap a full disk is an error, not a fault. No lock: it is ours alone.
-        return lmdb.open(str(folder), map_size=map_size, lock=False, sync=False)
+        # The mode is what the umask takes from.
+        return lmdb.open(str(folder), map_size=map_size, lock=False, sync=False, mode=0o777)
     except lmdb.MemoryError as error:
         raise ResourceError(
             f"{folder} needs {map_size:,} bytes of address space: raise the limit (ulimit -v), or "

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from pgvae.files import atomic_path
 from pgvae.schedule import Moment
 from pgvae.terminal import outlived
+from pgvae.training.board import Board
 
 
 class RunLog:
@@ -28,7 +28,7 @@ class RunLog:
         self.measured = 0  # images seen at the last measurement that is in stats.jsonl
         self._drop_after(images_seen)
         self._stats = self._stats_path.open("a", encoding="utf-8")
-        self._board = SummaryWriter(str(run_dir), purge_step=images_seen + 1)
+        self._board = Board(run_dir, purge_step=images_seen + 1)
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
         self._since = (time.monotonic(), images_seen)
@@ -38,7 +38,8 @@ class RunLog:
             initial=images_seen,
             unit="img",
             unit_scale=True,
-            disable=None,  # no bar where the output is not a terminal: the log lines stay
+            # No bar where the output is not a terminal: the log lines stay.
+            disable=None if sys.stderr else True,
             dynamic_ncols=True,
         )
 
@@ -87,11 +88,12 @@ class RunLog:
         self._stats.write(json.dumps(record, allow_nan=False) + "\n")
         self._stats.flush()
         for name, value in values.items():
-            self._board.add_scalar(name, value, images_seen)
+            self._board.scalar(name, value, images_seen)
+        self._board.flush()
 
     def picture(self, name: str, grid: np.ndarray, images_seen: int) -> None:
         """A grid, uint8 [H, W, C], to TensorBoard."""
-        self._board.add_image(name, grid, images_seen, dataformats="HWC")
+        self._board.picture(name, grid, images_seen)
 
     def close(self) -> None:
         """Flush and close all of it, as far as the disk has room."""

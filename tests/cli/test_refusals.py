@@ -39,10 +39,27 @@ REFUSED = {
         paint | no command 'paint'
         sample | no command 'sample': did you mean 'samples'?
         --bogus | generate has no option --bogus: see --help
-        --seeds 3 samples | generate has no option --seeds: did you mean --seed?
+        --seeds 3 samples | generate has no option --seeds: it belongs after samples
         --seed -1 | --seed | -1
         --device foo | foo
-        samples --seeds 3 | samples has no option --seeds: did you mean --seed?
+        samples --sed 3 | samples has no option --sed: did you mean --seed?
+        samples --seeds x | 'x' is no seed and no range
+        samples --seeds 1,,2 | '' is no seed and no range
+        samples --seeds 1.5 | '1.5' is no seed
+        samples --seeds -3 | '-3' is no seed
+        samples --seeds 9-3 | '9-3': give the lower seed first
+        samples --seeds 0-100000 | '0-100000': | 100,000 seeds at most
+        samples --seeds 3 --count 2 | --count and --seeds: give one of them
+        samples --out walk.gif | --out walk.gif is the name of a file: --out takes a folder, such as
+        samples --out a.png | cannot write to a.png: a.png is a file; use another --out
+        samples --out a.png/deep/er | cannot write to a.png/deep/er: a.png is a file; use another
+        reconstruct tinny | no such folder or zip: tinny, nor a set in datasets (did you mean 'tiny
+        encode a.png --name a.csv | a.csv: a file of latents ends in .npz or .npy; name another
+        encode a.png --name o/a.npz | --name o/a.npz: give a name; --out says the folder
+        encode | PATHS
+        decode | FILE
+        decode no.npz | no such file of latents: no.npz
+        decode a.png | a.png: a file of latents ends in .npz or .npy
         samples --steps 3 | samples has no option --steps: it belongs after interpolate, walk
         samples nine | samples takes no 'nine': leave it out
         samples --count 0 | --count | 0
