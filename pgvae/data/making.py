@@ -1,7 +1,8 @@
 """One image of a set: read, decoded, fitted, scaled and encoded."""
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from pgvae.data import images
 from pgvae.data.source import Source
@@ -14,18 +15,39 @@ RAW_UP_TO = 128
 class Made:
     """One image, encoded at every resolution, or the reason why it cannot be used.
 
-    records: resolution -> CRC and payload.
+    records: resolution -> CRC and payload; or its place, while it lies in memory of two processes.
+    sides:   width and height of the source's image.
     pixels:  SHA-256 of the pixels at the highest resolution.
     content: SHA-256 of the source's file.
     """
 
     index: int
-    records: dict[int, bytes] = field(default_factory=dict)
+    records: dict[int, Any] = field(default_factory=dict)
     reason: str = ""
     note: str = ""
-    square: bool = True
+    sides: tuple[int, int] = (0, 0)
     pixels: bytes = b""
     content: bytes = b""
+
+    def put(self, memory: memoryview, at: int) -> tuple["Made", int]:
+        """Itself with its records from byte `at` of `memory` on, if it has the room; the end."""
+        end = at + sum(map(len, self.records.values()))
+        if end > len(memory):
+            return self, at
+        places = {}
+        for size, record in self.records.items():
+            memory[at : at + len(record)] = record
+            places[size] = (at, at + len(record))
+            at += len(record)
+        return replace(self, records=places), end
+
+    def taken(self, memory: memoryview) -> "Made":
+        """Itself with what `put` put there, which is not copied."""
+        records = {
+            size: memory[slice(*record)] if isinstance(record, tuple) else record
+            for size, record in self.records.items()
+        }
+        return replace(self, records=records)
 
 
 @dataclass(frozen=True)
@@ -47,19 +69,17 @@ class Job:
             return Made(index, reason=str(error))
         except OSError as error:
             return Made(index, reason=error.strerror or str(error))
-        levels = images.pyramid(image if self.channels == 3 else image.convert("L"))
-        top, records = images.raw(levels[0]), {}
+        levels = images.pyramid(images.to_pixels(image, self.channels))
+        records = {}
         for level in levels:
-            codec = codec_at(level.width, self.codec)
-            payload = top if level is levels[0] and codec == "raw" else images.encode(level, codec)
-            records[level.width] = crc_of(payload) + payload
-        width, height = decoded.image.size
+            payload = images.encode_pixels(level, codec_at(level.shape[-1], self.codec))
+            records[level.shape[-1]] = crc_of(payload) + payload
         return Made(
             index,
             records,
             note=decoded.note,
-            square=width == height,
-            pixels=hashlib.sha256(top).digest(),
+            sides=decoded.size,
+            pixels=hashlib.sha256(levels[0]).digest(),
             content=hashlib.sha256(decoded.image.tobytes() if data is decoded else data).digest(),
         )
 

@@ -32,7 +32,7 @@ from pgvae.errors import InputError
 
 _SHOWN = 3  # bad images that a message names
 _LOOKED_AT = 256  # headers that a worker looks at at a time
-_CHUNK_PIXELS = 1 << 17  # of images that a worker makes at a time: 8 of 128 px
+_CHUNK_PIXELS = 1 << 18  # of images that a worker makes at a time: 16 of 128 px
 _LOOK_AHEAD = 256  # images to look at for more bad ones after the first
 
 

@@ -5,6 +5,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -29,12 +30,13 @@ from pgvae.files import fsync, sha256_of
 
 _COMMIT_BYTES = 16 << 20  # what a transaction may hold in memory
 _PAGE = 4096
+_THREADS = 4  # that flush and sum files
 
 
 class Writer:
     """Adds images to one LMDB environment per resolution, in order.
 
-    As a context: on success everything is committed and flushed, on an error nothing is.
+    As a context: on success everything is committed, on an error nothing more is. `finish` flushes.
     """
 
     def __init__(self, root: Path, sizes: tuple[int, ...], channels: int, most: int) -> None:
@@ -45,6 +47,7 @@ class Writer:
         self.digest = hashlib.sha256()
         self.notes: Counter[str] = Counter()
         self.not_square = 0
+        self.sides: Counter[int] = Counter()  # by the power of two that the shorter one has
         self._contents: set[bytes] = set()
         self._pending = 0
         self._environments = {}
@@ -61,13 +64,12 @@ class Writer:
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
         try:
-            for size, environment in self._environments.items():
+            for transaction in self._transactions.values():
                 if kind is None:
                     with _lmdb_errors(self.root):
-                        self._transactions[size].commit()
-                        environment.sync(True)
+                        transaction.commit()
                 else:
-                    self._transactions[size].abort()
+                    transaction.abort()
         finally:
             for environment in self._environments.values():
                 environment.close()
@@ -83,7 +85,8 @@ class Writer:
         self.digest.update(made.pixels)
         self.kept.append(made.index)
         self._contents.add(made.content)
-        self.not_square += not made.square
+        self.not_square += made.sides[0] != made.sides[1]
+        self.sides[1 << (min(made.sides).bit_length() - 1)] += 1
         if made.note:
             self.notes[made.note] += 1
 
@@ -121,6 +124,11 @@ class Writer:
         lines = "".join(json.dumps(reject) + "\n" for reject in rejects)
         (self.root / REJECTS).write_text(lines, encoding="utf-8")
         self.digest.update(labels.tobytes() + split.tobytes())
+        with ThreadPoolExecutor(_THREADS) as pool:  # the disk and the sums, at the same time
+            flushed = [pool.submit(fsync, path) for path in self.root.rglob("*")]
+            files = _files_of(self.root, pool)
+            for flush in flushed:
+                flush.result()
         manifest = {
             "format": FORMAT,
             "count": len(self.kept),
@@ -129,12 +137,11 @@ class Writer:
             "rejected": len(rejects),
             "duplicates": self.duplicates,
             "digest": self.digest.hexdigest(),
-            "files": _files_of(self.root),
+            "sides": {str(side): count for side, count in sorted(self.sides.items())},
+            "files": files,
             **about,
         }
         manifest["checksum"] = checksum_of(manifest)
-        for path in self.root.rglob("*"):
-            fsync(path)
         text = json.dumps(manifest, indent=1)
         (self.root / MANIFEST).write_text(text, encoding="utf-8")
         fsync(self.root / MANIFEST)
@@ -176,10 +183,11 @@ def _map_size(resolution: int, channels: int, count: int) -> int:
     return 2 * count * record // _PAGE * _PAGE + (16 << 20)
 
 
-def _files_of(root: Path) -> dict[str, dict[str, Any]]:
+def _files_of(root: Path, pool: ThreadPoolExecutor) -> dict[str, dict[str, Any]]:
     """Size and SHA-256 of every file, by path."""
+    paths = sorted(path for path in root.rglob("*") if path.is_file())
+    sums = pool.map(sha256_of, paths)
     return {
-        path.relative_to(root).as_posix(): {"size": path.stat().st_size, "sha256": sha256_of(path)}
-        for path in sorted(root.rglob("*"))
-        if path.is_file()
+        path.relative_to(root).as_posix(): {"size": path.stat().st_size, "sha256": digest}
+        for path, digest in zip(paths, sums, strict=True)
     }

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from making import encoded, noise, noise_files, prepared, write_files, zip_of
+from making import encoded, noise, noise_files, prepared, workers_at_once, write_files, zip_of
 
 from pgvae.data import Store, load_images, open_dataset
 from pgvae.data.containers.base import Joined
@@ -150,7 +150,8 @@ def by_picture(store: Store) -> dict[bytes, np.ndarray]:
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("make", MADE)
-def test_pixels_and_labels_come_out_as_they_went_in(tmp_path, make, workers):
+def test_pixels_and_labels_come_out_as_they_went_in(tmp_path, monkeypatch, make, workers):
+    workers_at_once(monkeypatch)
     store, _ = of(make(tmp_path / "given", bad=False), workers=workers)
     found = by_picture(store)
     assert len(store) == len(found) == COUNT
