@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import click
 
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str] | None = None, command: str | None = None) -> 
     """
     terminal.fill_in()
     tuning.keep_freed_memory()
-    chosen = cli.get_command(None, command) if command else cli
+    chosen: Any = cli.get_command(None, command) if command else cli
     try:
         code = chosen.main(
             args=list(sys.argv[1:] if arguments is None else arguments),

@@ -73,8 +73,8 @@ def directions_command(
         latents = encode(model, store, unseen)
         accuracy = found.accuracy(latents, torch.from_numpy(said[unseen]))
     about = {**found.about, "dataset": store.name, "count": len(training), "accuracy": accuracy}
-    path = directions_path(model.path)
-    save_directions(path, dataclasses.replace(found, about=about), model.path)
+    path = directions_path(model.file)
+    save_directions(path, dataclasses.replace(found, about=about), model.file)
     for name, value in accuracy.items():
         click.echo(f"{name}: {value:.1%} right on unseen images")
     click.echo(path)

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from pgvae import ops, tuning
+from pgvae.choices import TrackerKind
 from pgvae.config import Precision, RunConfig
 from pgvae.data import Loader, Store
 from pgvae.errors import NotFiniteError, Preempted, ResourceError
@@ -40,6 +41,7 @@ def train(
     initial: Snapshot | None = None,
     inception_weights: Path | None = None,
     stop: Stop | None = None,
+    tracker: TrackerKind = "tensorboard",
     ranks: Ranks = ALONE,
 ) -> None:
     """Train to the end of the schedule, from the run's newest checkpoint where it has one.
@@ -49,6 +51,7 @@ def train(
 
     batch_gpu: most images that a process works through at a time.
     initial: weights to start a new run from. inception_weights: for the metrics FID and KID.
+    tracker: where figures and pictures are shown while it trains.
     stop: what may ask it to stop; a signal always may. ranks: the processes that train it
     together, each of which calls this.
     Raises Preempted, with all saved, where it was asked to stop; ResourceError when numbers stop
@@ -61,7 +64,7 @@ def train(
     if not run.is_guarded:
         notes.append(f"warning: no locks on this drive: start no second process in {run.path}")
     state = load_newest(run.path, config, device, notes.append) or _first(config, device, initial)
-    stop = stop or Stop()
+    stop, told = stop or Stop(), (inception_weights, tracker)
     went_back_to = None
     with stop_signals(stop):
         while True:
@@ -72,7 +75,7 @@ def train(
                 )
             state.ranks, state.batch_gpu = ranks, batch_gpu
             try:
-                return _train(state, store, run, precision, workers, inception_weights, stop, notes)
+                return _train(state, store, run, precision, workers, told, stop, notes)
             except Preempted:
                 _leave(ranks)
                 raise
@@ -94,17 +97,17 @@ def _train(
     run: RunDirectory,
     precision: Precision,
     workers: int,
-    inception_weights: Path | None,
+    told: tuple[Path | None, TrackerKind],
     stop: Stop,
     notes: list[str],
 ) -> None:
-    """`train` from a state; notes: what there is to say first, which are said then."""
+    """`train` from a state. told: what `Record` wants; notes: what is said first, once."""
     config, ranks, device = state.config, state.ranks, state.device
     seed = derive_seed(config.seed, "order", state.rollbacks) if state.rollbacks else config.seed
     with contextlib.ExitStack() as stack:
         stack.enter_context(told_errors(state, run))
         if ranks.index == 0:
-            record = Record(config, store, run, device, state.images_seen, inception_weights)
+            record = Record(config, store, run, device, state.images_seen, *told)
         else:
             record = Bystander()
         stack.callback(record.log.close)
