@@ -118,6 +118,11 @@ class TrainState:
         nets = build_nets(config.model, resolution, fading=fading, seed=seed)
         for net in nets.parts().values():
             net.to(device)
+        return cls.around(config, nets, device)
+
+    @classmethod
+    def around(cls, config: RunConfig, nets: Nets, device: torch.device) -> "TrainState":
+        """A state of networks that are on a device, which nothing has trained yet."""
         dials = Dials(device)
         optimizers = {n: _adam(net, dials.lr, config.betas) for n, net in nets.trained().items()}
         return cls(config, nets, optimizers, dials, torch.Generator(device), Skips(device))
