@@ -26,7 +26,7 @@ class Compiler:
         self._graphs = 0
         torch._dynamo.config.recompile_limit = _VARIANTS
 
-    def enter(self, nets: Nets) -> None:
+    def _enter(self, nets: Nets) -> None:
         """Forget the graphs of the stage before; those of this one are made as they are met."""
         stage = (nets.generator.resolution, nets.generator.fading)
         if stage == self._stage:
@@ -38,11 +38,12 @@ class Compiler:
             net.compile(fullgraph=True, dynamic=False, backend=self._backend)
 
     @contextlib.contextmanager
-    def watching(self) -> Iterator[None]:
-        """Around an iteration: says how many graphs were compiled in it.
+    def around(self, nets: Nets) -> Iterator[None]:
+        """Around an iteration of these networks: says how many graphs were compiled in it.
 
         Raises ResourceError where one cannot be.
         """
+        self._enter(nets)
         before = time.monotonic()
         try:
             yield

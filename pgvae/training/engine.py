@@ -19,7 +19,9 @@ from pgvae.objectives import Objective, objective_from
 from pgvae.schedule import Schedule
 from pgvae.snapshot import Snapshot
 from pgvae.training.checkpoint import load_newest
+from pgvae.training.compiled import Compiler
 from pgvae.training.describe import settings_lines
+from pgvae.training.graphs import Graphs, graphs_on
 from pgvae.training.ranks import ALONE, Ranks
 from pgvae.training.record import Bystander, Record
 from pgvae.training.rundir import RunDirectory
@@ -87,6 +89,8 @@ def train(
     *,
     workers: int = 0,
     batch_gpu: int | None = None,
+    compiled: bool = False,
+    graphs: bool = False,
     initial: Snapshot | None = None,
     inception_weights: Path | None = None,
     ranks: Ranks = ALONE,
@@ -94,6 +98,7 @@ def train(
     """Train to the end of the schedule, from the run's newest checkpoint where it has one.
 
     batch_gpu: most images that a process works through at a time.
+    compiled, graphs: whether the networks go through torch.compile, and iterations are captured.
     initial: weights to start a new run from. inception_weights: for the metrics FID and KID.
     ranks: the processes that train it together, each of which calls this.
     Raises Preempted, with all saved, after a signal to stop; ResourceError when numbers stop
@@ -134,12 +139,14 @@ def train(
         where += f", {ranks.count} processes"
     say(f"{run.path}: at {state.images_seen / 1000:g} of {schedule.total_kimg:g} kimg, {where}")
     ends_early = _ends_early(schedule)
+    compiler = Compiler(say) if compiled else None
+    captured = graphs_on(device, ranks.count, say) if graphs else None
     try:
         with stop_signals() as stop, disk_errors(run.path), _memory_errors(state):
             for line in ends_early:
                 say(line)
             record.status("running", state.images_seen)
-            _loop(state, objective, loader, precision, record, stop)
+            _loop(state, objective, loader, precision, record, stop, compiler, captured)
         for line in [f"done: {state.images_seen / 1000:g} kimg in {run.path}", *ends_early]:
             say(line)
         record.status("done", state.images_seen)
@@ -170,6 +177,8 @@ def _loop(
     precision: Precision,
     record: Record,
     stop: StopFlag,
+    compiler: Compiler | None,
+    graphs: Graphs | None,
 ) -> None:
     schedule = state.config.schedule
     tick_images = min(4000, max(1, schedule.total_images // 100))
@@ -221,7 +230,9 @@ def _loop(
         state.enter(moment)
         batch = loader.batch(now, moment.batch_size, moment.resolution, moment.alpha)
         at_once = state.batch_gpu
-        scalars = train_step(state, objective, moment, batch, precision)
+        take = graphs.step if graphs else train_step
+        with compiler.around(state.nets) if compiler else contextlib.nullcontext():
+            scalars = take(state, objective, moment, batch, precision)
         if state.batch_gpu != at_once:
             record.log.say(
                 f"out of memory at {moment.resolution} px: from here on {state.batch_gpu} images "

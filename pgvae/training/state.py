@@ -64,7 +64,8 @@ class Skips:
         self.total += bad
         self._any |= bad
         for name, value in terms.items():
-            self._terms[name] = torch.where(bad, value, self._terms.get(name, value))
+            kept = self._terms.setdefault(name, value.clone())
+            torch.where(bad, value, kept, out=kept)
 
     def end_iteration(self) -> None:
         """Count the iteration that all of its updates were noted of."""
@@ -162,7 +163,11 @@ class TrainState:
 
 
 def _adam(net: nn.Module, lr: Tensor, betas: tuple[float, float]) -> torch.optim.Adam:
-    return torch.optim.Adam(net.parameters(), lr=lr, betas=betas, eps=1e-8, fused=True)
+    capturable = lr.device.type == "cuda"  # in a graph: `pgvae.training.graphs`
+    parameters = net.parameters()
+    return torch.optim.Adam(
+        parameters, lr=lr, betas=betas, eps=1e-8, fused=True, capturable=capturable
+    )
 
 
 def _rebuild(
