@@ -85,7 +85,8 @@ class FakeCapture:
         self.captures += 1
         with undone(self._keep()), Recorder() as recorder, Spy() as spy:
             results = work()
-        assert recorder.reads + spy.calls == []
+        reads = recorder.reads + spy.calls
+        assert not reads, reads
         return recorder.again, results
 
 
