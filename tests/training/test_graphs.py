@@ -132,6 +132,7 @@ def test_there_are_none_on_a_cpu_or_among_several_processes(device, processes, w
 
 
 @pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_on_a_gpu_graphs_give_the_bytes_of_the_loop(name: str) -> None:
     device = torch.device("cuda")
