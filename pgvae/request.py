@@ -28,7 +28,7 @@ OBJECTIVES = (  # each the name of its module in pgvae/objectives
 FREE = frozenset(
     {
         *("dataset", "data_root", "outdir", "resume"),
-        *("device", "precision", "workers", "batch_gpu"),
+        *("device", "precision", "workers", "batch_gpu", "compile", "graphs"),
         *("total_kimg", "batch", "lr", "lr_milestones", "pretrain_kimg"),
         *("snapshot_kimg", "keep_snapshots", "metrics", "metric_kimg", "inception_weights"),
         *("max_hours", "tracker"),
@@ -143,6 +143,9 @@ class Request:
         [default: tensorboard]
     device: where it runs.  [default: auto]
     precision: auto is fp32 on a CPU, bf16 on GPUs that have it, else tf32.  [default: auto]
+    compile: the networks through torch.compile, each stage anew: worth it on a GPU alone, or in a
+        long stage.  [default: no]
+    graphs: replay iterations as CUDA graphs, on one GPU.  [default: no]
     workers: threads that decode images above 128 px.  [default: 2]
     data_root: where prepared sets are.  [default: datasets]
     outdir: where numbered run directories are made.  [default: runs]
@@ -187,6 +190,8 @@ class Request:
     tracker: str | None = None
     device: str | None = None
     precision: str | None = None
+    compile: bool | None = None
+    graphs: bool | None = None
     workers: int | None = None
     data_root: str | None = None
     outdir: str | None = None

@@ -171,6 +171,8 @@ def _train(job: _Job, ranks: Ranks, device: torch.device) -> Path:
             device,
             workers=_WORKERS if workers is None else workers,
             batch_gpu=job.request.batch_gpu,
+            compiled=bool(job.request.compile),
+            graphs=bool(job.request.graphs),
             initial=job.start.snapshot if job.start else None,
             inception_weights=Path(weights) if weights else None,
             stop=job.stop,

@@ -68,7 +68,8 @@ class Skips:
         self.total += bad
         self._any |= bad
         for name, value in terms.items():
-            self._terms[name] = torch.where(bad, value, self._terms.get(name, value))
+            kept = self._terms.setdefault(name, value.clone())
+            torch.where(bad, value, kept, out=kept)
 
     def end_iteration(self) -> None:
         """Count the iteration that all of its updates were noted of."""
@@ -124,6 +125,11 @@ class TrainState:
         nets = build_nets(config.model, resolution, fading=fading, seed=seed)
         for net in nets.parts().values():
             net.to(device)
+        return cls.around(config, nets, device)
+
+    @classmethod
+    def around(cls, config: RunConfig, nets: Nets, device: torch.device) -> "TrainState":
+        """A state of networks that are on a device, which nothing has trained yet."""
         dials = Dials(device)
         optimizers = {n: _adam(net, dials.lr, config.betas) for n, net in nets.trained().items()}
         return cls(config, nets, optimizers, dials, torch.Generator(device), Skips(device))
@@ -186,7 +192,11 @@ class TrainState:
 
 
 def _adam(net: nn.Module, lr: Tensor, betas: tuple[float, float]) -> torch.optim.Adam:
-    return torch.optim.Adam(net.parameters(), lr=lr, betas=betas, eps=1e-8, fused=True)
+    capturable = lr.device.type == "cuda"  # in a graph: `pgvae.training.graphs`
+    parameters = net.parameters()
+    return torch.optim.Adam(
+        parameters, lr=lr, betas=betas, eps=1e-8, fused=True, capturable=capturable
+    )
 
 
 def _rebuild(
