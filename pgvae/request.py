@@ -28,10 +28,10 @@ OBJECTIVES = (  # each the name of its module in pgvae/objectives
 FREE = frozenset(
     {
         *("dataset", "data_root", "outdir", "resume"),
-        *("device", "precision", "workers", "batch_gpu"),
+        *("device", "precision", "workers", "batch_gpu", "compile", "graphs"),
         *("total_kimg", "batch", "lr", "lr_milestones", "pretrain_kimg"),
         *("snapshot_kimg", "keep_snapshots", "metrics", "metric_kimg", "inception_weights"),
-        "tracker",
+        *("max_hours", "tracker"),
     }
 )
 _CHOICES = {
@@ -53,6 +53,7 @@ _METAVARS = {
     "batch": "N|R:N,...",
     "lr": "X|R:X,...",
     **dict.fromkeys(("batch_gpu", "keep_snapshots"), "N"),
+    "max_hours": "H",
     "lr_milestones": "K,K,...",
     "label_thresholds": "LOW,HIGH",
     "device": "auto|cpu|cuda[:I]|mps",
@@ -64,7 +65,7 @@ BY_STAGE = ("batch", "lr")  # one value, or one of each resolution that is named
 _POSITIVE = frozenset(
     {
         *("kimg_per_stage", "total_kimg", "lr", "lr_milestones"),
-        *("ema_kimg", "snapshot_kimg", "metric_kimg"),
+        *("ema_kimg", "snapshot_kimg", "metric_kimg", "max_hours"),
     }
 )
 _LEAST = {
@@ -136,10 +137,15 @@ class Request:
     metric_kimg: thousands of images between measurements.  [default: as --snapshot-kimg]
     inception_weights: pt_inception-2015-12-05-6726825d.pth, for the features of the published FID
         and KID.  [default: EfficientNet-Lite0's, said so in the names]
+    max_hours: save and stop, with exit code 75, before this process has run so long: for a queue's
+        limit.  [default: none]
     tracker: what shows figures and pictures while it trains, beside the run directory's own files.
         [default: tensorboard]
     device: where it runs.  [default: auto]
     precision: auto is fp32 on a CPU, bf16 on GPUs that have it, else tf32.  [default: auto]
+    compile: the networks through torch.compile, each stage anew: worth it on a GPU alone, or in a
+        long stage.  [default: no]
+    graphs: replay iterations as CUDA graphs, on one GPU.  [default: no]
     workers: threads that decode images above 128 px.  [default: 2]
     data_root: where prepared sets are.  [default: datasets]
     outdir: where numbered run directories are made.  [default: runs]
@@ -180,9 +186,12 @@ class Request:
     metrics: tuple[str, ...] | None = None
     metric_kimg: float | None = None
     inception_weights: str | None = None
+    max_hours: float | None = None
     tracker: str | None = None
     device: str | None = None
     precision: str | None = None
+    compile: bool | None = None
+    graphs: bool | None = None
     workers: int | None = None
     data_root: str | None = None
     outdir: str | None = None
@@ -220,13 +229,14 @@ class Request:
         return {name: value for name, value in self.asked().items() if name in names}
 
     def recorded(self) -> "Request":
-        """What a run directory keeps: paths that hold from any folder, and no `resume`."""
+        """What a run directory keeps: paths that hold from any folder; no `resume`, no `max_hours`,
+        which are of one process."""
         absolute: dict[str, Any] = {
             name: str(Path(value).absolute())
             for name, value in self.given(*_PATHS).items()
             if name != "dataset" or Path(value).exists()
         }
-        return dataclasses.replace(self, resume=None, **absolute)
+        return dataclasses.replace(self, resume=None, max_hours=None, **absolute)
 
     def words(self) -> tuple[str, ...]:
         """The command line after `python train.py`."""
@@ -242,13 +252,13 @@ class Request:
                 words += [option(name), spelled(value)]
         return tuple(words)
 
-    def write(self, path: Path) -> None:
-        """Write JSON of what is asked for."""
-        path.write_text(json.dumps(self.asked(), indent=2) + "\n", encoding="utf-8")
+    def to_json(self) -> str:
+        """What is asked for."""
+        return json.dumps(self.asked(), indent=2) + "\n"
 
     @classmethod
     def read(cls, path: Path) -> "Request":
-        """The inverse of `write`.
+        """The inverse of `to_json`.
 
         InputError where there is no such file, CorruptFileError where it is not a request.
         """
@@ -342,6 +352,8 @@ def _wrong(name: str, value: Any) -> str | None:
             check_resolution(value)
         except InputError as error:
             return str(error).partition(" is ")[2]
+    if name == "device" and not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value):
+        return "use auto, cpu, mps or cuda:I"
     if isinstance(value, float) and not math.isfinite(value):
         return "use a finite number"
     if name in _POSITIVE and value <= 0:

@@ -20,6 +20,7 @@ FITTING = {
     "encoder_norm": "batch",
     "generator_norm": "spectral",
     "precision": "bf16",
+    "device": "cuda:1",
     "tracker": "none",
     "settings": ("beta_kl=0.5", "rec@8=l1"),
     "label_thresholds": (0.25, 0.75),
@@ -91,7 +92,7 @@ def test_a_batch_and_a_rate_are_one_value_or_one_of_a_stage(tmp_path):
 
 
 def test_a_request_comes_back_from_its_file(tmp_path):
-    WHOLE.write(tmp_path / "request.json")
+    (tmp_path / "request.json").write_text(WHOLE.to_json())
     assert Request.read(tmp_path / "request.json") == WHOLE
 
 

@@ -118,7 +118,7 @@ def _write_json(path: Path, found: "Evaluation", model: "Model", store: "Store")
         "resolution": model.resolution,
     }
     with atomic_path(path) as aside:
-        aside.write_text(json.dumps({**about, **found.to_dict()}, indent=2) + "\n")
+        aside.write_text(json.dumps({**about, **found.to_dict()}, indent=2, allow_nan=False) + "\n")
 
 
 def _progress(starts: Iterator[int], total: int) -> Iterator[int]:

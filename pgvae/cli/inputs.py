@@ -1,10 +1,8 @@
 """The images that commands read for a model. It brings PyTorch: import it inside of a command."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,12 +13,12 @@ from pgvae.data import (
     load_images,
     open_dataset,
     prepared_in,
-    read_batches,
     read_images,
 )
 from pgvae.data.paths import exists, is_folder
 from pgvae.data.store import may_be_set
 from pgvae.inference import Model
+from pgvae.inference.images import require_fitting
 
 
 def read_paths(
@@ -65,19 +63,8 @@ def _path_of(path: Path, data_root: Path | None) -> Path:
 def open_for(model: Model, dataset: str, data_root: Path) -> Store:
     """The set of that name or path, prepared where it is not yet; InputError unless it fits."""
     store = open_dataset(dataset, data_root, resolution=model.resolution, say=click.echo)
-    _require_fitting(store, model)
+    require_fitting(store, model)
     return store
-
-
-def batches_for(model: Model, store: Store, indices: np.ndarray) -> Iterator[Tensor]:
-    """Images of a set as a model was trained on them, faded where it is in mid-fade, in batches."""
-    for images in read_batches(store, indices, model.resolution, model.device, model.batch_size):
-        yield fade_images(images, model.alpha)
-
-
-def encode(model: Model, store: Store, indices: np.ndarray) -> Tensor:
-    """Latents of images of a set: [N, d], on the CPU."""
-    return torch.cat([model.encode(part).cpu() for part in batches_for(model, store, indices)])
 
 
 def unique_stems(names: list[str]) -> list[str]:
@@ -94,15 +81,7 @@ def unique_stems(names: list[str]) -> list[str]:
 
 def _unseen(store: Store, model: Model, count: int) -> tuple[Tensor, list[str]]:
     """Validation images of a prepared set at the model's resolution, and a name for each."""
-    _require_fitting(store, model)
+    require_fitting(store, model)
     indices = store.split("val")[:count]
     require(len(indices) > 0, f"{store.name} has no validation images: prepare it with some")
     return read_images(store, indices, model.resolution), [f"{store.name}-{i}" for i in indices]
-
-
-def _require_fitting(store: Store, model: Model) -> None:
-    require(
-        model.resolution in store.resolutions and store.channels == model.config.channels,
-        f"{store.name} has no {model.config.channels}-channel images at {model.resolution} px: "
-        f"it has {', '.join(map(str, store.resolutions))} px, {store.channels} channels",
-    )

@@ -101,5 +101,9 @@ def require_writable_folder(path: Path) -> None:
 def require_writable_file(path: Path, replace: bool = True) -> None:
     """Raise InputError unless a file may be written there, in the place of another or not."""
     require(path.parent.is_dir(), f"no such folder: {path.parent}; make it, or give another file")
+    require(
+        os.access(path.parent, os.W_OK | os.X_OK),
+        f"cannot write to {path.parent}: give a file in another folder",
+    )
     require(not path.is_dir(), f"{path} is a folder: give a file")
     require(replace or not path.exists(), f"{path} is there already: give another file, or --force")

@@ -14,7 +14,7 @@ from pgvae.choices import Prior
 from pgvae.cli import options
 from pgvae.cli.options import PATH, option
 from pgvae.errors import InputError
-from pgvae.files import disk_errors, numbered_folder
+from pgvae.files import disk_errors, numbered_folder, path_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -153,7 +153,7 @@ class Session:
         try:
             yield
         except OSError as error:
-            where, why = error.filename2 or error.filename or folder, error.strerror or error
+            where, why = path_of(error) or folder, error.strerror or error
             raise InputError(f"cannot write to {where}: {why}; use another --out") from error
 
 

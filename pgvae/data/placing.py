@@ -92,7 +92,7 @@ def written_aside(final: Path) -> Iterator[Path]:
         remove(aside)  # what a killed run left there
     try:
         with disk_errors(final):
-            aside.mkdir(mode=0o700)  # the images may be private
+            aside.mkdir()
             yield aside
             with _owner_errors():
                 if final.exists():

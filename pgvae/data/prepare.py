@@ -22,14 +22,17 @@ from pgvae.config import (
 )
 from pgvae.data import images
 from pgvae.data.labels import Table
+from pgvae.data.making import Job, Look, codec_at
 from pgvae.data.placing import check_free, check_name, locked, written_aside
-from pgvae.data.sources import Source
+from pgvae.data.source import Source
 from pgvae.data.store import MANIFEST, REJECTS, Store
-from pgvae.data.workers import Job, codec_at, made_in_order
+from pgvae.data.workers import Crew
 from pgvae.data.writer import Writer
 from pgvae.errors import InputError
 
 _SHOWN = 3  # bad images that a message names
+_LOOKED_AT = 256  # headers that a worker looks at at a time
+_CHUNK_PIXELS = 1 << 18  # of images that a worker makes at a time: 16 of 128 px
 _LOOK_AHEAD = 256  # images to look at for more bad ones after the first
 
 
@@ -89,25 +92,27 @@ def prepare(
     shared: whoever prepares NAME makes the same set: wait for another process, and take its.
     """
     require_choice("codec", options.codec, get_args(Codec))
+    if options.resolution:
+        check_resolution(options.resolution)
     options = replace(options, crop=options.crop or recipe.crop)
     final = data_root / check_name(recipe.name)
     if not shared:
         check_free(final, force)
-    table = recipe.labels(list(recipe.source.names))  # what is wrong fails before any work
-    taken = list(_taken(recipe.source, options))
-    recipe.split(taken, table.take(taken))
-    if options.resolution:
-        check_resolution(options.resolution)
-    with locked(final, shared, say):
-        if shared and (final / MANIFEST).is_file():
-            return Store(final)
-        check_free(final, force)  # another process may have made it since
-        for note in (*_left_out(recipe.source), *table.notes):
-            say(f"warning: {note}")
-        sides = _sides(recipe.source, options)
-        resolution = options.resolution or _largest_resolution(recipe.source, sides, say)
-        with written_aside(final) as aside:
-            _write(recipe, options, resolution, table, aside, say)
+    with contextlib.closing(recipe.source):
+        table = recipe.labels(list(recipe.source.names))  # what is wrong fails before any work
+        taken = list(_taken(recipe.source, options))
+        recipe.split(taken, table.take(taken))
+        with locked(final, shared, say):
+            if shared and (final / MANIFEST).is_file():
+                return Store(final)
+            check_free(final, force)  # another process may have made it since
+            for note in (*_left_out(recipe.source), *table.notes):
+                say(f"warning: {note}")
+            with Crew(recipe.source, options.workers, say) as crew:
+                sides = _sides(recipe.source, options, crew)
+                resolution = options.resolution or _largest_resolution(recipe.source, sides, say)
+                with written_aside(final) as aside:
+                    _write(recipe, options, resolution, table, aside, crew, say)
     return Store(final)
 
 
@@ -117,22 +122,20 @@ def _left_out(source: Source) -> list[str]:
     return [f"{count:,} images left out: {reason}" for reason, count in counts.items()]
 
 
-def _sides(source: Source, options: Options) -> list[tuple[int, int]]:
+def _sides(source: Source, options: Options, crew: Crew) -> list[tuple[int, int]]:
     """(pixels a side, index) of the images whose headers can be read.
 
     InputError for bad ones, if those that are bad by their headers alone are too many, and
     making the images would come upon them much later.
     """
     sides, rejects = [], {}
-    for index in _taken(source, options):
-        try:
-            size, least = source.size(index), options.resolution or 1
-            side = images.side_after(options.crop, *size, least, upscale=options.upscale)
-            sides.append((side, index))
-        except (images.RejectError, OSError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            rejects[index] = {"name": source.names[index], "reason": reason}
-    source.close()
+    look = Look(options.crop, options.resolution or 1, options.upscale)
+    taken = _taken(source, options)
+    for index, found in zip(taken, crew.map(look.side, taken, _LOOKED_AT), strict=True):
+        if isinstance(found, str):
+            rejects[index] = {"name": source.names[index], "reason": found}
+        else:
+            sides.append((found, index))
     if rejects and min(rejects) >= _LOOK_AHEAD:
         _check_rejects([*rejects.values()], options, last=True)
     return sides
@@ -182,15 +185,16 @@ def _write(
     resolution: int,
     table: Table,
     aside: Path,
+    crew: Crew,
     say: Callable[[str], None],
 ) -> None:
     """All files of a store, the manifest last."""
     source, fingerprint = recipe.source, recipe.source.fingerprint()  # before it may change
     sizes = resolutions_between(MIN_RESOLUTION, resolution)
-    job = Job(source, resolution, options.crop, options.channels, options.codec, options.upscale)
+    job = Job(resolution, options.crop, options.channels, options.codec, options.upscale)
     taken = _taken(source, options)
     bar = tqdm(total=len(taken), unit="img", desc="prepare", disable=None, dynamic_ncols=True)
-    making = made_in_order(job, taken, options.workers, say)
+    making = crew.map(job.make, taken, max(1, _CHUNK_PIXELS // resolution**2))
     last = taken[-1]  # where to stop if there are bad images
     with Writer(aside, sizes, options.channels, len(taken)) as writer, bar:
         with contextlib.closing(making):

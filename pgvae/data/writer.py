@@ -5,7 +5,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import lmdb
 import numpy as np
 
+from pgvae.data.making import Made
 from pgvae.data.store import (
     FORMAT,
     LABELS,
@@ -27,32 +28,15 @@ from pgvae.data.store import (
 from pgvae.errors import ResourceError
 from pgvae.files import fsync, sha256_of
 
-_COMMIT_BYTES = 64 << 20  # what a transaction may hold in memory
+_COMMIT_BYTES = 16 << 20  # what a transaction may hold in memory
 _PAGE = 4096
-
-
-@dataclass(frozen=True)
-class Made:
-    """One image, encoded at every resolution, or the reason why it cannot be used.
-
-    records: resolution -> CRC and payload.
-    pixels:  SHA-256 of the pixels at the highest resolution.
-    content: SHA-256 of the source's file.
-    """
-
-    index: int
-    records: dict[int, bytes] = field(default_factory=dict)
-    reason: str = ""
-    note: str = ""
-    square: bool = True
-    pixels: bytes = b""
-    content: bytes = b""
+_THREADS = 4  # that flush and sum files
 
 
 class Writer:
     """Adds images to one LMDB environment per resolution, in order.
 
-    As a context: on success everything is committed and flushed, on an error nothing is.
+    As a context: on success everything is committed, on an error nothing more is. `finish` flushes.
     """
 
     def __init__(self, root: Path, sizes: tuple[int, ...], channels: int, most: int) -> None:
@@ -63,6 +47,7 @@ class Writer:
         self.digest = hashlib.sha256()
         self.notes: Counter[str] = Counter()
         self.not_square = 0
+        self.sides: Counter[int] = Counter()  # by the power of two that the shorter one has
         self._contents: set[bytes] = set()
         self._pending = 0
         self._environments = {}
@@ -79,13 +64,12 @@ class Writer:
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
         try:
-            for size, environment in self._environments.items():
+            for transaction in self._transactions.values():
                 if kind is None:
                     with _lmdb_errors(self.root):
-                        self._transactions[size].commit()
-                        environment.sync(True)
+                        transaction.commit()
                 else:
-                    self._transactions[size].abort()
+                    transaction.abort()
         finally:
             for environment in self._environments.values():
                 environment.close()
@@ -101,7 +85,8 @@ class Writer:
         self.digest.update(made.pixels)
         self.kept.append(made.index)
         self._contents.add(made.content)
-        self.not_square += not made.square
+        self.not_square += made.sides[0] != made.sides[1]
+        self.sides[1 << (min(made.sides).bit_length() - 1)] += 1
         if made.note:
             self.notes[made.note] += 1
 
@@ -139,6 +124,11 @@ class Writer:
         lines = "".join(json.dumps(reject) + "\n" for reject in rejects)
         (self.root / REJECTS).write_text(lines, encoding="utf-8")
         self.digest.update(labels.tobytes() + split.tobytes())
+        with ThreadPoolExecutor(_THREADS) as pool:  # the disk and the sums, at the same time
+            flushed = [pool.submit(fsync, path) for path in self.root.rglob("*")]
+            files = _files_of(self.root, pool)
+            for flush in flushed:
+                flush.result()
         manifest = {
             "format": FORMAT,
             "count": len(self.kept),
@@ -147,12 +137,11 @@ class Writer:
             "rejected": len(rejects),
             "duplicates": self.duplicates,
             "digest": self.digest.hexdigest(),
-            "files": _files_of(self.root),
+            "sides": {str(side): count for side, count in sorted(self.sides.items())},
+            "files": files,
             **about,
         }
         manifest["checksum"] = checksum_of(manifest)
-        for path in self.root.rglob("*"):
-            fsync(path)
         text = json.dumps(manifest, indent=1)
         (self.root / MANIFEST).write_text(text, encoding="utf-8")
         fsync(self.root / MANIFEST)
@@ -175,7 +164,8 @@ def _new_environment(folder: Path, map_size: int) -> lmdb.Environment:
     """One to write to; ResourceError where the process may not have so many addresses."""
     try:
         # Without writemap a full disk is an error, not a fault. No lock: it is ours alone.
-        return lmdb.open(str(folder), map_size=map_size, lock=False, sync=False)
+        # The mode is what the umask takes from.
+        return lmdb.open(str(folder), map_size=map_size, lock=False, sync=False, mode=0o777)
     except lmdb.MemoryError as error:
         raise ResourceError(
             f"{folder} needs {map_size:,} bytes of address space: raise the limit (ulimit -v), or "
@@ -193,10 +183,11 @@ def _map_size(resolution: int, channels: int, count: int) -> int:
     return 2 * count * record // _PAGE * _PAGE + (16 << 20)
 
 
-def _files_of(root: Path) -> dict[str, dict[str, Any]]:
+def _files_of(root: Path, pool: ThreadPoolExecutor) -> dict[str, dict[str, Any]]:
     """Size and SHA-256 of every file, by path."""
+    paths = sorted(path for path in root.rglob("*") if path.is_file())
+    sums = pool.map(sha256_of, paths)
     return {
-        path.relative_to(root).as_posix(): {"size": path.stat().st_size, "sha256": sha256_of(path)}
-        for path in sorted(root.rglob("*"))
-        if path.is_file()
+        path.relative_to(root).as_posix(): {"size": path.stat().st_size, "sha256": digest}
+        for path, digest in zip(paths, sums, strict=True)
     }

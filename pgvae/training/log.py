@@ -50,7 +50,8 @@ class RunLog:
             initial=images_seen,
             unit="img",
             unit_scale=True,
-            disable=None,  # no bar where the output is not a terminal: the log lines stay
+            # No bar where the output is not a terminal: the log lines stay.
+            disable=None if sys.stderr else True,
             dynamic_ncols=True,
         )
 

@@ -2,18 +2,26 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pgvae import request
 from pgvae.config import RunConfig
 from pgvae.errors import CorruptFileError, InputError
+from pgvae.files import SUMS
 from pgvae.objectives import OBJECTIVES, settings_of
 from pgvae.request import BY_STAGE, FREE, Request, kinds, option, over, spelled
 from pgvae.snapshot import MALFORMED, snapshots_in
 from pgvae.training.checkpoint import checkpoints_in, is_whole
-from pgvae.training.rundir import CONFIG, read_status, require_as_written, runs_in
+from pgvae.training.rundir import (
+    CONFIG,
+    PLANS,
+    read_status,
+    require_as_written,
+    runs_in,
+    tail_of,
+)
 
 # Where one of these differs, it is another run; where another option does, it may be a slip.
 _IDENTITY = ("dataset", "objective", "resolution", "seed", "init_from")
@@ -31,9 +39,15 @@ class Kept:
     @classmethod
     def read(cls, path: Path) -> "Kept":
         """InputError where `path` is no run directory, CorruptFileError where it is damaged."""
-        if not (path / CONFIG).is_file():
+        lost = [name for name in PLANS if not (path / name).is_file()]
+        if lost and (len(lost) < len(PLANS) or checkpoints_in(path)) and (path / SUMS).is_file():
+            raise CorruptFileError(
+                f"{path} has lost its {lost[0]}: bring it back, or start a new run with "
+                f"--init-from {path}"
+            )
+        if CONFIG in lost:
             raise InputError(f"{path} is no run directory: it has no {CONFIG}; give one of runs/")
-        if not (path / request.FILE).is_file():
+        if lost:
             raise InputError(
                 f"{path} was made by an earlier version, which kept no {request.FILE}: start a "
                 f"new run with --init-from {path}"
@@ -115,22 +129,31 @@ def _whole(objective: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def newest_like(
-    outdir: Path, asked: Request, digest: str, start: str | None, planned: RunConfig | None
+    outdir: Path,
+    asked: Request,
+    digest: str,
+    start: str | None,
+    planned: RunConfig | None,
+    say: Callable[[str], None],
 ) -> Kept | None:
     """The newest run under `outdir` that this request made; None where there is none.
 
     digest, start: see `Kept.is_asked_by`. planned: the plan of the request; None where it cannot be
-    made, as the weights that it starts from are gone.
+    made, as the weights that it starts from are gone. say: told of runs whose plan is damaged.
 
     Raises InputError, with the options, where the newest of the same data, objective, resolution,
     seed and weights differs in another option; where its images have changed in their place; for a
-    run of an earlier version.
+    run of an earlier version. CorruptFileError where there is none and a damaged one may be it.
     """
     slips: tuple[Kept, list[str]] | None = None
+    unread: list[CorruptFileError] = []
     for path in runs_in(outdir):
         try:
             kept = Kept.read(path)
-        except CorruptFileError:
+        except CorruptFileError as error:
+            say(f"warning: {path} is passed over: {error}")
+            if planned is None or path.name.endswith(tail_of(planned)):
+                unread.append(error)
             continue
         except InputError:
             if planned and _is_older(path, planned):
@@ -148,6 +171,8 @@ def newest_like(
         grown = others == {"dataset"} and asked.dataset == kept.request.dataset
         if slips is None and (grown or not others):
             slips = (kept, found)
+    if slips is None and unread:
+        raise CorruptFileError(f"{unread[0]}; or leave --resume out to start a new run")
     if slips is None:
         return None
     kept, found = slips

@@ -60,7 +60,9 @@ def open_tracker(
     if kind == "none":
         return _Nothing()
     if kind == "tensorboard":
-        return _TensorBoard(run_dir, images_seen)
+        from pgvae.training.board import Board
+
+        return Board(run_dir, images_seen)
     check_tracker(kind)
     make = _Wandb if kind == "wandb" else _Mlflow
     try:
@@ -78,25 +80,6 @@ class _Nothing:
 
     def close(self) -> None:
         pass
-
-
-class _TensorBoard:
-    """Event files in the run directory; what was logged after `images_seen` is dropped."""
-
-    def __init__(self, run_dir: Path, images_seen: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
-        self._board = SummaryWriter(str(run_dir), purge_step=images_seen + 1)
-
-    def scalars(self, values: Mapping[str, float], images_seen: int) -> None:
-        for name, value in values.items():
-            self._board.add_scalar(name, value, images_seen)
-
-    def picture(self, name: str, grid: np.ndarray, images_seen: int) -> None:
-        self._board.add_image(name, grid, images_seen, dataformats="HWC")
-
-    def close(self) -> None:
-        self._board.close()
 
 
 class _Wandb:

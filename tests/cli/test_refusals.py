@@ -68,7 +68,7 @@ REFUSED = {
         samples --snapshot no.safetensors | no such snapshot: no.safetensors
         reconstruct | PATHS
         reconstruct empty | holds no images
-        reconstruct nowhere | no such folder or zip: nowhere
+        reconstruct nowhere | no such folder or file: nowhere
         reconstruct a.png --count 0 | --count | 0
         reconstruct a.png blank.png | blank.png
         reconstruct a.png text.png | text.png
@@ -76,7 +76,7 @@ REFUSED = {
         reconstruct half.png | half.png
         interpolate | PATHS
         interpolate empty | holds no images
-        interpolate nowhere | no such folder or zip: nowhere
+        interpolate nowhere | no such folder or file: nowhere
         interpolate a.png b.png --steps 1 | --steps | 1
         interpolate a.png blank.png | blank.png
         interpolate a.png text.png | text.png
@@ -90,7 +90,7 @@ REFUSED = {
         a.png --attribute glases | no attribute 'glases' | did you mean 'glasses'?
         a.png --attribute zzz | no attribute 'zzz' | known: glasses, hat
         a.png --attribute glasses --attribute zzz | no attribute 'zzz'
-        no.png --attribute glasses | no such folder or zip: no.png
+        no.png --attribute glasses | no such folder or file: no.png
         s.safetensors --attribute glasses | s.safetensors
         """,
     "generate --snapshot v.safetensors edit a.png --attribute glasses": """
@@ -130,7 +130,7 @@ REFUSED = {
         """,
     "generate --snapshot v.safetensors walk": """
         a.png | walk needs 2 or more images: got a.png
-        no.png | no such folder or zip: no.png
+        no.png | no such folder or file: no.png
         --count 1 | --count | 1 is not in the range
         --steps 0 | --steps | 0 is not in the range
         --fps 0 | --fps | 0 is not in the range 1<=x<=100
