@@ -22,7 +22,7 @@ from pgvae.config import (
 )
 from pgvae.data import images
 from pgvae.data.labels import Table
-from pgvae.data.making import Job, Look, codec_at
+from pgvae.data.making import Job, Known, Look, codec_at
 from pgvae.data.placing import check_free, check_name, locked, written_aside
 from pgvae.data.source import Source
 from pgvae.data.store import MANIFEST, REJECTS, Store
@@ -42,6 +42,8 @@ class Recipe:
 
     labels: of all the source's images, by their names; None for a set without labels.
     split:  of the images that are kept, given their indices in the source and their `Table`.
+    known:  images of an older set, taken as they are; `old` is told which those were.
+    further: more entries of the manifest, given the same.
     """
 
     name: str
@@ -49,6 +51,9 @@ class Recipe:
     labels: Callable[[list[str]], Table]
     split: Callable[[list[int], Table], np.ndarray]
     crop: Crop = "center"
+    known: Known | None = None
+    old: dict[int, int] = field(default_factory=dict)
+    further: Callable[[dict[int, int]], dict[str, Any]] = lambda old: {}
 
 
 @dataclass(frozen=True)
@@ -191,7 +196,9 @@ def _write(
     """All files of a store, the manifest last."""
     source, fingerprint = recipe.source, recipe.source.fingerprint()  # before it may change
     sizes = resolutions_between(MIN_RESOLUTION, resolution)
-    job = Job(resolution, options.crop, options.channels, options.codec, options.upscale)
+    job = Job(
+        resolution, options.crop, options.channels, options.codec, options.upscale, recipe.known
+    )
     taken = _taken(source, options)
     bar = tqdm(total=len(taken), unit="img", desc="prepare", disable=None, dynamic_ncols=True)
     making = crew.map(job.make, taken, max(1, _CHUNK_PIXELS // resolution**2))
@@ -209,6 +216,7 @@ def _write(
         kept = writer.kept
         require(bool(kept), f"none of the {len(taken)} images can be used: {_some(writer.rejects)}")
     table = table.take(kept)
+    recipe.old.update(writer.old)
     manifest = writer.finish(
         [source.names[i] for i in kept],
         table.values,
@@ -223,6 +231,7 @@ def _write(
             "seed": options.seed,
             "about": options.about,
             "source": fingerprint,
+            **recipe.further(writer.old),
         },
     )
     _say_what_happened(manifest, writer, options, say)

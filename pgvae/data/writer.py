@@ -16,6 +16,7 @@ import numpy as np
 from pgvae.data.making import Made
 from pgvae.data.store import (
     FORMAT,
+    HASHES,
     LABELS,
     MANIFEST,
     NAMES,
@@ -48,7 +49,8 @@ class Writer:
         self.notes: Counter[str] = Counter()
         self.not_square = 0
         self.sides: Counter[int] = Counter()  # by the power of two that the shorter one has
-        self._contents: set[bytes] = set()
+        self.hashes = bytearray()  # of files and of pixels, by image
+        self.old: dict[int, int] = {}  # index in the set that an image was taken from
         self._pending = 0
         self._environments = {}
         for size in sizes:
@@ -77,14 +79,16 @@ class Writer:
     @property
     def duplicates(self) -> int:
         """Images whose file is byte for byte another's."""
-        return len(self.kept) - len(self._contents)
+        contents = np.frombuffer(self.hashes, "V32").reshape(-1, 2)[:, 0]
+        return len(contents) - len({content.tobytes() for content in contents})
 
     def add(self, made: Made) -> None:
         """Write one image at every resolution."""
         self._put(key_of(len(self.kept)), made.records)
         self.digest.update(made.pixels)
         self.kept.append(made.index)
-        self._contents.add(made.content)
+        self.hashes += made.content + made.pixels
+        self.old[made.index] = made.old
         self.not_square += made.sides[0] != made.sides[1]
         self.sides[1 << (min(made.sides).bit_length() - 1)] += 1
         if made.note:
@@ -118,6 +122,7 @@ class Writer:
 
         names, labels, split: of the images that were kept. about: further entries.
         """
+        np.save(self.root / HASHES, np.frombuffer(self.hashes, np.uint8).reshape(-1, 2, 32))
         np.save(self.root / LABELS, labels)
         np.save(self.root / SPLIT, split)
         (self.root / NAMES).write_text(json.dumps(names), encoding="utf-8")
