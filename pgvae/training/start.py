@@ -146,7 +146,8 @@ def _gone_on(
 ) -> _Job | Path:
     """Go on with a run; sha256: of the weights that the request would start from."""
     kept.require_checkpoint()
-    whole, config, changes = gone_on(kept, request.recorded(), store.digest, sha256)
+    since = store.since(kept.config.dataset_digest)
+    whole, config, changes = gone_on(kept, request.recorded(), store.digest, sha256, since)
     if kept.images_seen >= config.schedule.total_images:
         say(
             f"{kept.path} is done already, at {kept.images_seen / 1000:g} of "
