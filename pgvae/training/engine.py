@@ -91,6 +91,7 @@ def train(
     batch_gpu: int | None = None,
     compiled: bool = False,
     graphs: bool = False,
+    recompute: bool = False,
     initial: Snapshot | None = None,
     inception_weights: Path | None = None,
     ranks: Ranks = ALONE,
@@ -99,6 +100,7 @@ def train(
 
     batch_gpu: most images that a process works through at a time.
     compiled, graphs: whether the networks go through torch.compile, and iterations are captured.
+    recompute: whether to keep no activations from 512 px on (`TrainState.recompute`).
     initial: weights to start a new run from. inception_weights: for the metrics FID and KID.
     ranks: the processes that train it together, each of which calls this.
     Raises Preempted, with all saved, after a signal to stop; ResourceError when numbers stop
@@ -118,6 +120,8 @@ def train(
             "images: is the run on a disk that all of them see?"
         )
     state.ranks, state.batch_gpu = ranks, batch_gpu
+    if recompute:
+        state.recompute()
     if ranks.index == 0:
         record = Record(config, store, run, device, state.images_seen, inception_weights)
     else:
