@@ -1,7 +1,6 @@
 """Micro-batches: whatever the parts, an update learns what it learns from the undivided batch."""
 
 from collections.abc import Callable
-from functools import partial
 
 import pytest
 import torch
@@ -27,7 +26,7 @@ def learned(
     *,
     count: int = COUNT,
     ranks: Ranks = ALONE,
-    world: Callable[..., World] = partial(smooth_world, resolution=FINAL),
+    world: Callable[..., World] = smooth_world,
 ) -> tuple[dict[str, Tensor], list[Tensor]]:
     """Losses, reports and gradients of one update of `count` images, `size` at a time in each
     process."""
@@ -63,12 +62,16 @@ def test_parts_learn_what_the_whole_batch_does(name: str, phase: str, size: int)
 
 
 @pytest.mark.parametrize(("name", "phase"), PHASES)
-def test_in_float32_too_the_networks_of_a_run_learn_the_same_by_parts(name, phase) -> None:
-    """Of a network's gradient, all layers as one vector: float32 rounds each term by 6e-8."""
+def test_in_float32_the_networks_of_a_run_learn_the_same_by_parts(name: str, phase: str) -> None:
+    """To 1e-6 of the gradient, all layers as one vector.
+
+    But for the generators of balanced_pioneer: fresh ones make images that are nearly alike, so in
+    z - mean(z) float32 loses two digits; an undivided batch is 4e-5 from float64's gradient too.
+    """
+    bound = 1e-4 if name == "balanced_pioneer" and phase.startswith("generator") else 1e-6
     (_, whole), (_, parts) = (learned(name, phase, n, count=6, world=small_world) for n in (6, 2))
     one, other = (torch.cat([g.flatten() for g in found]) for found in (whole, parts))
-    print(f"{name} {phase} {(one - other).norm() / one.norm():.1e}")
-    assert (one - other).norm() <= 1e-6 * one.norm()
+    assert (one - other).norm() <= bound * one.norm()
 
 
 @pytest.mark.parametrize("name", ["pioneer", "balanced_pioneer"])
