@@ -73,9 +73,9 @@ throughput=(python3 benchmarks/throughput.py --device "$DEVICE" --maps "$maps" -
 step stages 100 "px|native|eager|graphs" "${throughput[@]}" --stages "$stages" \
     --modes eager,native,graphs --json "$OUT/throughput.json"
 if [[ $DEVICE == cuda ]]; then
-    step compile 60 "px|native|compile" "${throughput[@]}" --stages 4,64 --modes native,compile \
+    step compile 50 "px|native|compile" "${throughput[@]}" --stages 4,64 --modes native,compile \
         --json "$OUT/throughput-compile.json"
-    step ops 50 "\|" python3 benchmarks/ops.py --device cuda --rounds 1 --json "$OUT/ops.json"
+    step ops 40 "\|" python3 benchmarks/ops.py --device cuda --rounds 1 --json "$OUT/ops.json"
 fi
 
 echo; echo "##### all tables"; cat "$tables"

@@ -78,8 +78,8 @@ def bytes_of_iteration(
 
 def _batch(config: RunConfig, shape: tuple[int, ...]) -> Batch:
     images = torch.zeros(shape).contiguous(memory_format=torch.channels_last)
-    labels = torch.zeros(len(images), config.model.classes) if config.model.classes else None
-    return Batch(images, labels)
+    columns = len(config.labels.attributes)
+    return Batch(images, torch.zeros(len(images), columns) if columns else None)
 
 
 def _make_unreal(nets: Nets) -> None:
