@@ -174,6 +174,7 @@ def _train(job: _Job, ranks: Ranks, device: torch.device) -> Path:
             batch_gpu=job.request.batch_gpu,
             compiled=bool(job.request.compile),
             graphs=bool(job.request.graphs),
+            recompute=bool(job.request.recompute),
             initial=job.start.snapshot if job.start else None,
             inception_weights=Path(weights) if weights else None,
             stop=job.stop,
@@ -209,7 +210,7 @@ def dry_run(request: Request, say: Say = print) -> None:
     start = load_initial(request)
     config = plan(request, _open(request, say), start)
     _require_parts(config, request, ALONE)
-    say(describe(config, request.batch_gpu))
+    say(describe(config, request.batch_gpu, recompute=bool(request.recompute)))
 
 
 def load_initial(request: Request) -> Initial | None:
