@@ -111,7 +111,7 @@ class _Wandb:
 
 
 class _Mlflow:
-    """MLflow, where MLFLOW_TRACKING_URI says, by default in the run directory."""
+    """MLflow, where MLFLOW_TRACKING_URI says, by default a database in the run directory."""
 
     def __init__(self, run_dir: Path, config: Mapping[str, Any]) -> None:
         import mlflow
