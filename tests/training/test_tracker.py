@@ -46,10 +46,16 @@ class FakeMlflow:
     """What of mlflow is used."""
 
     def __init__(self) -> None:
-        self.uri, self.runs = None, {}
+        self.uri, self.place, self.runs = None, None, {}
 
     def set_tracking_uri(self, uri):
         self.uri = uri
+
+    def get_experiment_by_name(self, name):
+        return self.place
+
+    def create_experiment(self, name, *, artifact_location):
+        self.place = artifact_location
 
     def set_experiment(self, name):
         assert name == "pgvae"
@@ -105,6 +111,7 @@ def test_mlflow_gets_figures_by_names_that_it_takes(services, tmp_path):
     tracker.picture("fakes", GRID[..., :1], 8)
     tracker.close()
     assert services.mlflow.uri == f"sqlite:///{tmp_path}/mlflow.db"
+    assert services.mlflow.place == (tmp_path / "mlruns").as_uri()
     assert services.mlflow.runs["id-0"] == [
         ("config.json", CONFIG),
         (8, {"val/accuracy a_b": 0.5}),
