@@ -111,17 +111,21 @@ class _Wandb:
 
 
 class _Mlflow:
-    """MLflow, where MLFLOW_TRACKING_URI says, by default in the run directory."""
+    """MLflow, where MLFLOW_TRACKING_URI says, by default a database in the run directory."""
 
     def __init__(self, run_dir: Path, config: Mapping[str, Any]) -> None:
         import mlflow
 
         self._package = mlflow
-        if "MLFLOW_TRACKING_URI" not in os.environ:
-            mlflow.set_tracking_uri(f"sqlite:///{(run_dir / 'mlflow.db').absolute()}")
         known = _kept(run_dir, "mlflow")
+        experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME", _PROJECT)
+        if "MLFLOW_TRACKING_URI" not in os.environ:
+            own = run_dir.absolute()
+            mlflow.set_tracking_uri(f"sqlite:///{own / 'mlflow.db'}")
+            if mlflow.get_experiment_by_name(experiment) is None:
+                mlflow.create_experiment(experiment, artifact_location=(own / "mlruns").as_uri())
         if not known:
-            mlflow.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", _PROJECT))
+            mlflow.set_experiment(experiment)
         run = mlflow.start_run(run_id=known, run_name=None if known else run_dir.name)
         _keep(run_dir, "mlflow", run.info.run_id)
         if not known:

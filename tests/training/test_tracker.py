@@ -46,10 +46,16 @@ class FakeMlflow:
     """What of mlflow is used."""
 
     def __init__(self) -> None:
-        self.uri, self.runs = None, {}
+        self.uri, self.place, self.runs = None, None, {}
 
     def set_tracking_uri(self, uri):
         self.uri = uri
+
+    def get_experiment_by_name(self, name):
+        return self.place
+
+    def create_experiment(self, name, *, artifact_location):
+        self.place = artifact_location
 
     def set_experiment(self, name):
         assert name == "pgvae"
@@ -105,6 +111,7 @@ def test_mlflow_gets_figures_by_names_that_it_takes(services, tmp_path):
     tracker.picture("fakes", GRID[..., :1], 8)
     tracker.close()
     assert services.mlflow.uri == f"sqlite:///{tmp_path}/mlflow.db"
+    assert services.mlflow.place == (tmp_path / "mlruns").as_uri()
     assert services.mlflow.runs["id-0"] == [
         ("config.json", CONFIG),
         (8, {"val/accuracy a_b": 0.5}),
@@ -174,11 +181,12 @@ def test_wandb_itself_keeps_a_run_offline(tmp_path, monkeypatch):
     assert list(tmp_path.glob("wandb/offline-run-*/*.wandb"))
 
 
-def test_mlflow_itself_keeps_a_run_in_the_run_directory(tmp_path, monkeypatch):
+def test_mlflow_itself_keeps_a_run_and_goes_on_with_it(tmp_path, monkeypatch):
     mlflow = pytest.importorskip(
         "mlflow", reason="needs mlflow, which is not among the pinned ones"
     )
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # which needs no database
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "mlruns").as_uri())
     monkeypatch.chdir(tmp_path)
     for images in (8, 16):
         tracker = open_tracker("mlflow", tmp_path, images - 8, CONFIG)
