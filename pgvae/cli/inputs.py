@@ -6,21 +6,31 @@ import click
 import torch
 from torch import Tensor
 
-from pgvae.config import require
-from pgvae.data import Store, fade_images, load_images, open_dataset, read_images
-from pgvae.data.paths import is_folder
+from pgvae.config import nearest, require
+from pgvae.data import (
+    Store,
+    fade_images,
+    load_images,
+    open_dataset,
+    prepared_in,
+    read_images,
+)
+from pgvae.data.paths import exists, is_folder
 from pgvae.data.store import may_be_set
 from pgvae.inference import Model
 from pgvae.inference.images import require_fitting
 
 
-def read_paths(model: Model, paths: tuple[Path, ...], count: int) -> tuple[Tensor, list[str]]:
+def read_paths(
+    model: Model, paths: tuple[Path, ...], count: int, data_root: Path | None = None
+) -> tuple[Tensor, list[str]]:
     """Images of files, folders, zips or prepared sets: [N, C, R, R] in [-1, 1], and names.
 
-    Faded where the model is in mid-fade, as it was trained on them.
+    data_root: where those are whose name is given. Faded where the model is in mid-fade, as it was
+    trained on them.
     """
     parts, names = [], []
-    for path in paths:
+    for path in (_path_of(path, data_root) for path in paths):
         require(
             not is_folder(path) or next(path.glob("snapshot-*.safetensors"), None) is None,
             f"{path} is a run, not images: give images; --snapshot takes one run",
@@ -34,6 +44,20 @@ def read_paths(model: Model, paths: tuple[Path, ...], count: int) -> tuple[Tenso
         names += found
     images = torch.cat(parts)[:count].to(model.device)
     return fade_images(images, model.alpha), names[:count]
+
+
+def _path_of(path: Path, data_root: Path | None) -> Path:
+    """What is there by that path, or the prepared set of that name."""
+    if exists(path) or data_root is None:
+        return path
+    if may_be_set(data_root / path):
+        return data_root / path
+    known = prepared_in(data_root)
+    require(
+        not known,
+        f"no such folder or zip: {path}, nor a set in {data_root} ({nearest(str(path), known)})",
+    )
+    return path  # which is refused where it is read
 
 
 def open_for(model: Model, dataset: str, data_root: Path) -> Store:

@@ -6,7 +6,7 @@ from threading import Lock
 
 import numpy as np
 
-from pgvae.data.images import RejectError, fitted
+from pgvae.data.images import RejectError, as_pixels
 from pgvae.errors import InputError
 
 MOST_BYTES = 32 << 20  # of a file
@@ -38,7 +38,7 @@ class Uploads:
     def add(self, data: bytes) -> str:
         """Decode a file by the rules of training data; InputError where it cannot be."""
         try:
-            pixels = np.ascontiguousarray(fitted(data, *self._shape))
+            pixels = np.ascontiguousarray(as_pixels(data, *self._shape))
         except RejectError as error:
             raise InputError(f"this image cannot be used: {error}") from error
         key = hashlib.sha256(pixels.tobytes()).hexdigest()[:16]

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
+import numpy as np
 import pioneer_checkpoints
 import pytest
 import torch
@@ -70,6 +71,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:
     for name in ("mine", "celebahq", "faces", "avatars"):
         recipe = folder(name, place / "photos", Split(fraction=0.25), place / "labels.csv")
         prepare(recipe, Options(workers=0), place / "datasets", say=lambda _: None)
+    np.savez(place / "friends.npz", latents=np.ones((2, 8)))
     pioneer_checkpoints.make(1).write(place / "604000_state")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
@@ -125,7 +127,7 @@ def test_a_documented_command_works(document, line, place, tmp_path, monkeypatch
         line += " --force"
     if " explore " in line:
         line += " --port 0"
-    run(re.sub(r"runs/[^\s/]+", str(made), line).replace("@64=", "@16="))
+    run(re.sub(r"runs/[^\s/]+", str(made), line).replace("@64=", "@16=").replace("64:", "16:"))
 
 
 @pytest.mark.parametrize("name", ["README.md", "docs/using.md"])

@@ -76,13 +76,15 @@ def test_below_178_px_celebas_crop_is_refused(size, upscale):
 # Pyramid and codecs
 
 
-def test_every_level_of_the_pyramid_is_the_rounded_box_mean_of_the_top():
-    top = noise(0, 64, 64).transpose(2, 0, 1)
+@pytest.mark.parametrize("size", [64, 512])
+def test_every_level_of_the_pyramid_is_the_rounded_box_mean_of_the_top(size):
+    top = np.maximum(noise(0, size, size).transpose(2, 0, 1), 200)  # sums as large as they may be
     levels = pyramid(top)
-    assert [level.shape[-1] for level in levels] == [64, 32, 16, 8, 4]
+    assert [level.shape[-1] for level in levels] == [size >> k for k in range(len(levels))]
+    assert levels[-1].shape[-1] == 4
     for level in levels:
-        box = 64 // level.shape[-1]
-        means = top.reshape(3, 64 // box, box, 64 // box, box).mean(axis=(2, 4))
+        box = size // level.shape[-1]
+        means = top.reshape(3, size // box, box, size // box, box).mean(axis=(2, 4))
         np.testing.assert_array_equal(level, np.floor(means + 0.5))
 
 
