@@ -121,7 +121,7 @@ def test_a_documented_command_works(document, line, place, tmp_path, monkeypatch
     monkeypatch.setenv("PGVAE_CPU_TUNING", "0")
     monkeypatch.setattr("uvicorn.Server.run", lambda *_, **__: None)  # it would not end
     monkeypatch.setattr("webbrowser.open", lambda _: True)
-    objective = "vae" if "-vae-" in line else "introvac"
+    objective = "vae" if re.search("-(ri)?vae-", line) else "introvac"
     [made] = Path(f"run-{objective}").iterdir()
     if " prepare " in line:
         line += " --force"
