@@ -179,7 +179,7 @@ def load_snapshot(path: str | Path) -> Snapshot:
         if part in AVERAGES:  # of older files: the encoder's own tensors
             state = {name: tensor.clone() for name, tensor in state.items()}
         net.load_state_dict(state, assign=True)
-        net.to(memory_format=torch.channels_last)
+        net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs
     fields = ("alpha", "images_seen", "objective", "dataset")
     return Snapshot(
         nets=nets,
@@ -297,9 +297,10 @@ def _declared_prior(path: Path, about: dict[str, Any], d: int) -> dict[str, _Ent
 
 def _prior(path: Path, about: dict[str, Any], tensors: dict[str, Tensor]) -> FittedPrior:
     """The prior of a file that was compared with what it declares."""
-    said = {name: about["prior"][name] for name in ("kind", "is_default", "about")}
+    said: dict[str, Any] = {n: about["prior"][n] for n in ("kind", "is_default", "about")}
+    said |= {name: tensors[f"prior/{name}"] for name in _PRIOR}
     try:
-        return FittedPrior(**said, **{name: tensors[f"prior/{name}"] for name in _PRIOR})
+        return FittedPrior(**said)
     except InputError as error:
         raise CorruptFileError(f"{path} holds an impossible prior: {error}") from error
 

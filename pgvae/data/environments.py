@@ -11,6 +11,7 @@ from pathlib import Path
 
 import lmdb
 
+from pgvae.data.pages import require_sound
 from pgvae.errors import CorruptFileError, ResourceError
 
 _lock = threading.Lock()
@@ -32,6 +33,7 @@ def environment_at(folder: Path) -> lmdb.Environment:
             key = (status.st_dev, status.st_ino)
             environment = _open.get(key)
             if environment is None:
+                require_sound(file)
                 environment = lmdb.open(
                     str(folder), readonly=True, lock=False, readahead=False, meminit=False
                 )

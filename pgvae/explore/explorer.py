@@ -27,7 +27,8 @@ from pgvae.snapshot import snapshots_in
 
 _THUMB = 48  # px of pictures at the ends of sliders
 _ENDS = {"attributes": (-6.0, -3.0, 3.0, 6.0), "components": (-4.0, -2.0, 2.0, 4.0)}
-_PIXELS, _LEAST, _MOST = 2**24, 64, 2048  # of images whose latents have components
+_PIXELS, _LEAST, _MOST = 2**22, 64, 2048  # of images whose latents have components
+_DRAWS = 4096  # of a prior in their place
 _SCREEN = 2**21  # pixels of images that are made at once
 _MOST_LOADED = 2  # snapshots kept beside the first
 
@@ -168,10 +169,10 @@ class Explorer:
         return Neighbours(images, [names[i] for i in chosen], figures[0].tolist())
 
     def components(self) -> Components:
-        """Of the latents of training images, without a set of the model's own samples; once."""
+        """Of the latents of training images; without a set of those that samples have; once."""
         with self._lock:
             if self._found is None:
-                self._found = components.principal(self._encoded())
+                self._found = components.principal(self._known_latents())
             return self._found
 
     def ends(self) -> dict[str, Tensor]:
@@ -245,15 +246,20 @@ class Explorer:
     def _along(self, latents: Tensor, sizes: Mapping[int, float]) -> Tensor:
         return components.move(self.model.config.head, latents, self.components(), sizes)
 
-    def _encoded(self) -> Tensor:
-        """Latents of some of the training images; without a set of the model's own samples."""
+    def _known_latents(self) -> Tensor:
+        """Where the encoder puts images: training images, or what the fitted prior knows of them.
+
+        A training prior is alike in all directions, so that samples must be encoded again.
+        """
         model = self.model
         count = max(_LEAST, min(_MOST, _PIXELS // model.resolution**2))
-        if self.store is None:
-            draws = model.sample_latents(count).split(model.batch_size)
-            return torch.cat([model.encode(model.decode(part)).cpu() for part in draws])
-        training = np.random.default_rng(0).permutation(self.store.split("train"))[:count]
-        return encode(model, self.store, training)
+        if self.store is not None:
+            training = np.random.default_rng(0).permutation(self.store.split("train"))[:count]
+            return encode(model, self.store, training)
+        if model.prior is not None:
+            return model.sample_latents(_DRAWS, prior="fitted")
+        draws = model.sample_latents(count).split(model.batch_size)
+        return torch.cat([model.encode(model.decode(part)).cpu() for part in draws])
 
 
 def _attributes(model: Model) -> Directions | None:

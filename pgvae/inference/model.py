@@ -61,7 +61,7 @@ class Model:
         self.generator = self._own(snapshot.nets.ema)
         self.config = snapshot.config
         self.alpha = snapshot.alpha
-        self.resolution: int = snapshot.nets.ema.resolution
+        self.resolution: int = self.generator.resolution
         self.latent_dim = snapshot.config.latent_dim
         self.attributes = snapshot.attributes
         self.dataset = snapshot.dataset
@@ -70,7 +70,7 @@ class Model:
         self.prior = snapshot.prior
         self.mean_image = snapshot.mean_image.to(self.device)
 
-    def _own(self, net: nn.Module) -> nn.Module:
+    def _own(self, net: nn.Module) -> Any:
         """A copy of a network, which may be in training, on the device."""
         return copy.deepcopy(net).eval().requires_grad_(False).to(self.device)
 
@@ -154,6 +154,13 @@ class Model:
         For a sphere model that is the unit vector. ValueError where the shape is another.
         """
         return self.posterior(images).mean
+
+    @property
+    def file(self) -> Path:
+        """The snapshot's file. ValueError for a model that is not of one."""
+        if self.path is None:
+            raise ValueError("this model is not of a file")
+        return self.path
 
     @property
     def classifies(self) -> bool:
@@ -256,7 +263,7 @@ class Model:
             raise ValueError(f"give 2 or 4 images and 2 or more steps: got {len(tensor)}, {steps}")
         corners, head = self.encode(tensor), self.config.head
         if len(corners) == 2:
-            return back(self.decode(paths.line(head, *corners, steps)))
+            return back(self.decode(paths.line(head, corners[0], corners[1], steps)))
         return back(self.decode(paths.square(head, corners, steps).flatten(0, 1)))
 
     def walk(self, latents: Tensor, steps: int = 16, closed: bool = False) -> Tensor:
@@ -275,10 +282,9 @@ class Model:
     @cached_property
     def estimated(self) -> Directions | None:
         """The attributes of the file beside the snapshot; None without one."""
-        file = directions_path(self.path) if self.path else None
-        if file is None or not file.is_file():
+        if self.path is None or not directions_path(self.path).is_file():
             return None
-        return load_directions(file, self.path, self.latent_dim)
+        return load_directions(directions_path(self.path), self.path, self.latent_dim)
 
     @cached_property
     def directions(self) -> Directions:

@@ -119,10 +119,14 @@ def test_a_documented_command_works(document, line, place, tmp_path, monkeypatch
         shutil.copytree(place / name, tmp_path / name)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PGVAE_CPU_TUNING", "0")
+    monkeypatch.setattr("uvicorn.Server.run", lambda *_, **__: None)  # it would not end
+    monkeypatch.setattr("webbrowser.open", lambda _: True)
     objective = "vae" if "-vae-" in line else "introvac"
     [made] = Path(f"run-{objective}").iterdir()
     if " prepare " in line:
         line += " --force"
+    if " explore " in line:
+        line += " --port 0"
     run(re.sub(r"runs/[^\s/]+", str(made), line).replace("@64=", "@16=").replace("64:", "16:"))
 
 
