@@ -18,6 +18,7 @@ from pgvae.data.containers.base import Joined
 from pgvae.data.labels import Columns, Table
 from pgvae.data.making import Known
 from pgvae.data.paths import exists
+from pgvae.data.pixels import encode_pixels
 from pgvae.data.prepare import Options, Recipe, prepare
 from pgvae.data.recipes import Split
 from pgvae.data.source import Source
@@ -207,7 +208,7 @@ def _names_of(store: Store) -> list[str]:
 
 
 def _png(store: Store, index: int) -> bytes:
-    return images.encode_pixels(store.get(index, store.resolutions[-1]), "png")
+    return encode_pixels(store.get(index, store.resolutions[-1]), "png")
 
 
 def _csv(store: Store, names: Sequence[str]) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pgvae.data import images
+from pgvae.data.pixels import encode_pixels, pyramid
 from pgvae.data.source import Source
 from pgvae.data.store import Store, crc_of
 
@@ -95,10 +96,10 @@ class Job:
             return Made(index, reason=str(error))
         except OSError as error:
             return Made(index, reason=error.strerror or str(error))
-        levels = images.pyramid(images.to_pixels(image, self.channels))
+        levels = pyramid(images.to_pixels(image, self.channels))
         records = {}
         for level in levels:
-            payload = images.encode_pixels(level, codec_at(level.shape[-1], self.codec))
+            payload = encode_pixels(level, codec_at(level.shape[-1], self.codec))
             records[level.shape[-1]] = crc_of(payload) + payload
         return Made(
             index,

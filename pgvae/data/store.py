@@ -16,9 +16,9 @@ import numpy as np
 
 from pgvae.config import LabelConfig, nearest, require, require_choice
 from pgvae.data.environments import environment_at
-from pgvae.data.images import decode_pixels
 from pgvae.data.labels import decide
 from pgvae.data.paths import is_file, is_folder, require_readable
+from pgvae.data.pixels import decode_pixels
 from pgvae.errors import CorruptFileError, InputError
 from pgvae.files import sha256_of
 

@@ -189,7 +189,7 @@ def test_info_says_what_is_in_a_set(run, place):
         assert [line[0] for line in lines if line[1:2] == ["px"]] == ["4", "8", "16", "32"]
         counts = "mean 2.500; train 4 yes, 1 no, val 1 yes, 0 no"
         assert ["label", "glasses:", *counts.split()] in lines
-        assert "0 of val nearly the same as one of train" in out
+        assert "1 of val nearly the same as one of train: picture-000.png ~ picture-005.png" in out
         assert ["duplicates", "1"] in lines
         assert ["left", "out", "1"] in lines
         assert ["wrong.png:", "empty", "file"] in lines
