@@ -41,7 +41,7 @@ class LmdbSource(FileSource):
             return bytes(value)
 
     def _open(self) -> Any:
-        return environment_at(self.path.parent)  # shared: LMDB opens a file once in a process
+        return environment_at(self.path.parent, key_bytes=None)  # LMDB opens a file once
 
     def close(self) -> None:
         self._opened = None
