@@ -1,10 +1,10 @@
 """How soon a slider's move shows on the page of `pgvae explore`, measured in a browser.
 
-python benchmarks/explore.py --resolution 64 --threads 2
+python benchmarks/explore.py --resolution 64 --width 128 --threads 2
 python benchmarks/explore.py --snapshot runs/00000-faces-pioneer-64px
 
-Without --snapshot the networks have random weights and the full width of the resolution. Needs
-`pip install playwright` and Chromium.
+Without --snapshot the networks have random weights and at most --width maps in a layer (512: as
+PIONEER's). Needs `pip install playwright` and Chromium.
 """
 
 import argparse
@@ -22,6 +22,7 @@ import torch
 from playwright.sync_api import sync_playwright
 
 from pgvae.config import ModelConfig
+from pgvae.inference import fit_gaussian
 from pgvae.nn import build_nets
 from pgvae.snapshot import Snapshot, save_snapshot
 
@@ -42,15 +43,15 @@ MOVES = """async (count) => {
 }"""
 
 
-def random_snapshot(folder: Path, resolution: int) -> Path:
-    """Networks of full width that nobody has trained."""
-    config = ModelConfig(resolution=resolution)
-    mean = torch.zeros(3, resolution, resolution)
-    about = (1.0, 0, {"name": "pioneer"}, (), "none", mean)
-    save_snapshot(
-        folder / "random.safetensors", Snapshot(build_nets(config, resolution), config, *about)
-    )
-    return folder / "random.safetensors"
+def random_snapshot(folder: Path, resolution: int, width: int) -> Path:
+    """Networks that nobody has trained."""
+    config = ModelConfig(resolution=resolution, fmap_max=width, fmap_base=16 * width)
+    nets, mean = build_nets(config, resolution), torch.zeros(3, resolution, resolution)
+    prior = fit_gaussian(torch.eye(config.latent_dim))  # so that components come at once
+    path = folder / "random.safetensors"
+    about = (1.0, 0, {"name": "pioneer"}, (), "none", mean, prior)
+    save_snapshot(path, Snapshot(nets, config, *about))
+    return path
 
 
 def measure(snapshot: Path, threads: int, count: int) -> list[float]:
@@ -79,11 +80,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--snapshot", type=Path)
     parser.add_argument("--resolution", type=int, default=64)
+    parser.add_argument("--width", type=int, default=512)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--count", type=int, default=60)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        snapshot = asked.snapshot or random_snapshot(Path(folder), asked.resolution)
+        snapshot = asked.snapshot or random_snapshot(Path(folder), asked.resolution, asked.width)
         times = sorted(measure(snapshot, asked.threads, asked.count))
     print(f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}")
     print(f"{asked.threads} threads; load of the machine {os.getloadavg()[0]:.1f}")

@@ -6,9 +6,11 @@
 One iteration of PIONEER (an encoder and two generator updates) on random images, each case in a
 process of its own, whose peak of resident memory (on a GPU: of allocated memory) is the figure
 beside the estimate of `train.py --dry-run`. Modes take turns, and the best of all rounds counts:
-eager (reference ops), native, compile (native ops inside torch.compile).
+eager (reference ops), native, compile (native ops inside torch.compile), graphs (on a GPU, where
+all cases share a process).
 """
 
+import contextlib
 import json
 import os
 import platform
@@ -16,6 +18,7 @@ import resource
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 from pgvae import tuning
@@ -28,7 +31,9 @@ from scaling import ALL, config_of  # noqa: E402
 
 from pgvae import ops  # noqa: E402
 from pgvae.objectives import objective_from, schedule_called  # noqa: E402
+from pgvae.training.compiled import Compiler  # noqa: E402
 from pgvae.training.describe import memory_of  # noqa: E402
+from pgvae.training.graphs import graphs_on  # noqa: E402
 from pgvae.training.state import TrainState  # noqa: E402
 from pgvae.training.step import resolve_precision, train_step  # noqa: E402
 from pgvae.types import Batch  # noqa: E402
@@ -52,10 +57,18 @@ def run_case(case: dict) -> dict:
     batch = Batch(images.to(device, memory_format=torch.channels_last))
     seconds: list[float] = []
     clock = time.perf_counter if device.type == "cuda" else time.process_time
+    least = 3 if case["mode"] == "graphs" else 2  # captured in the second
+    say = partial(print, file=sys.stderr)
+    compiler = Compiler(say) if case["mode"] == "compile" else None
+    graphs = graphs_on(device, 1, say) if case["mode"] == "graphs" else None
+    take = graphs.step if graphs else train_step
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
     with ops.using("reference" if case["mode"] == "eager" else "auto"):
-        while len(seconds) < 2 or (sum(seconds[1:]) < case["seconds"] and len(seconds) < 200):
+        while len(seconds) < least or (sum(seconds[1:]) < case["seconds"] and len(seconds) < 200):
             before = clock()
-            train_step(state, objective, moment, batch, precision)
+            with compiler.around(state.nets) if compiler else contextlib.nullcontext():
+                take(state, objective, moment, batch, precision)
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             seconds.append(clock() - before)
@@ -65,8 +78,13 @@ def run_case(case: dict) -> dict:
     return {"first": seconds[0], "seconds": min(seconds[1:]), "bytes": peak}
 
 
-def in_own_process(case: dict) -> dict:
-    """`run_case` in a fresh process; {"failed": its last words} where it fails."""
+def result_of(case: dict) -> dict:
+    """`run_case`, on a CPU in a fresh process; {"failed": its last words} where it fails."""
+    if case["device"].startswith("cuda"):
+        try:
+            return run_case(case)
+        except RuntimeError as error:
+            return {"failed": str(error).strip().split("\n")[0][:120]}
     done = subprocess.run(
         [sys.executable, __file__, "--case", json.dumps(case)],
         capture_output=True, text=True, check=False,
@@ -85,7 +103,7 @@ def stage(px: int, options: dict, modes: list[str], rounds: int) -> list[dict]:
     found: dict[str, list[dict]] = {mode: [] for mode in modes}
     for _ in range(rounds):
         for mode in modes:
-            found[mode].append(in_own_process({**case, "mode": mode}))
+            found[mode].append(result_of({**case, "mode": mode}))
     rows = []
     for mode, results in found.items():
         good = [result for result in results if "failed" not in result]

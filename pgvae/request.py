@@ -28,7 +28,7 @@ OBJECTIVES = (  # each the name of its module in pgvae/objectives
 FREE = frozenset(
     {
         *("dataset", "data_root", "outdir", "resume"),
-        *("device", "precision", "workers", "batch_gpu", "compile", "graphs"),
+        *("device", "precision", "workers", "batch_gpu", "compile", "graphs", "recompute"),
         *("total_kimg", "batch", "lr", "lr_milestones", "pretrain_kimg"),
         *("snapshot_kimg", "keep_snapshots", "metrics", "metric_kimg", "inception_weights"),
         *("max_hours", "tracker"),
@@ -146,6 +146,8 @@ class Request:
     compile: the networks through torch.compile, each stage anew: worth it on a GPU alone, or in a
         long stage.  [default: no]
     graphs: replay iterations as CUDA graphs, on one GPU.  [default: no]
+    recompute: work the activations of blocks from 512 px on out twice rather than keep them: less
+        memory, more time.  [default: no]
     workers: threads that decode images above 128 px.  [default: 2]
     data_root: where prepared sets are.  [default: datasets]
     outdir: where numbered run directories are made.  [default: runs]
@@ -192,6 +194,7 @@ class Request:
     precision: str | None = None
     compile: bool | None = None
     graphs: bool | None = None
+    recompute: bool | None = None
     workers: int | None = None
     data_root: str | None = None
     outdir: str | None = None

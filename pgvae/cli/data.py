@@ -31,7 +31,7 @@ class _Prepare(click.Command):
 
 
 _FEW_PAIRS = 2 * 10**8  # of images of train and val that are compared within a second or so
-_HOMES = {name: f"pgvae.cli.prepared:{name}" for name in ("show",)}
+_HOMES = {name: f"pgvae.cli.prepared:{name}" for name in ("show", "update", "merge", "export")}
 
 
 @click.group(cls=Commands, homes=_HOMES)
@@ -95,9 +95,13 @@ def prepare_command(what: str, data_root: Path, force: bool, **given: Any) -> No
         **{name: given[name] for name in ("source", "resolution", "count", "seed", "labels")},
     )
     prepared = {field.name for field in fields(Options)} - {"channels", "about"}
+    asked = {n: given[n] for n in ("attributes", "split_by", "upscale") if given[n]}
     chosen = Options(
         channels=1 if given["grayscale"] else 3,
-        about={"recipe": what if what in RECIPES else "folder"},
+        about={
+            "recipe": what if what in RECIPES else "folder",
+            **({"asked": asked} if asked else {}),  # of `update`, which does the same again
+        },
         **{name: given[name] for name in prepared if given[name] is not None},
     )
     store = prepare(recipe_of(what, ingredients), chosen, data_root, force=force, say=click.echo)
@@ -111,9 +115,7 @@ def report(store: "Store") -> None:
     if len(store.split("train")) * len(store.split("val")) <= _FEW_PAIRS:
         similar = near_duplicates(store)
         if similar:
-            click.echo(
-                f"warning: images {_say_similar(store, similar)}; `pgvae data show` names all"
-            )
+            click.echo(f"warning: {_say_similar(store, similar)}; `pgvae data show` names all")
     counts = store.manifest["splits"]
     click.echo(
         f"{store.path}: {len(store):,} images ({counts['train']:,} train, {counts['val']:,} val) "

@@ -39,10 +39,11 @@ _MASKS = (
 _MASK_FOLDERS = frozenset(_MASKS.split())
 
 
-def may_be_image(name: str, start: Callable[[], bytes]) -> bool:
+def may_be_image(name: str, start: Callable[[], bytes | None]) -> bool:
     """Whether a file is an image, of a kind that is read or not: by its ending, if that is known.
 
-    start: gives its first 16 bytes, which tell where the ending does not.
+    start: gives its first 16 bytes, which tell where the ending does not; None where it cannot be
+    read, so that it will be refused by name.
 
     >>> may_be_image("a.HEIC", bytes), may_be_image("notes.txt", lambda: b"GIF89a")
     (True, False)
@@ -52,7 +53,8 @@ def may_be_image(name: str, start: Callable[[], bytes]) -> bool:
     suffix = _suffix(name)
     if suffix in IMAGE_SUFFIXES | _OTHER_SUFFIXES:
         return suffix in IMAGE_SUFFIXES
-    return _START.match(start()) is not None
+    found = start()
+    return found is None or _START.match(found) is not None
 
 
 def is_table(name: str) -> bool:

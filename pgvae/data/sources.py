@@ -237,10 +237,10 @@ def _behind(link: Path, name: str) -> list[str]:
     ]
 
 
-def _start_of(path: Path) -> bytes:
-    """The first bytes of a file; none where it is no file or cannot be read."""
+def _start_of(path: Path) -> bytes | None:
+    """The first bytes of a file, none of what is no file; None where it cannot be read."""
     if not is_file(path):  # a pipe would wait for ever
         return b""
     with contextlib.suppress(OSError), path.open("rb") as file:
         return file.read(16)
-    return b""
+    return None

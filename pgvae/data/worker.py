@@ -4,6 +4,7 @@ Three open files for each are named: tasks, results, memory. The first process r
 imports what is needed, then forks the others: so that is done once, and kept in memory once.
 """
 
+import contextlib
 import mmap
 import os
 import signal
@@ -62,5 +63,8 @@ if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the other process to handle
     try:
         main([*map(int, sys.argv[1:])])
-    except (EOFError, ConnectionError):
-        os._exit(0)  # the other process is gone, or needs no more
+    except (EOFError, ConnectionError):  # the other process is gone, or needs no more
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                os.wait()
+        os._exit(0)

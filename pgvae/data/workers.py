@@ -100,7 +100,8 @@ class Crew:
             worker.close()
         self._workers.clear()
         if self._process is not None:
-            self._process.kill()  # it only reads
+            if kind is not None:
+                self._process.kill()  # it only reads, and so do those that it forked
             self._process.wait()
 
     def map(self, work: Work, indices: Sequence[int], chunk: int) -> Iterator[Any]:

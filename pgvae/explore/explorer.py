@@ -31,6 +31,7 @@ _PIXELS, _LEAST, _MOST = 2**22, 64, 2048  # of images whose latents have compone
 _DRAWS = 4096  # of a prior in their place
 _SCREEN = 2**21  # pixels of images that are made at once
 _MOST_LOADED = 2  # snapshots kept beside the first
+_MOST_STARTS = 1024  # latents kept, so that a slider does not encode its image at each move
 
 
 class Look(NamedTuple):
@@ -77,6 +78,7 @@ class Explorer:
         self.attributes = _attributes(model)
         self.uploads = Uploads(model.resolution, model.config.channels)
         self._found: Components | None = None
+        self._starts: dict[tuple, Tensor] = {}
         self._loaded: dict[int, Model] = {}
         self._lock, self._loading = Lock(), Lock()
 
@@ -226,10 +228,17 @@ class Explorer:
 
     def _start(self, point: Point) -> Tensor:
         """Where a point's moves begin: [1, d]."""
-        if point.kind == "seed":
-            own = (point.prior, point.truncation)
-            return self.model.sample_latents(1, point.key, *own).to(self.model.device)
-        return self.model.encode(self.images([point]))
+        source = (point.kind, point.key, point.prior, point.truncation)
+        found = self._starts.get(source)
+        if found is None:
+            if point.kind == "seed":
+                found = self.model.sample_latents(1, *source[1:]).to(self.model.device)
+            else:
+                found = self.model.encode(self.images([point]))
+            if len(self._starts) >= _MOST_STARTS:
+                self._starts.clear()
+            self._starts[source] = found
+        return found
 
     def _pixels(self, point: Point) -> np.ndarray:
         if point.kind == "image":

@@ -16,7 +16,7 @@ _HEAD = ("px", "from kimg", "fade", "batch", "lr", "G params", "E params", "memo
 _ROW = "{:>5} {:>10} {:>8} {:>6} {:>8} {:>12} {:>12} {:>10}"
 
 
-def describe(config: RunConfig, batch_gpu: int | None = None) -> str:
+def describe(config: RunConfig, batch_gpu: int | None = None, *, recompute: bool = False) -> str:
     """The run's settings and a table of its stages; parameters are those of the stable phase.
 
     Memory is `memory_of` each stage once it has faded in.
@@ -32,7 +32,7 @@ def describe(config: RunConfig, batch_gpu: int | None = None) -> str:
             nets = build_nets(config.model, resolution)
         weights = parameter_count(nets.generator), parameter_count(nets.encoder)
         last = min(schedule.start_of(index + 1), schedule.total_images) - 1
-        memory = memory_of(config, schedule.at(last), batch_gpu)
+        memory = memory_of(config, schedule.at(last), batch_gpu, recompute=recompute)
         lines.append(
             _ROW.format(
                 resolution,
@@ -49,9 +49,11 @@ def describe(config: RunConfig, batch_gpu: int | None = None) -> str:
     return "\n".join(lines)
 
 
-def memory_of(config: RunConfig, moment: Moment, batch_gpu: int | None = None) -> float:
+def memory_of(
+    config: RunConfig, moment: Moment, batch_gpu: int | None = None, *, recompute: bool = False
+) -> float:
     """An estimate of what a process on a CPU has in memory at most, in float32: GiB."""
-    stay, pass_by = bytes_of_iteration(config, moment, batch_gpu)
+    stay, pass_by = bytes_of_iteration(config, moment, batch_gpu, recompute=recompute)
     return _PROCESS + (stay + _HELD * pass_by) / 2**30
 
 

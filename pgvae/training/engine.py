@@ -55,6 +55,7 @@ def train(
     batch_gpu: int | None = None,
     compiled: bool = False,
     graphs: bool = False,
+    recompute: bool = False,
     initial: Snapshot | None = None,
     inception_weights: Path | None = None,
     stop: Stop | None = None,
@@ -68,6 +69,7 @@ def train(
 
     batch_gpu: most images that a process works through at a time.
     compiled, graphs: whether the networks go through torch.compile, and iterations are captured.
+    recompute: whether to keep no activations from 512 px on (`TrainState.recompute`).
     initial: weights to start a new run from. inception_weights: for the metrics FID and KID.
     tracker: where figures and pictures are shown while it trains.
     stop: what may ask it to stop; a signal always may. ranks: the processes that train it
@@ -92,6 +94,8 @@ def train(
                     f"{state.images_seen:,} images: is the run on a disk that all of them see?"
                 )
             state.ranks, state.batch_gpu = ranks, batch_gpu
+            if recompute:
+                state.recompute()
             try:
                 return _train(state, store, run, means, stop, notes)
             except Preempted:

@@ -53,7 +53,7 @@ class Ledger(TorchDispatchMode):
 
 
 def bytes_of_iteration(
-    config: RunConfig, moment: Moment, batch_gpu: int | None = None
+    config: RunConfig, moment: Moment, batch_gpu: int | None = None, *, recompute: bool = False
 ) -> tuple[int, int]:
     """(bytes that stay, the most that come and go beside them) of an iteration at a moment.
 
@@ -68,6 +68,8 @@ def bytes_of_iteration(
         _make_unreal(nets)
     state = TrainState.around(config, nets, _CPU)
     state.batch_gpu = batch_gpu
+    if recompute:
+        state.recompute()
     with unreal, ledger:
         _fill_moments(state)
         train_step(state, objective_from(config.objective), moment, _batch(config, shape), "fp32")
@@ -76,8 +78,8 @@ def bytes_of_iteration(
 
 def _batch(config: RunConfig, shape: tuple[int, ...]) -> Batch:
     images = torch.zeros(shape).contiguous(memory_format=torch.channels_last)
-    labels = torch.zeros(len(images), config.model.classes) if config.model.classes else None
-    return Batch(images, labels)
+    columns = len(config.labels.attributes)
+    return Batch(images, torch.zeros(len(images), columns) if columns else None)
 
 
 def _make_unreal(nets: Nets) -> None:

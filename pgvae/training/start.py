@@ -146,7 +146,8 @@ def _gone_on(
 ) -> _Job | Path:
     """Go on with a run; sha256: of the weights that the request would start from."""
     kept.require_checkpoint()
-    whole, config, changes = gone_on(kept, request.recorded(), store.digest, sha256)
+    since = store.since(kept.config.dataset_digest)
+    whole, config, changes = gone_on(kept, request.recorded(), store.digest, sha256, since)
     if kept.images_seen >= config.schedule.total_images:
         say(
             f"{kept.path} is done already, at {kept.images_seen / 1000:g} of "
@@ -173,6 +174,7 @@ def _train(job: _Job, ranks: Ranks, device: torch.device) -> Path:
             batch_gpu=job.request.batch_gpu,
             compiled=bool(job.request.compile),
             graphs=bool(job.request.graphs),
+            recompute=bool(job.request.recompute),
             initial=job.start.snapshot if job.start else None,
             inception_weights=Path(weights) if weights else None,
             stop=job.stop,
@@ -208,7 +210,7 @@ def dry_run(request: Request, say: Say = print) -> None:
     start = load_initial(request)
     config = plan(request, _open(request, say), start)
     _require_parts(config, request, ALONE)
-    say(describe(config, request.batch_gpu))
+    say(describe(config, request.batch_gpu, recompute=bool(request.recompute)))
 
 
 def load_initial(request: Request) -> Initial | None:

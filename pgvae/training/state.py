@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from pgvae.config import RunConfig
 from pgvae.errors import NotFiniteError
 from pgvae.nn import build_nets
+from pgvae.nn.growing import RECOMPUTED
 from pgvae.schedule import Moment
 from pgvae.training.ema import copy_new_layers
 from pgvae.training.pool import ImagePool
@@ -175,6 +176,11 @@ class TrainState:
         for name, optimizer in self.optimizers.items() if changed else ():
             net = self.nets.trained()[name]
             self.optimizers[name] = _rebuild(optimizer, net, self.dials.lr, self.config.betas)
+
+    def recompute(self) -> None:
+        """From here on keep no activations of the largest blocks: work them out once more."""
+        for net in self.nets.trained().values():
+            net.recompute_from = RECOMPUTED
 
     def seed_of(self, what: str) -> int:
         """The seed of what is drawn for the iteration at hand, by every process alike."""

@@ -273,7 +273,7 @@ def test_a_file_of_many_images_may_be_trained_on_and_reconstructed_from(tmp_path
         ("a.arrow", b"ARROW1 and no more", "is no readable Arrow file"),
         ("a.h5", b"\x89HDF\r\n\x1a\n and no more", "is no readable HDF5 file"),
         ("a.tfrecord", b"no record of any kind", "is damaged at byte 0"),
-        ("data.mdb", bytes(9000), "is no readable LMDB file"),
+        ("data.mdb", bytes(9000), "is damaged: its meta page"),
     ],
 )
 def test_a_file_that_is_not_what_it_is_called_is_refused(tmp_path, name, data, words):
