@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar, cast, get_args
 
 from pgvae.errors import InputError
 from pgvae.schedule import Schedule, Stage
@@ -114,10 +114,11 @@ def from_dict(cls: type[T], values: Mapping[str, Any], what: str) -> T:
     Traceback (most recent call last):
     pgvae.errors.InputError: unknown labels setting 'atributes': did you mean 'attributes'?
     """
-    names = [f.name for f in dataclasses.fields(cls) if f.init]
+    fields = dataclasses.fields(cast(Any, cls))
+    names = [f.name for f in fields if f.init]
     for name in values:
         require(name in names, f"unknown {what} setting {name!r}: {nearest(name, names)}")
-    needed = [f.name for f in dataclasses.fields(cls) if not _has_default(f)]
+    needed = [f.name for f in fields if not _has_default(f)]
     missing = [name for name in needed if name not in values]
     require(not missing, f"{what} settings lack {', '.join(missing)}")
     return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
@@ -266,6 +267,7 @@ class RunConfig:
     ema_kimg:      half-life of both running averages, in thousands of images.
     ema_rampup:    the half-life is at most this share of the images seen so far.
     snapshot_kimg: thousands of images between snapshots, grids and checkpoints.
+    keep_snapshots: so many of the newest snapshots stay, and each stage's last; None: all.
     metrics:       measured every metric_kimg (see `pgvae.evaluation`); the best snapshot by the
                    first of them is kept.
     init_from:     SHA-256 of the snapshot that it started from; None for fresh weights.
@@ -284,6 +286,7 @@ class RunConfig:
     ema_kimg: float = 10.0
     ema_rampup: float = 0.05
     snapshot_kimg: float = 500.0
+    keep_snapshots: int | None = None
     metrics: tuple[str, ...] = ()
     metric_kimg: float = 500.0
     init_from: str | None = field(default=None)
@@ -294,6 +297,8 @@ class RunConfig:
         for name in ("snapshot_kimg", "metric_kimg"):
             value = getattr(self, name)
             require(value > 0 and math.isfinite(value), f"{name} is {value}: use a positive number")
+        kept = self.keep_snapshots
+        require(kept is None or kept >= 1, f"keep_snapshots is {kept}: use 1 or more")
         require_weight("ema_kimg", self.ema_kimg)
         require_weight("ema_rampup", self.ema_rampup)
         require(
@@ -313,6 +318,8 @@ class RunConfig:
         stages = [from_dict(Stage, stage, "stage") for stage in schedule.pop("stages", ())]
         if stages:
             schedule["stages"] = stages
-        parts = {"model": ModelConfig, "schedule": Schedule, "labels": LabelConfig}
-        nested = {n: from_dict(part, values[n], n) for n, part in parts.items() if n in values}
+        parts: dict[str, type] = {"model": ModelConfig, "schedule": Schedule, "labels": LabelConfig}
+        nested: dict[str, Any] = {
+            n: from_dict(part, values[n], n) for n, part in parts.items() if n in values
+        }
         return from_dict(cls, {**values, **nested}, "run")

@@ -4,6 +4,12 @@ A message is one line: what is wrong, what was given, what to do. Anything else 
 escapes a command is a bug and shows its traceback.
 """
 
+# What PyTorch, cuBLAS, cuDNN and oneDNN say of it, and PyTorch where a native op asked for memory.
+_OUT_OF_MEMORY = (
+    *("out of memory", "can't allocate memory", "bad_alloc", "ALLOC_FAILED"),
+    *('"aten::new_empty"', "Cannot allocate memory", "could not create a primitive"),
+)
+
 
 class PgvaeError(Exception):
     """Base of all expected errors; `exit_code` is what the process returns."""
@@ -29,7 +35,27 @@ class ResourceError(PgvaeError):
     exit_code = 4
 
 
+class NotFiniteError(ResourceError):
+    """Numbers of a run stopped being finite.
+
+    what: what was not finite. cure: what to do.
+    """
+
+    def __init__(self, what: str, cure: str) -> None:
+        super().__init__(f"{what}: {cure}")
+        self.what = what
+
+
 class Preempted(PgvaeError):  # noqa: N818 - not a fault: the run was asked to stop and saved
     """A signal asked the run to stop; its state is saved and `--resume` goes on."""
 
     exit_code = 75
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether it says that memory ran out; CUDA's OutOfMemoryError is a RuntimeError.
+
+    >>> is_out_of_memory(MemoryError()), is_out_of_memory(RuntimeError("shapes do not fit"))
+    (True, False)
+    """
+    return isinstance(error, MemoryError) or any(words in str(error) for words in _OUT_OF_MEMORY)

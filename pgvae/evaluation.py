@@ -52,17 +52,20 @@ class Evaluation:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready values: split, count, seed, prior, and the figures as "metrics"."""
-        figures = {name: _plain(asdict(figure)) for name, figure in self.figures.items()}
+        figures = {name: asdict(figure) for name, figure in self.figures.items()}
         names = ("split", "count", "seed", "prior")
-        return {**{name: getattr(self, name) for name in names}, "metrics": figures}
+        return _plain({**{name: getattr(self, name) for name in names}, "metrics": figures})
 
 
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    """JSON has no infinity and no NaN: null in their place."""
-    return {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in values.items()
-    }
+def _plain(value: Any) -> Any:
+    """JSON has no infinity and no NaN: null in their place, however deep.
+
+    >>> _plain({"a": {"b": float("nan"), "c": 1.5}})
+    {'a': {'b': None, 'c': 1.5}}
+    """
+    if isinstance(value, Mapping):
+        return {name: _plain(inner) for name, inner in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def evaluate(

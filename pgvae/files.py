@@ -7,12 +7,13 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
 import shutil
 import stat
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO
 
 from pgvae.errors import ResourceError
 
@@ -75,21 +76,20 @@ def locked(path: Path) -> Iterator[bool]:
     ...     held
     True
     """
-    with path.open("a+") as file:
+    with path.open("a+b", buffering=0) as file:
         try:
             held = _flock(file)
         except BlockingIOError as error:
             file.seek(0)
-            error.strerror = f"process {file.read().strip() or 'unknown'}"
+            error.strerror = f"process {file.read().decode().strip() or 'unknown'}"
             raise
         with contextlib.suppress(OSError):  # of a full disk: the lock holds without it
             file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
+            file.write(str(os.getpid()).encode())
         yield held
 
 
-def _flock(file: TextIO) -> bool:
+def _flock(file: BinaryIO) -> bool:
     try:
         import fcntl
     except ImportError:  # Windows
@@ -104,11 +104,14 @@ def _flock(file: TextIO) -> bool:
 
 
 @contextlib.contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, needs: int = 0, flushed: bool = True) -> Iterator[Path]:
     """A path beside `path` to write a file or a directory at; it becomes `path` on success.
 
     On an error nothing is left. A full disk raises ResourceError naming the path. Files have the
     permissions of any new file there, whatever the library that wrote them gave them.
+
+    needs: the bytes that will be written, where they are known, to say them. flushed: to the disk
+    before it is renamed; not for what can be made again and is many files.
 
     >>> with atomic_path(folder / "notes.txt") as aside:
     ...     _ = aside.write_text("all or nothing")
@@ -118,20 +121,25 @@ def atomic_path(path: Path) -> Iterator[Path]:
     aside = path.with_name(f".{path.name}.tmp")
     remove(aside)
     try:
-        with disk_errors(path):
+        with disk_errors(path, needs):
             mode = _mode_of_new(aside)
             yield aside
             files = [*aside.iterdir()] if aside.is_dir() else [aside]
             for file in files:
                 with contextlib.suppress(OSError):  # of a drive without permissions
                     file.chmod(mode)
-                fsync(file)
+                if flushed:
+                    fsync(file)
             if aside.is_dir():
                 fsync(aside)
             _replace(aside, path)
-            fsync(path.parent)
-    except BaseException:
-        remove(aside)
+            if flushed:
+                fsync(path.parent)
+    except BaseException as error:
+        if isinstance(error, OSError) and error.filename == str(aside):
+            error.filename = str(path)  # which is the one that a user knows
+        with contextlib.suppress(OSError):  # of a drive that is gone
+            remove(aside)
         raise
 
 
@@ -163,16 +171,17 @@ def _replace(aside: Path, path: Path) -> None:
 
 
 @contextlib.contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
-    """Turn a full disk or quota while writing `path` into a ResourceError."""
+def disk_errors(path: Path, needs: int = 0) -> Iterator[None]:
+    """Turn a full disk or quota while writing `path`, of `needs` bytes, into a ResourceError."""
     try:
         yield
     except Exception as error:
         there = next(folder for folder in path.parents if folder.exists())
         if _says_full(error) or (_may_hide_full(error) and _is_full(there)):
             free = shutil.disk_usage(there).free
+            wanted = f" of {needs:,} needed" if needs else ""
             raise ResourceError(
-                f"disk full while writing {path}: {free:,} bytes free; make room and rerun"
+                f"disk full while writing {path}: {free:,} bytes free{wanted}; make room and rerun"
             ) from error
         raise
 
@@ -198,6 +207,45 @@ def _is_full(folder: Path) -> bool:
     except OSError as error:
         return _says_full(error)
     return False
+
+
+def path_of(error: OSError) -> str:
+    """Of what file or folder an error tells; "" where it does not.
+
+    >>> path_of(FileNotFoundError(2, "No such file or directory", b"a.png"))
+    'a.png'
+    """
+    where = error.filename2 or error.filename or ""
+    return os.fsdecode(where) if isinstance(where, (str, bytes)) else str(where)
+
+
+def numbered_folder(parent: Path, name: str) -> Path:
+    """A new folder `parent/NNNNN-name`, of the next number, which no other process can take.
+
+    >>> [numbered_folder(folder / "runs", name).name for name in ("a", "b")]
+    ['00000-a', '00001-b']
+    """
+    parent.mkdir(parents=True, exist_ok=True)
+    number = max(_numbers(parent), default=-1) + 1
+    while True:
+        reserved = parent / f".{number:05d}"
+        try:
+            reserved.mkdir()
+        except FileExistsError:  # another process is making that one
+            number += 1
+            continue
+        try:
+            if number not in _numbers(parent):  # else it has just made it
+                path = parent / f"{number:05d}-{name}"
+                path.mkdir()
+                return path
+            number += 1
+        finally:
+            reserved.rmdir()
+
+
+def _numbers(parent: Path) -> set[int]:
+    return {int(m[1]) for p in parent.iterdir() if (m := re.match(r"(\d{5})-", p.name))}
 
 
 def remove(path: Path) -> None:

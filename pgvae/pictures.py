@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pgvae.choices import Animation
 from pgvae.errors import InputError
-from pgvae.files import atomic_path, disk_errors
+from pgvae.files import atomic_path
 
 ANIMATIONS: tuple[str, ...] = get_args(Animation)
 _MIN_CELL = 64
@@ -66,7 +66,7 @@ def save_grid(path: Path, images: Tensor, columns: int | None = None) -> None:
     >>> (folder / "samples.png").read_bytes()[1:4]
     b'PNG'
     """
-    _save(path, to_picture(grid_of(images, columns)))
+    save_picture(path, to_picture(grid_of(images, columns)))
 
 
 def save_images(paths: list[Path], images: Tensor) -> None:
@@ -77,12 +77,13 @@ def save_images(paths: list[Path], images: Tensor) -> None:
     ['a.png', 'b.png']
     """
     for path, image in zip(paths, to_bytes(images), strict=True):
-        _save(path, to_picture(image))
+        save_picture(path, to_picture(image))
 
 
-def _save(path: Path, picture: Image.Image, **how: Any) -> None:
-    with disk_errors(path):
-        picture.save(path, **how)
+def save_picture(path: Path, picture: Image.Image, **how: Any) -> None:
+    """Write a Pillow image whole or not at all, in the format of its ending, .png or .gif."""
+    with atomic_path(path, flushed=False) as aside:
+        picture.save(aside, path.suffix.removeprefix("."), **how)
 
 
 def interleave(*sets: Tensor, columns: int) -> Tensor:
@@ -131,7 +132,7 @@ def save_animation(path: Path, images: Tensor, fps: int) -> None:
         _save_mp4(path, frames, fps)
         return
     first, *rest = map(to_picture, frames)
-    _save(path, first, save_all=True, append_images=rest, duration=1000 / fps, loop=0)
+    save_picture(path, first, save_all=True, append_images=rest, duration=1000 / fps, loop=0)
 
 
 def _save_mp4(path: Path, frames: list[np.ndarray], fps: int) -> None:

@@ -74,11 +74,18 @@ class FittedPrior:
         """d, length of a latent vector."""
         return self.means.shape[1]
 
-    def sample(self, count: int, generator: torch.Generator, truncation: float = 1.0) -> Tensor:
+    def sample(
+        self,
+        count: int,
+        generator: torch.Generator,
+        truncation: float = 1.0,
+        chooser: torch.Generator | None = None,
+    ) -> Tensor:
         """Latents [count, d], not projected: m_k + truncation L_k e, with e from N(0, I).
 
         truncation: in (0, 1]; below 1 they are nearer to the mean of their component, surer and
         less varied. e is what `generator` (of the CPU) draws first, as for the training prior.
+        chooser:    draws k in its place; the first latents are then the same for any count.
 
         >>> prior = FittedPrior("gaussian", torch.ones(1), torch.ones(1, 2), torch.eye(2)[None])
         >>> draws = [prior.sample(3, torch.Generator().manual_seed(0), t) - 1 for t in (1.0, 0.5)]
@@ -86,12 +93,14 @@ class FittedPrior:
         True
         """
         require_truncation(truncation)
-        noise = truncation * torch.randn(count, self.dim, generator=generator).double()
+        noise = truncation * noise_rows(count, self.dim, generator).double()
         if self.components == 1:
             chosen = torch.zeros(count, dtype=torch.int64)
         else:
-            weights = self.weights.double()
-            chosen = torch.multinomial(weights, count, replacement=True, generator=generator)
+            shares = self.weights.double().cumsum(dim=0)
+            rng = chooser or generator
+            drawn = shares[-1] * torch.rand(count, generator=rng, dtype=torch.float64)
+            chosen = torch.searchsorted(shares, drawn, right=True).clamp(max=len(shares) - 1)
         latents = self.means.double()[chosen]
         for k in chosen.unique().tolist():
             latents[chosen == k] += noise[chosen == k] @ self.factors[k].double().t()
@@ -112,6 +121,19 @@ class FittedPrior:
             volume = factor.diagonal().log().sum()
             parts.append(weight.log() - 0.5 * white.square().sum(dim=0) - volume)
         return torch.stack(parts).logsumexp(dim=0) - 0.5 * self.dim * math.log(2 * math.pi)
+
+
+def noise_rows(count: int, dim: int, generator: torch.Generator) -> Tensor:
+    """Numbers from N(0, 1), [count, dim], row by row: the first rows are the same for any count.
+
+    >>> few, many = (noise_rows(n, 3, torch.Generator().manual_seed(0)) for n in (2, 5))
+    >>> torch.equal(few, many[:2])
+    True
+    """
+    noise = torch.empty(count, dim)
+    for row in noise:
+        torch.randn(dim, generator=generator, out=row)
+    return noise
 
 
 def require_truncation(truncation: float) -> None:

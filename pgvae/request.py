@@ -7,12 +7,15 @@ import dataclasses
 import json
 import math
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
+from pgvae.choices import TrackerKind
 from pgvae.config import Arch, EncoderNorm, GeneratorNorm, Precision, check_resolution, nearest
 from pgvae.errors import CorruptFileError, InputError
+from pgvae.schedule import at_stage
 
 FILE = "request.json"
 NEWEST = "newest"  # `resume` without a run directory
@@ -27,7 +30,8 @@ FREE = frozenset(
         *("dataset", "data_root", "outdir", "resume"),
         *("device", "precision", "workers", "batch_gpu", "compile", "graphs", "recompute"),
         *("total_kimg", "batch", "lr", "lr_milestones", "pretrain_kimg"),
-        *("snapshot_kimg", "metrics", "metric_kimg", "inception_weights"),
+        *("snapshot_kimg", "keep_snapshots", "metrics", "metric_kimg", "inception_weights"),
+        *("max_hours", "tracker"),
     }
 )
 _CHOICES = {
@@ -36,6 +40,7 @@ _CHOICES = {
     "encoder_norm": get_args(EncoderNorm),
     "generator_norm": get_args(GeneratorNorm),
     "precision": get_args(Precision),
+    "tracker": get_args(TrackerKind),
 }
 _METAVARS = {
     **{name: "|".join(choices) for name, choices in _CHOICES.items()},
@@ -45,23 +50,27 @@ _METAVARS = {
     **dict.fromkeys(("attributes", "balance", "metrics"), "NAME,..."),
     "dataset": "NAME|PATH",
     "settings": "NAME=VALUE",
-    **dict.fromkeys(("batch", "batch_gpu"), "N"),
+    "batch": "N|R:N,...",
+    "lr": "X|R:X,...",
+    **dict.fromkeys(("batch_gpu", "keep_snapshots"), "N"),
+    "max_hours": "H",
     "lr_milestones": "K,K,...",
     "label_thresholds": "LOW,HIGH",
-    "device": "auto|cpu|cuda[:I]",
+    "device": "auto|cpu|cuda[:I]|mps",
     "resume": "[RUN]",
     "init_from": "PATH",
     "inception_weights": "FILE",
 }
+BY_STAGE = ("batch", "lr")  # one value, or one of each resolution that is named
 _POSITIVE = frozenset(
     {
         *("kimg_per_stage", "total_kimg", "lr", "lr_milestones"),
-        *("ema_kimg", "snapshot_kimg", "metric_kimg"),
+        *("ema_kimg", "snapshot_kimg", "metric_kimg", "max_hours"),
     }
 )
 _LEAST = {
     **dict.fromkeys(("seed", "workers", "pretrain_kimg"), 0),
-    **dict.fromkeys(("batch", "batch_gpu", "fmap_base", "fmap_max"), 1),
+    **dict.fromkeys(("batch", "batch_gpu", "fmap_base", "fmap_max", "keep_snapshots"), 1),
     "latent_dim": 2,
 }
 _PATHS = ("dataset", "data_root", "init_from", "inception_weights")
@@ -94,10 +103,10 @@ class Request:
     kimg_per_stage: thousands of images per stage, half of them fading in.
         [default: the schedule's]
     total_kimg: thousands of images in all.  [default: every stage once]
-    batch: batch size of every stage.  [default: the schedule's]
+    batch: batch size of every stage, or of some: 16:64,32:32.  [default: the schedule's]
     batch_gpu: images that a process, one for each GPU, works through at a time; what is learned
         stays that of the whole batch.  [default: its part of the batch]
-    lr: learning rate of every stage.  [default: the schedule's]
+    lr: learning rate of every stage, or of some: 64:0.0005.  [default: the schedule's]
     lr_milestones: thousands of images after each of which the rate is halved.
         [default: the schedule's]
     pretrain_kimg: thousands of images of pre-training as an autoencoder (pioneer's family) or a VAE
@@ -121,11 +130,17 @@ class Request:
     ema_kimg: half-life of the networks' running averages, in thousands of images.  [default: 10]
     snapshot_kimg: thousands of images between snapshots; early in a run there are more, and each
         stage and each stop has one.  [default: a quarter of the run, at most 500]
+    keep_snapshots: delete all but the newest so many snapshots, those at the end of a stage and the
+        best one.  [default: keep all]
     metrics: measure on unseen images while training; best.safetensors is kept by the first.
         [default: none]
     metric_kimg: thousands of images between measurements.  [default: as --snapshot-kimg]
     inception_weights: pt_inception-2015-12-05-6726825d.pth, for the features of the published FID
         and KID.  [default: EfficientNet-Lite0's, said so in the names]
+    max_hours: save and stop, with exit code 75, before this process has run so long: for a queue's
+        limit.  [default: none]
+    tracker: what shows figures and pictures while it trains, beside the run directory's own files.
+        [default: tensorboard]
     device: where it runs.  [default: auto]
     precision: auto is fp32 on a CPU, bf16 on GPUs that have it, else tf32.  [default: auto]
     compile: the networks through torch.compile, each stage anew, which takes minutes on a CPU.
@@ -150,9 +165,9 @@ class Request:
     schedule: str | None = None
     kimg_per_stage: float | None = None
     total_kimg: float | None = None
-    batch: int | None = None
+    batch: int | Mapping[int, int] | None = None
     batch_gpu: int | None = None
-    lr: float | None = None
+    lr: float | Mapping[int, float] | None = None
     lr_milestones: tuple[float, ...] | None = None
     pretrain_kimg: float | None = None
     arch: str | None = None
@@ -169,9 +184,12 @@ class Request:
     seed: int | None = None
     ema_kimg: float | None = None
     snapshot_kimg: float | None = None
+    keep_snapshots: int | None = None
     metrics: tuple[str, ...] | None = None
     metric_kimg: float | None = None
     inception_weights: str | None = None
+    max_hours: float | None = None
+    tracker: str | None = None
     device: str | None = None
     precision: str | None = None
     compile: bool | None = None
@@ -191,7 +209,7 @@ class Request:
                 continue
             value = _typed(name, kind, value)
             object.__setattr__(self, name, value)
-            for item in value if isinstance(value, tuple) else (value,):
+            for item in _items(value):
                 if wrong := _wrong(name, item):
                     raise InputError(f"{option(name)} {item}: {wrong}")
         if self.label_thresholds and len(self.label_thresholds) != 2:
@@ -204,18 +222,24 @@ class Request:
         """The options that are not left to a preset or default."""
         return {n: v for n in kinds() if (v := getattr(self, n)) is not None}
 
+    def values_of(self, name: str) -> tuple[Any, ...]:
+        """The single values of an option, of all stages; none where it is left open."""
+        value = getattr(self, name)
+        return () if value is None else _items(value)
+
     def given(self, *names: str) -> dict[str, Any]:
         """Those of `names` that are not left to a preset or default."""
         return {name: value for name, value in self.asked().items() if name in names}
 
     def recorded(self) -> "Request":
-        """What a run directory keeps: paths that hold from any folder, and no `resume`."""
-        absolute = {
+        """What a run directory keeps: paths that hold from any folder; no `resume`, no `max_hours`,
+        which are of one process."""
+        absolute: dict[str, Any] = {
             name: str(Path(value).absolute())
             for name, value in self.given(*_PATHS).items()
             if name != "dataset" or Path(value).exists()
         }
-        return dataclasses.replace(self, resume=None, **absolute)
+        return dataclasses.replace(self, resume=None, max_hours=None, **absolute)
 
     def words(self) -> tuple[str, ...]:
         """The command line after `python train.py`."""
@@ -231,13 +255,13 @@ class Request:
                 words += [option(name), spelled(value)]
         return tuple(words)
 
-    def write(self, path: Path) -> None:
-        """Write JSON of what is asked for."""
-        path.write_text(json.dumps(self.asked(), indent=2) + "\n", encoding="utf-8")
+    def to_json(self) -> str:
+        """What is asked for."""
+        return json.dumps(self.asked(), indent=2) + "\n"
 
     @classmethod
     def read(cls, path: Path) -> "Request":
-        """The inverse of `write`.
+        """The inverse of `to_json`.
 
         InputError where there is no such file, CorruptFileError where it is not a request.
         """
@@ -260,6 +284,18 @@ class Request:
             raise CorruptFileError(f"{path} cannot be read: {error}") from error
 
 
+def over(before: Any, now: Any, resolutions: Iterable[int]) -> Any:
+    """What an option of `BY_STAGE` says of a run that goes on, asked for once and again.
+
+    >>> over(16, {64: 8}, (32, 64)), over({32: 4}, {64: 8}, (32, 64)), over(16, 8, (32, 64))
+    ({32: 16, 64: 8}, {32: 4, 64: 8}, 8)
+    """
+    if not isinstance(now, Mapping):
+        return before if now is None else now
+    known = {r: value for r in resolutions if (value := at_stage(before, r)) is not None}
+    return {**known, **now}
+
+
 def kinds() -> dict[str, type]:
     """Each option's type: bool, int, float, str or tuple of them; in the order of `Request`."""
     return {name: get_args(hint)[0] for name, hint in get_type_hints(Request).items()}
@@ -277,8 +313,17 @@ def metavar(name: str) -> str | None:
     return _METAVARS.get(name)
 
 
+def _items(value: Any) -> tuple[Any, ...]:
+    """The single values of an option."""
+    if isinstance(value, Mapping):
+        return tuple(value.values())
+    return value if isinstance(value, tuple) else (value,)
+
+
 def _typed(name: str, kind: Any, value: Any) -> Any:
     """`value` as its option holds it; InputError for one of another type."""
+    if name in BY_STAGE and isinstance(value, Mapping) and value:
+        return {_stage(name, stage): _typed(name, kind, item) for stage, item in value.items()}
     if get_origin(kind) is tuple:
         if isinstance(value, str) or not hasattr(value, "__iter__"):
             raise InputError(f"{option(name)} {value!r}: give a tuple")
@@ -292,6 +337,13 @@ def _typed(name: str, kind: Any, value: Any) -> Any:
     return value
 
 
+def _stage(name: str, stage: Any) -> int:
+    """A resolution that an option speaks of; JSON has it as text."""
+    if not re.fullmatch(r"\d{1,9}", str(stage)):
+        raise InputError(f"{option(name)} {stage}: name a resolution, such as 64")
+    return check_resolution(int(stage), f"{option(name)} at resolution")
+
+
 def _wrong(name: str, value: Any) -> str | None:
     """What is wrong with a value of an option; None where nothing is."""
     if name in _CHOICES and value not in _CHOICES[name]:
@@ -303,6 +355,8 @@ def _wrong(name: str, value: Any) -> str | None:
             check_resolution(value)
         except InputError as error:
             return str(error).partition(" is ")[2]
+    if name == "device" and not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value):
+        return "use auto, cpu, mps or cuda:I"
     if isinstance(value, float) and not math.isfinite(value):
         return "use a finite number"
     if name in _POSITIVE and value <= 0:
@@ -316,4 +370,6 @@ def spelled(value: Any) -> str:
     """A value as the command line takes it: 6 for 6.0, a,b for a list."""
     if isinstance(value, tuple):
         return ",".join(map(spelled, value))
+    if isinstance(value, Mapping):
+        return ",".join(f"{stage}:{spelled(item)}" for stage, item in value.items())
     return str(value).removesuffix(".0") if isinstance(value, float) else str(value)

@@ -156,20 +156,50 @@ class Schedule:
             pretraining=images_seen < pretrain_images,
         )
 
+    def trained_at(self, images_seen: int) -> int:
+        """Pixels per side of the last batch before: a stage's last figure comes where it ends.
+
+        >>> schedule = Schedule((Stage(4, 16, 1e-3, 0, 1), Stage(8, 16, 1e-3, 1, 1)), total_kimg=3)
+        >>> [schedule.trained_at(images) for images in (1000, 1008, 1024)]
+        [4, 4, 8]
+        """
+        later = [i for i in range(len(self.stages)) if self.start_of(i) < images_seen]
+        index = max(later, default=0)
+        before = self.stages[max(0, index - 1)]
+        if index and images_seen - self.start_of(index) < before.batch_size:
+            return before.resolution
+        return self.stages[index].resolution
+
     def never_reached(self) -> tuple[int, ...]:
         """Resolutions whose stage would begin only after the end of the run."""
         late = range(len(self.stages))
         return tuple(self.resolutions[i] for i in late if self.start_of(i) >= self.total_images)
 
     def changed(self, asked: "Request") -> "Schedule":
-        """This schedule with what a run may change as it goes on; the lengths of stages stay."""
-        each = {"batch_size": asked.batch, "lr": asked.lr}
+        """This schedule with what a run may change as it goes on; the lengths of stages stay.
+
+        InputError for a value of a stage that there is not.
+        """
+        for name, value in (("batch", asked.batch), ("lr", asked.lr)):
+            missing = set(value) - set(self.resolutions) if isinstance(value, Mapping) else ()
+            if missing:
+                raise InputError(
+                    f"--{name} at {min(missing)} px: the run's resolutions are "
+                    f"{', '.join(map(str, self.resolutions))}"
+                )
         whole = {
             "total_kimg": asked.total_kimg,
             "pretrain_kimg": asked.pretrain_kimg,
             "milestones_kimg": asked.lr_milestones,
         }
-        stages = tuple(replace(stage, **_said(each)) for stage in self.stages)
+        stages = tuple(
+            replace(
+                stage,
+                batch_size=at_stage(asked.batch, stage.resolution) or stage.batch_size,
+                lr=at_stage(asked.lr, stage.resolution) or stage.lr,
+            )
+            for stage in self.stages
+        )
         return replace(self, stages=stages, **_said(whole))
 
 
@@ -260,6 +290,15 @@ def from_preset(
         ema_decay=None if asked and asked.ema_kimg is not None else preset.ema_decay,
     )
     return schedule.changed(asked) if asked else schedule
+
+
+def at_stage(value: Any, resolution: int) -> Any:
+    """What a value of all stages, or of some by resolution, is at a resolution; None: left open.
+
+    >>> at_stage(16, 64), at_stage({64: 8}, 64), at_stage({64: 8}, 32), at_stage(None, 4)
+    (16, 8, None, None)
+    """
+    return value.get(resolution) if isinstance(value, Mapping) else value
 
 
 def _said(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,12 +1,16 @@
 """The SHA-256 of a file's tensors and of what it says of them, kept in its header."""
 
+import errno
 import hashlib
 import json
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -29,7 +33,7 @@ def digest_of(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> str:
     for name, tensor in sorted(tensors.items()):
         digest.update(json.dumps([name, str(tensor.dtype), [*tensor.shape]]).encode())
         flat = tensor.detach().cpu().contiguous().reshape(-1)
-        digest.update(flat.view(torch.uint8).numpy())
+        digest.update(flat.view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
@@ -39,8 +43,26 @@ def save_sealed(path: Path, tensors: dict[str, Tensor], about: Mapping[str, Any]
     ResourceError when the disk is full.
     """
     said = json.dumps({**about, _DIGEST: digest_of(tensors, about)})
-    with atomic_path(path) as aside:
-        save_file(tensors, aside, metadata={"pgvae": said})
+    with atomic_path(path, needs=sum(tensor.nbytes for tensor in tensors.values())) as aside:
+        write_tensors(aside, tensors, {"pgvae": said})
+
+
+def write_tensors(
+    path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None
+) -> None:
+    """A safetensors file; OSError where it cannot be written."""
+    try:
+        save_file(tensors, path, metadata=metadata)
+    except SafetensorError as error:
+        said = re.search(r"os error (\d+)", str(error))
+        number = int(said[1]) if said else errno.EIO
+        raise OSError(number, os.strerror(number), str(path)) from error
+
+
+def is_sealed(path: Path) -> bool:
+    """Whether a file that can be read has a digest; those of before have none."""
+    with safe_open(path, framework="pt") as file:
+        return _DIGEST in json.loads(file.metadata()["pgvae"])
 
 
 def require_sealed(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:

@@ -3,10 +3,20 @@
 from dataclasses import dataclass, fields
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 # Each running average: the network that it follows.
 AVERAGES = {"ema": "generator", "ema_encoder": "encoder"}
+
+
+def finest(device: torch.device) -> torch.dtype:
+    """float64, or float32 on a device that has none (Apple's GPUs).
+
+    >>> finest(torch.device("cpu")), finest(torch.device("mps"))
+    (torch.float64, torch.float32)
+    """
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 @dataclass(frozen=True)

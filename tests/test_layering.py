@@ -17,7 +17,7 @@ LAYERS = (
     {"nn"},
     {"metrics", "objectives", "data"},
     {"prior", "seal", "snapshot", "inference", "pictures"},
-    {"evaluation", "interop", "report"},
+    {"evaluation", "explore", "interop", "report"},
     {"training"},
     {"cli", "__init__"},
 )

@@ -11,7 +11,7 @@ from safetensors import safe_open
 from snapshots import a_prior, changed, join, make, split, written
 
 from pgvae.errors import CorruptFileError, InputError
-from pgvae.prior import MOST_COMPONENTS, FittedPrior
+from pgvae.prior import MOST_COMPONENTS, FittedPrior, noise_rows
 from pgvae.snapshot import load_snapshot, save_snapshot
 
 TENSORS = ("weights", "means", "factors")
@@ -60,9 +60,22 @@ def test_truncation_scales_the_way_from_the_mean_of_the_component(components):
 
 def test_a_gaussian_takes_the_noise_that_the_training_prior_takes():
     prior = a_prior(4)
-    noise = torch.randn(5, 4, generator=rng(7))
+    noise = noise_rows(5, 4, rng(7))
     expected = prior.means[0] + noise @ prior.factors[0].t()
     torch.testing.assert_close(prior.sample(5, rng(7)), expected)
+
+
+@pytest.mark.parametrize("components", [1, 3])
+@pytest.mark.parametrize("dim", [3, 16, 20])  # torch draws 16 numbers at a time
+def test_the_first_latents_are_the_same_for_any_count(dim, components):
+    prior = a_prior(dim, components)
+    few, more, many = (prior.sample(n, rng(5), 0.5, rng(6)) for n in (1, 7, 100))
+    torch.testing.assert_close(many[:1], few)
+    torch.testing.assert_close(many[:7], more)
+    noise = noise_rows(1000, dim, rng(5))
+    assert torch.equal(noise[:3], noise_rows(3, dim, rng(5)))
+    assert abs(noise.mean()) < 5 / (1000 * dim) ** 0.5
+    assert abs(noise.var() - 1) < 5 * (2 / (1000 * dim)) ** 0.5
 
 
 @pytest.mark.parametrize("components", [1, 3])

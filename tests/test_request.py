@@ -20,6 +20,8 @@ FITTING = {
     "encoder_norm": "batch",
     "generator_norm": "spectral",
     "precision": "bf16",
+    "device": "cuda:1",
+    "tracker": "none",
     "settings": ("beta_kl=0.5", "rec@8=l1"),
     "label_thresholds": (0.25, 0.75),
     "dataset": "my photos-2.0",
@@ -78,8 +80,19 @@ def test_all_options_together_come_back_from_their_words():
     assert parsed(("--resume", "runs/a", "--lr", "1")).resume == "runs/a"
 
 
+def test_a_batch_and_a_rate_are_one_value_or_one_of_a_stage(tmp_path):
+    request = Request(batch={16: 64, 32: 32}, lr={64: 1, 128: 0.0005})
+    assert request.words() == ("--batch", "16:64,32:32", "--lr", "64:1,128:0.0005")
+    assert parsed(request.words()) == request
+    assert (request.values_of("batch"), Request().values_of("batch")) == ((64, 32), ())
+    request.write(tmp_path / "request.json")
+    assert Request.read(tmp_path / "request.json") == request
+    (tmp_path / "request.json").write_text('{"batch": 4, "lr": 0.5}')  # as it was before
+    assert Request.read(tmp_path / "request.json") == Request(batch=4, lr=0.5)
+
+
 def test_a_request_comes_back_from_its_file(tmp_path):
-    WHOLE.write(tmp_path / "request.json")
+    (tmp_path / "request.json").write_text(WHOLE.to_json())
     assert Request.read(tmp_path / "request.json") == WHOLE
 
 
@@ -116,6 +129,10 @@ def test_what_a_run_keeps_holds_from_any_folder(tmp_path, monkeypatch):
         ({"batch": 2.5}, "--batch 2.5: give a value of type int"),
         ({"mirror": 1}, "--mirror 1: give a value of type bool"),
         ({"settings": "beta_kl=1"}, "--set 'beta_kl=1': give a tuple"),
+        ({"batch": {64: 2.5}}, "--batch 2.5: give a value of type int"),
+        ({"batch": {64: 0}}, "--batch 0: use 1 or more"),
+        ({"lr": {"some": 1.0}}, "--lr some: name a resolution, such as 64"),
+        ({"seed": {64: 1}}, "--seed {64: 1}: give a value of type int"),
         ({"metrics": ("swd", 3)}, "--metrics 3: give a value of type str"),
     ],
 )

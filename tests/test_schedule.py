@@ -287,6 +287,15 @@ def test_what_a_run_changes_as_it_goes_on_leaves_lengths_and_settings() -> None:
     assert schedule().changed(Request(kimg_per_stage=1.0, seed=3)) == schedule()
 
 
+def test_a_batch_and_a_rate_may_be_of_some_stages_alone() -> None:
+    first, *others = stages()
+    asked = Request(batch={first.resolution: 3}, lr={first.resolution: 0.5})
+    changed = schedule().changed(asked).stages
+    assert changed == (dataclasses.replace(first, batch_size=3, lr=0.5), *others)
+    with pytest.raises(InputError, match=r"^--batch at 1024 px: the run's resolutions are 4, 8"):
+        schedule().changed(Request(batch={1024: 3}))
+
+
 def test_a_preset_at_another_rate_has_it_in_every_stage() -> None:
     kept = schedule_called("pggan")
     other = kept.at_rate(0.5)

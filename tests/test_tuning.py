@@ -58,6 +58,35 @@ def test_freed_memory_is_kept_unless_told_otherwise() -> None:
     assert run(code, PGVAE_CPU_TUNING="0") == ["False"]
 
 
+PEAK = """
+import ctypes, resource
+from pgvae import tuning
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+libc.free.argtypes = [ctypes.c_void_p]
+libc.memset.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
+def used():
+    return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize() / 2**20
+def round_trip():
+    before, blocks = used(), []
+    for _ in range(4):
+        blocks.append(libc.malloc(40 * 2**20))
+        libc.memset(blocks[-1], 1, 40 * 2**20)
+    small = libc.malloc(2**10)  # above the blocks: the heap cannot shrink past it
+    for block in blocks:
+        libc.free(block)
+    return used() - before > 100
+tuning.keep_freed_memory() if KEEP else None
+print(round_trip(), tuning.return_large_blocks(), tuning.return_large_blocks(), round_trip())
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="mallopt is glibc's")
+def test_large_blocks_go_back_to_the_system_once_told() -> None:
+    assert run(PEAK.replace("KEEP", "True")) == ["True", "True", "False", "False"]
+    assert run(PEAK.replace("KEEP", "False")) == ["False", "False", "False", "False"]
+
+
 def test_the_package_knows_its_names_alone() -> None:
     import pgvae
 

@@ -62,8 +62,6 @@ def pioneer(
 
     Example: pgvae convert pioneer 604000_state pioneer.safetensors
     """
-    from safetensors import SafetensorError
-
     from pgvae.interop import read_pioneer, vectors_beside
     from pgvae.snapshot import save_snapshot
 
@@ -74,8 +72,9 @@ def pioneer(
     _describe(snapshot, vectors)
     try:
         save_snapshot(out, snapshot)
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"cannot write {out}: {error}; use another OUT") from error
+    except OSError as error:
+        why = error.strerror or error
+        raise InputError(f"cannot write {out}: {why}; use another OUT") from error
     click.echo(out)
 
 

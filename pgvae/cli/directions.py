@@ -51,8 +51,10 @@ def directions_command(
 
     from pgvae.cli import inputs
     from pgvae.inference import directions_path, estimate, load, pick_device, save_directions
+    from pgvae.inference.images import encode
 
     model = load(snapshot, pick_device(device))
+    options.require_writable_file(directions_path(model.file))
     store = inputs.open_for(model, dataset, data_root)
     require(len(store.attributes) > 0, f"{store.name} has no labels: prepare it with --labels")
     known = model.attributes if model.classifies else ()
@@ -64,15 +66,15 @@ def directions_command(
     said = store.said(LabelConfig(names, *label_thresholds))
     rng = np.random.default_rng(0)
     training = rng.permutation(store.split("train"))[:count]
-    latents = inputs.encode(model, store, training)
+    latents = encode(model, store, training)
     found = estimate(latents, torch.from_numpy(said[training]), names, method)
     unseen, accuracy = store.split("val"), {}
     if len(unseen) > 0:
-        latents = inputs.encode(model, store, unseen)
+        latents = encode(model, store, unseen)
         accuracy = found.accuracy(latents, torch.from_numpy(said[unseen]))
     about = {**found.about, "dataset": store.name, "count": len(training), "accuracy": accuracy}
-    path = directions_path(model.path)
-    save_directions(path, dataclasses.replace(found, about=about), model.path)
+    path = directions_path(model.file)
+    save_directions(path, dataclasses.replace(found, about=about), model.file)
     for name, value in accuracy.items():
         click.echo(f"{name}: {value:.1%} right on unseen images")
     click.echo(path)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import click
 
 from pgvae.choices import Prior, Sampling
-from pgvae.cli.options import PATHS, POSITIVE, PROBABILITY, SEVERAL, option
+from pgvae.cli import options
+from pgvae.cli.options import POSITIVE, PROBABILITY, SEVERAL, option
 from pgvae.cli.session import Session, in_session
 from pgvae.cli.types import Finite
 from pgvae.config import require
@@ -19,7 +20,7 @@ _DELTA, _MOST = 3.0, 1000  # deviations
 
 
 @click.command()
-@PATHS
+@options.images()
 @option(
     "--attribute attributes NAME", "What to add; may be repeated.", multiple=True, required=True
 )
@@ -43,6 +44,7 @@ _DELTA, _MOST = 3.0, 1000  # deviations
 def edit(
     session: Session,
     paths: tuple[Path, ...],
+    data_root: Path,
     attributes: tuple[str, ...],
     deltas: tuple[float, ...],
     remove: bool,
@@ -52,7 +54,8 @@ def edit(
 ) -> None:
     """Add attributes to images, or take them away: original, reconstruction and edit of each.
 
-    PATHS are image files, folders or zips, or a prepared set, whose unseen images are taken.
+    PATHS are image files, folders or zips, or prepared sets by name or path, whose unseen images
+    are taken.
     Prints how sure the classifier is of each image, and of its edit, encoded again.
 
     vac and introvac know the attributes that they were trained with; for others, and for more,
@@ -70,7 +73,7 @@ def edit(
     model = session.model
     chosen = model.directions.of(attributes)
     certainty = to if to is None or not remove else 1 - to
-    images, names = read_paths(model, paths, count)
+    images, names = read_paths(model, paths, count, data_root)
     latents = model.encode(images)
     moved = model.move(latents, attributes, steps, to=certainty)
     again, edited = model.decode(latents), model.decode(moved)
@@ -174,8 +177,17 @@ def conditional(
 
     Example: python generate.py --snapshot PATH conditional --with glasses=1,hat=0 --count 16
     """
-    model, own = session.model, {"method": method, "step_size": step_size, "sure": sure}
-    found = model.conditional_latents(count, wanted, steps, seed=session.seed, prior=prior, **own)
+    model = session.model
+    found = model.conditional_latents(
+        count,
+        wanted,
+        steps,
+        method=method,
+        step_size=step_size,
+        sure=sure,
+        seed=session.seed,
+        prior=prior,
+    )
     what = "chains from the training prior"
     if method == "rejection":
         what = f"draws from the {prior or model.default_prior} prior"

@@ -1,7 +1,7 @@
 """`pgvae generate`: use a snapshot."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -9,12 +9,19 @@ from pgvae.choices import Animation, Prior
 from pgvae.cli import options
 from pgvae.cli.edit import conditional, edit
 from pgvae.cli.groups import Commands
+from pgvae.cli.latents import decode, encode
 from pgvae.cli.neighbours import neighbours
-from pgvae.cli.options import PATH, PATHS, POSITIVE, SEVERAL, option
+from pgvae.cli.options import POSITIVE, SEVERAL, option
 from pgvae.cli.session import Session, in_session, shared
+from pgvae.cli.types import Seeds
 from pgvae.config import require
 
-_COLUMNS = 8
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from torch import Tensor
+
+_COLUMNS, _COUNT = 8, 64
 
 
 @click.group(cls=Commands, invoke_without_command=True)
@@ -33,29 +40,52 @@ def generate(ctx: click.Context, **given: Any) -> None:
 
 
 @generate.command()
-@option("--count", "", POSITIVE, default=64)
+@option("--count", f"How many; the first are the same for any.  [default: {_COUNT}]", POSITIVE)
+@option("--seeds 1,5,10-20", "One image of each of these, in the place of --count.", Seeds())
+@option("--grid/--no-grid", "Whether the first ones are also drawn as a grid.", default=True)
 @options.PRIOR
 @options.TRUNCATION
 @in_session
-def samples(session: Session, count: int, prior: Prior | None, truncation: float) -> None:
+def samples(
+    session: Session,
+    count: int | None,
+    seeds: tuple[int, ...] | None,
+    grid: bool,
+    prior: Prior | None,
+    truncation: float,
+) -> None:
     """Draw new images: one file each and a grid. This is the default.
 
-    Example: python generate.py --snapshot PATH samples --count 16
+    Any --count takes the same memory. The image of a seed is the first one of --seed.
+
+    Examples: python generate.py --snapshot PATH samples --count 16
+
+    python generate.py --snapshot PATH samples --seeds 1,5,10-20 --truncation 0.7
     """
-    images = session.model.decode(session.draw(count, prior, truncation))
-    session.save_images([f"sample-{i:04d}.png" for i in range(count)], images)
-    session.save_grid("samples.png", images)
+    import torch
+
+    require(count is None or seeds is None, "--count and --seeds: give one of them")
+    model, how, count = session.model, (prior, truncation), count or _COUNT
+    if seeds:
+        names = [f"seed-{seed:04d}.png" for seed in seeds]
+        latents = [model.sample_latents(1, seed, *how) for seed in seeds]
+        images: Iterable[Tensor] = map(model.decode, torch.cat(latents).split(model.batch_size))
+    else:
+        names = [f"sample-{i:04d}.png" for i in range(count)]
+        images = model.sample_batches(count, session.seed, *how)
+    session.say_prior(prior, truncation)
+    session.save_stream(names, images, "samples.png" if grid else None)
 
 
 @generate.command()
-@PATHS
+@options.images()
 @option("--count", "At most so many images.", POSITIVE, default=64)
 @in_session
-def reconstruct(session: Session, paths: tuple[Path, ...], count: int) -> None:
-    """Encode and decode images: a pair each, a grid, RMSE and PSNR.
+def reconstruct(session: Session, paths: tuple[Path, ...], data_root: Path, count: int) -> None:
+    """Encode and decode images: each beside its original and alone, a grid, RMSE and PSNR.
 
-    PATHS are image files, folders or zips of any images (fitted by a central crop), or a
-    prepared set, whose unseen (validation) images are taken.
+    PATHS are image files, folders or zips of any images (fitted by a central crop), or prepared
+    sets by name or path, whose unseen (validation) images are taken.
 
     Example: python generate.py --snapshot PATH reconstruct me.jpg friends/
     """
@@ -66,10 +96,11 @@ def reconstruct(session: Session, paths: tuple[Path, ...], count: int) -> None:
     from pgvae.pictures import interleave
 
     model = session.model
-    images, names = read_paths(model, paths, count)
+    images, names = read_paths(model, paths, count, data_root)
     again = model.reconstruct(images)
-    pairs = torch.cat([images, again], dim=3)  # [N, C, R, 2R]
-    session.save_images([f"{stem}-pair.png" for stem in unique_stems(names)], pairs)
+    pairs, stems = torch.cat([images, again], dim=3), unique_stems(names)  # [N, C, R, 2R]
+    session.save_images([f"{stem}-pair.png" for stem in stems], pairs)
+    session.save_images([f"{stem}-reconstruction.png" for stem in stems], again)
     errors, figures = rmse(images, again), psnr(images, again)
     if len(names) <= 16:
         for name, error, figure in zip(names, errors, figures, strict=True):
@@ -87,10 +118,10 @@ def reconstruct(session: Session, paths: tuple[Path, ...], count: int) -> None:
 
 
 @generate.command()
-@PATHS
+@options.images()
 @option("--steps", "", SEVERAL, default=8)
 @in_session
-def interpolate(session: Session, paths: tuple[Path, ...], steps: int) -> None:
+def interpolate(session: Session, paths: tuple[Path, ...], data_root: Path, steps: int) -> None:
     """Between two images a strip, between four a grid with them as corners.
 
     PATHS are 2 or 4 image files, or one folder, zip or prepared set, whose first 4 are taken.
@@ -99,7 +130,7 @@ def interpolate(session: Session, paths: tuple[Path, ...], steps: int) -> None:
     """
     from pgvae.cli.inputs import read_paths
 
-    images, names = read_paths(session.model, paths, 4)
+    images, names = read_paths(session.model, paths, 4, data_root)
     require(
         len(images) in (2, 4),
         f"interpolate needs 2 or 4 images: got {len(images)} ({', '.join(names[:5])})",
@@ -109,7 +140,7 @@ def interpolate(session: Session, paths: tuple[Path, ...], steps: int) -> None:
 
 
 @generate.command()
-@click.argument("paths", nargs=-1, type=PATH)
+@options.images(required=False)
 @option("--count", "Images to walk through.", SEVERAL, default=6)
 @option("--steps", "Frames between two.", POSITIVE, default=16)
 @option("--fps", "", click.IntRange(1, 100), default=16)
@@ -121,6 +152,7 @@ def interpolate(session: Session, paths: tuple[Path, ...], steps: int) -> None:
 def walk(
     session: Session,
     paths: tuple[Path, ...],
+    data_root: Path,
     count: int,
     steps: int,
     fps: int,
@@ -146,7 +178,7 @@ def walk(
     )
     model = session.model
     if paths:
-        images, names = read_paths(model, paths, count)
+        images, names = read_paths(model, paths, count, data_root)
         require(len(images) >= 2, f"walk needs 2 or more images: got {', '.join(names)}")
         latents = model.encode(images)
         click.echo(f"through {', '.join(names)}")
@@ -156,5 +188,5 @@ def walk(
     session.save_animation(f"walk.{ending}", frames, fps)
 
 
-for _command in (edit, conditional, neighbours):
+for _command in (edit, conditional, neighbours, encode, decode):
     generate.add_command(_command)

@@ -1,34 +1,36 @@
 """The images that commands read for a model. It brings PyTorch: import it inside of a command."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
-import numpy as np
 import torch
 from torch import Tensor
 
-from pgvae.config import require
+from pgvae.config import nearest, require
 from pgvae.data import (
     Store,
     fade_images,
     load_images,
     open_dataset,
-    read_batches,
+    prepared_in,
     read_images,
 )
-from pgvae.data.paths import is_folder
+from pgvae.data.paths import exists, is_folder
 from pgvae.data.store import may_be_set
 from pgvae.inference import Model
+from pgvae.inference.images import require_fitting
 
 
-def read_paths(model: Model, paths: tuple[Path, ...], count: int) -> tuple[Tensor, list[str]]:
+def read_paths(
+    model: Model, paths: tuple[Path, ...], count: int, data_root: Path | None = None
+) -> tuple[Tensor, list[str]]:
     """Images of files, folders, zips or prepared sets: [N, C, R, R] in [-1, 1], and names.
 
-    Faded where the model is in mid-fade, as it was trained on them.
+    data_root: where those are whose name is given. Faded where the model is in mid-fade, as it was
+    trained on them.
     """
     parts, names = [], []
-    for path in paths:
+    for path in (_path_of(path, data_root) for path in paths):
         require(
             not is_folder(path) or next(path.glob("snapshot-*.safetensors"), None) is None,
             f"{path} is a run, not images: give images; --snapshot takes one run",
@@ -44,22 +46,25 @@ def read_paths(model: Model, paths: tuple[Path, ...], count: int) -> tuple[Tenso
     return fade_images(images, model.alpha), names[:count]
 
 
+def _path_of(path: Path, data_root: Path | None) -> Path:
+    """What is there by that path, or the prepared set of that name."""
+    if exists(path) or data_root is None:
+        return path
+    if may_be_set(data_root / path):
+        return data_root / path
+    known = prepared_in(data_root)
+    require(
+        not known,
+        f"no such folder or zip: {path}, nor a set in {data_root} ({nearest(str(path), known)})",
+    )
+    return path  # which is refused where it is read
+
+
 def open_for(model: Model, dataset: str, data_root: Path) -> Store:
     """The set of that name or path, prepared where it is not yet; InputError unless it fits."""
     store = open_dataset(dataset, data_root, resolution=model.resolution, say=click.echo)
-    _require_fitting(store, model)
+    require_fitting(store, model)
     return store
-
-
-def batches_for(model: Model, store: Store, indices: np.ndarray) -> Iterator[Tensor]:
-    """Images of a set as a model was trained on them, faded where it is in mid-fade, in batches."""
-    for images in read_batches(store, indices, model.resolution, model.device, model.batch_size):
-        yield fade_images(images, model.alpha)
-
-
-def encode(model: Model, store: Store, indices: np.ndarray) -> Tensor:
-    """Latents of images of a set: [N, d], on the CPU."""
-    return torch.cat([model.encode(part).cpu() for part in batches_for(model, store, indices)])
 
 
 def unique_stems(names: list[str]) -> list[str]:
@@ -76,15 +81,7 @@ def unique_stems(names: list[str]) -> list[str]:
 
 def _unseen(store: Store, model: Model, count: int) -> tuple[Tensor, list[str]]:
     """Validation images of a prepared set at the model's resolution, and a name for each."""
-    _require_fitting(store, model)
+    require_fitting(store, model)
     indices = store.split("val")[:count]
     require(len(indices) > 0, f"{store.name} has no validation images: prepare it with some")
     return read_images(store, indices, model.resolution), [f"{store.name}-{i}" for i in indices]
-
-
-def _require_fitting(store: Store, model: Model) -> None:
-    require(
-        model.resolution in store.resolutions and store.channels == model.config.channels,
-        f"{store.name} has no {model.config.channels}-channel images at {model.resolution} px: "
-        f"it has {', '.join(map(str, store.resolutions))} px, {store.channels} channels",
-    )

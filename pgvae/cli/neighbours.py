@@ -48,6 +48,7 @@ def neighbours(
 
     from pgvae.cli import inputs
     from pgvae.data import read_images
+    from pgvae.inference.images import batches_for
     from pgvae.metrics.features import extractor
     from pgvae.metrics.neighbours import nearest
 
@@ -61,8 +62,8 @@ def neighbours(
     )
     queries = model.decode(session.draw(count, prior))
     for measure in measures:
-        name = features.name if measure == "features" else measure
-        parts = inputs.batches_for(model, store, training)
+        name = features.name if features and measure == "features" else measure
+        parts = batches_for(model, store, training)
         batches = -(-len(training) // model.batch_size)
         candidates = tqdm(parts, name, batches, leave=False, disable=None, unit="batch")
         scores, places = nearest(queries, candidates, measure, kept, features)

@@ -1,5 +1,6 @@
 """Options that several commands have. Nothing here imports PyTorch, so that help comes at once."""
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 PATH = click.Path(path_type=Path)
 POSITIVE, SEVERAL, NATURAL = click.IntRange(min=1), click.IntRange(min=2), click.IntRange(min=0)
+_FILES = (".gif", ".jpeg", ".jpg", ".mp4", ".npy", ".npz", ".png", ".webp")
 PROBABILITY = click.FloatRange(0, 1, min_open=True, max_open=True)
 
 
@@ -57,7 +59,7 @@ INCEPTION_WEIGHTS = option(
     "[default: EfficientNet-Lite0's, said so in the names]",
     PATH,
 )
-DEVICE = option("--device auto|cpu|cuda[:I]", default="auto")
+DEVICE = option("--device auto|cpu|cuda[:I]|mps", default="auto")
 SEED = option("--seed", "", NATURAL, default=0)
 PRIOR = option(
     "--prior",
@@ -71,11 +73,37 @@ TRUNCATION = option(
     click.FloatRange(0, 1, min_open=True),
     default=1.0,
 )
-PATHS = click.argument("paths", nargs=-1, required=True, type=PATH)
+
+
+def images(required: bool = True) -> Callable[[F], F]:
+    """The argument PATHS, of images, and where those are that are names of prepared sets."""
+
+    def add(command: F) -> F:
+        return click.argument("paths", nargs=-1, required=required, type=PATH)(DATA_ROOT(command))
+
+    return add
+
+
+def require_writable_folder(path: Path) -> None:
+    """Raise InputError unless files may be written in that folder, which may yet be made."""
+    there = next(p for p in (path, *path.parents) if p.exists())
+    why = f"{there} is a file" if not there.is_dir() else f"no right to write in {there}"
+    require(
+        there.is_dir() and os.access(there, os.W_OK | os.X_OK),
+        f"cannot write to {path}: {why}; use another --out",
+    )
+    require(
+        path.is_dir() or path.suffix not in _FILES,
+        f"--out {path} is the name of a file: --out takes a folder, such as {path.stem}",
+    )
 
 
 def require_writable_file(path: Path, replace: bool = True) -> None:
     """Raise InputError unless a file may be written there, in the place of another or not."""
     require(path.parent.is_dir(), f"no such folder: {path.parent}; make it, or give another file")
+    require(
+        os.access(path.parent, os.W_OK | os.X_OK),
+        f"cannot write to {path.parent}: give a file in another folder",
+    )
     require(not path.is_dir(), f"{path} is a folder: give a file")
     require(replace or not path.exists(), f"{path} is there already: give another file, or --force")

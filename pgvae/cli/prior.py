@@ -51,6 +51,7 @@ def prior_command(
     )
     path = newest_snapshot(snapshot)
     found = load_snapshot(path)
+    options.require_writable_file(path)
     model = Model(found, pick_device(device), path)
     store = inputs.open_for(model, dataset, data_root)
     prior, candidates = fit_prior(model, store, kind, components, most=count)

@@ -4,10 +4,12 @@ from typing import Any, get_args, get_origin
 
 import click
 
-from pgvae.cli.types import WordList
-from pgvae.request import NEWEST, Request, helps, kinds, metavar, option
+from pgvae.cli.types import ByStage, WordList
+from pgvae.request import BY_STAGE, NEWEST, Request, helps, kinds, metavar, option
+from pgvae.terminal import say
+from pgvae.training.stops import Stop, nothing_to_save
 
-_TYPES = {int: click.INT, float: click.FLOAT, str: click.STRING}
+_TYPES: dict[Any, click.ParamType] = {int: click.INT, float: click.FLOAT, str: click.STRING}
 
 
 def _declared(name: str, kind: Any, text: str) -> click.Option:
@@ -22,7 +24,10 @@ def _declared(name: str, kind: Any, text: str) -> click.Option:
         return click.Option([option(name)], is_flag=False, flag_value=NEWEST, **about)
     if get_origin(kind) is tuple:
         return click.Option([option(name)], type=WordList(_TYPES[get_args(kind)[0]]), **about)
-    return click.Option([option(name)], type=_TYPES[kind], **about)
+    single = _TYPES[kind]
+    return click.Option(
+        [option(name)], type=ByStage(single) if name in BY_STAGE else single, **about
+    )
 
 
 @click.command()
@@ -30,19 +35,21 @@ def _declared(name: str, kind: Any, text: str) -> click.Option:
 def train(dry_run: bool, **options: Any) -> None:
     """Train a growing generative autoencoder on a set of images.
 
-    Ctrl-C, SIGTERM, SIGHUP, SIGUSR1 or SIGUSR2 saves and exits with code 75; --resume RUN goes
-    on exactly where it stopped, with more images (--total-kimg) or another --batch, --lr or
-    --device too.
+    Ctrl-C, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2 or --max-hours saves and exits with code 75;
+    --resume RUN goes on exactly where it stopped, with more images (--total-kimg) or another
+    --batch, --lr or --device too.
 
     Example: python train.py --dataset photos/ --grow --resolution 64 --mirror
     """
     request = Request(**options)
-    from pgvae.training import start  # not before the help is out: it brings PyTorch
+    stop = Stop(request.max_hours)
+    with nothing_to_save(stop):
+        from pgvae.training import start  # not before the help is out: it brings PyTorch
 
-    if dry_run:
-        start.dry_run(request, click.echo)
-    else:
-        start.train(request, click.echo)
+        if dry_run:
+            start.dry_run(request, click.echo)
+        else:
+            start.train(request, say, stop)
 
 
 _ABOUT = helps()

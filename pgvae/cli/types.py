@@ -1,11 +1,14 @@
 """Types of options that several commands have."""
 
 import math
+import re
 from typing import Any
 
 import click
 
 from pgvae.config import check_resolution
+
+_MOST_SEEDS = 100_000
 
 
 class Finite(click.ParamType):
@@ -30,6 +33,44 @@ class Resolution(click.ParamType):
 
     def convert(self, value: Any, param: Any, ctx: Any) -> int:
         return check_resolution(click.INT.convert(value, param, ctx), param.name.replace("_", " "))
+
+
+class ByStage(click.ParamType):
+    """One value, or one of each resolution that is named, 16:64,32:32."""
+
+    name = "by stage"
+
+    def __init__(self, item: click.ParamType) -> None:
+        self._item = item
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        if ":" not in value:
+            return self._item.convert(value, param, ctx)
+        found: dict[int, Any] = {}
+        for word in value.split(","):
+            stage, colon, said = (part.strip() for part in word.partition(":"))
+            if not colon or not stage.isdecimal() or int(stage) in found:
+                self.fail(f"{word!r} in {value!r} is not R:VALUE, of one resolution R", param, ctx)
+            found[int(stage)] = self._item.convert(said, param, ctx)
+        return found
+
+
+class Seeds(click.ParamType):
+    """Seeds and ranges of them with commas between: 1,5,10-20."""
+
+    name = "seeds"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, ...]:
+        seeds: dict[int, None] = {}  # a set that keeps its order
+        for word in value.split(","):
+            ends = re.fullmatch(r"\s*(\d{1,18})(?:-(\d{1,18}))?\s*", word)
+            if not ends:
+                self.fail(f"{word!r} is no seed and no range: give some, such as 1,5,10-20")
+            first, last = int(ends[1]), int(ends[2] or ends[1])
+            if last < first or last - first >= _MOST_SEEDS:
+                self.fail(f"{word!r}: give the lower seed first, {_MOST_SEEDS:,} seeds at most")
+            seeds |= dict.fromkeys(range(first, last + 1))
+        return tuple(seeds)
 
 
 class WordList(click.ParamType):

@@ -1,13 +1,18 @@
 """Image sets: sources, preparation, the store, the loader."""
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
-from pgvae.data.datasets import load_images, open_dataset, prepared_in
-from pgvae.data.store import Store
-
 if TYPE_CHECKING:
+    from pgvae.data.datasets import load_images, open_dataset, prepared_in
     from pgvae.data.loader import Loader, fade_images, read_batches, read_images
+    from pgvae.data.store import Store
 
+_HOMES = {
+    "datasets": ("load_images", "open_dataset", "prepared_in"),
+    "loader": ("Loader", "fade_images", "read_batches", "read_images"),
+    "store": ("Store",),
+}
 __all__ = [
     "Loader",
     "Store",
@@ -21,9 +26,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import the loader on first use: it alone needs PyTorch, and preparing a set does not."""
-    if name not in __all__:
-        raise AttributeError(f"module 'pgvae.data' has no attribute {name!r}")
-    from pgvae.data import loader
-
-    return getattr(loader, name)
+    """Import what is asked for: the loader alone needs PyTorch, and a worker little."""
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"pgvae.data.{home}"), name)
+    raise AttributeError(f"module 'pgvae.data' has no attribute {name!r}")

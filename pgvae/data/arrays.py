@@ -1,6 +1,7 @@
 """Sets that come as arrays of pixels: MNIST's files, CIFAR-10, NumPy's .npy and .npz."""
 
 import gzip
+import hashlib
 import io
 import math
 import pickle
@@ -20,8 +21,9 @@ from PIL import Image
 
 from pgvae.config import require
 from pgvae.data import images
+from pgvae.data.containers.base import FileSource, numbered, require_honest
+from pgvae.data.labels import Columns
 from pgvae.data.paths import is_file, is_folder, nearest_parent
-from pgvae.data.zips import MAX_RATIO
 from pgvae.errors import InputError
 
 MNIST = tuple(f"digit{i}" for i in range(10))
@@ -56,19 +58,21 @@ class Arrays:
     held: np.ndarray | None = None
 
 
-class ArraySource:
+class ArraySource(FileSource):
     """The images of an array, named by their number, which each process loads by itself.
 
-    load: the arrays of a path; picklable. Raises InputError where it cannot be read.
+    load:    the arrays of a path; picklable. Raises InputError where it cannot be read.
+    classes: names of the classes; () without.
     """
 
-    skipped: Sequence[dict[str, str]] = ()
-
-    def __init__(self, path: Path, load: Callable[[Path], Arrays]) -> None:
-        self.path, self._load = path, load
+    def __init__(
+        self, path: Path, load: Callable[[Path], Arrays], classes: Sequence[str] = ()
+    ) -> None:
+        super().__init__(path)
+        self._load, self._classes = load, classes
         require(bool(len(self.arrays.pixels)), f"{path} holds no images")
-        width = max(5, len(str(len(self.arrays.pixels) - 1)))
-        self.names = [f"{i:0{width}}" for i in range(len(self.arrays.pixels))]
+        self.names = numbered(len(self.arrays.pixels))
+        self.held = self.arrays.held
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "arrays"}
@@ -89,15 +93,18 @@ class ArraySource:
         height, width = self.arrays.pixels.shape[1:3]
         return width, height
 
-    def side_file(self, name: str) -> None:
-        """There is none."""
+    def columns(self) -> Columns | None:
+        """Its classes."""
+        of_image = self.arrays.classes
+        return None if of_image is None else Columns({"class": of_image}, {"class": self._classes})
 
     def fingerprint(self) -> str:
-        """Changes when the pixels do."""
-        return f"{zlib.crc32(np.ascontiguousarray(self.arrays.pixels)):08x}-{len(self.names)}"
-
-    def close(self) -> None:
-        """Nothing stays open."""
+        """Of the files' sizes and times: looking at all pixels would take long."""
+        if not is_folder(self.path):
+            return super().fingerprint()
+        files = [file for file in sorted(self.path.rglob("*")) if is_file(file)]
+        said = [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files]
+        return hashlib.sha256(repr(said).encode()).hexdigest()
 
 
 def has_arrays(path: Path) -> bool:
@@ -114,7 +121,7 @@ def load_numpy(path: Path) -> Arrays:
     with _readable(path), path.open("rb") as file:
         if zipfile.is_zipfile(file):
             unpacked = sum(entry.file_size for entry in zipfile.ZipFile(file).infolist())
-            _require_honest(path, unpacked)
+            require_honest(path, unpacked)
         file.seek(0)
         found = np.load(file, allow_pickle=False)
         arrays = {"": found} if isinstance(found, np.ndarray) else {k: found[k] for k in found}
@@ -178,7 +185,7 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
             require(right, f"{path} is no IDX file of bytes with {dimensions} dimensions")
             shape = struct.unpack(f">{dimensions}I", header[4:])
             size = math.prod(shape)
-            _require_honest(path, size)
+            require_honest(path, size)
             body = data.read(size + 1)
     require(len(body) == size, f"{path} is cut off or too long: its header says {size:,} bytes")
     return np.frombuffer(body, np.uint8).reshape(shape)
@@ -268,12 +275,6 @@ def _batches_in(path: Path) -> dict[str, bytes]:
                 require(member.size <= _CIFAR_BYTES, f"{name} in {path} is too large: refused")
                 found[name] = archive.extractfile(member).read()
     return found
-
-
-def _require_honest(path: Path, unpacked: int) -> None:
-    """InputError for a file that says that it holds far more than its size."""
-    most = MAX_RATIO * path.stat().st_size + (1 << 20)
-    require(unpacked <= most, f"{path} says that it unpacks to {unpacked:,} bytes: refused")
 
 
 @contextmanager

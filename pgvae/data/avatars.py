@@ -95,6 +95,12 @@ class AvatarSource:
             skip_system_fonts=True,
         )
 
+    tables: Sequence[str] = ()
+    held = None
+
+    def columns(self) -> None:
+        """Its labels are exact, and not read from anything."""
+
     def side_file(self, name: str) -> None:
         """There is none."""
 

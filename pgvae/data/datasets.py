@@ -5,7 +5,6 @@ import hashlib
 import itertools
 import json
 import re
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -13,11 +12,11 @@ import numpy as np
 
 from pgvae.config import nearest, require
 from pgvae.data import images
-from pgvae.data.arrays import has_arrays
+from pgvae.data.kinds import is_container
 from pgvae.data.paths import is_file, is_folder, nearest_parent, printable
 from pgvae.data.prepare import Options, prepare
 from pgvae.data.recipes import RECIPES, Split, folder, own_name
-from pgvae.data.sources import open_source
+from pgvae.data.sources import fingerprint_of, holds_many, open_source
 from pgvae.data.store import MANIFEST, Store, folder_of, may_be_set
 from pgvae.errors import InputError, PgvaeError
 
@@ -62,7 +61,7 @@ def open_dataset(
     require(bool(name_or_path), "no data set is given: name a prepared one, a folder or a zip")
     data_root, path = Path(data_root), Path(name_or_path)
     prepared, plain = data_root / name_or_path, is_folder(path) or is_file(path)
-    by_path = "/" in name_or_path or path.suffix == ".zip"
+    by_path = "/" in name_or_path or is_container(path.name)
     if may_be_set(prepared) and not (by_path and plain):
         store = Store(prepared)
         if plain and path.resolve() != prepared.resolve() and _differs(store, path):
@@ -111,11 +110,9 @@ def load_images(
     files = (file for path in map(Path, paths) for file in _files_of(path))
     for name, data in itertools.islice(files, count):
         try:
-            image = (data if isinstance(data, images.Decoded) else images.decode(data)).image
-            fitted = images.fit(image, resolution, crop, upscale=True)
+            pixels.append(images.as_pixels(data, resolution, channels, crop))
         except images.RejectError as error:
             raise InputError(f"{name!r}: {error}; mend it or leave it out") from error
-        pixels.append(images.to_pixels(fitted, channels))
         names.append(name)
     require(bool(pixels), "no images are given: name files, folders or zips")
     return np.stack(pixels), names
@@ -123,7 +120,7 @@ def load_images(
 
 def _files_of(path: Path) -> Iterator[tuple[str, bytes | images.Decoded]]:
     """Name and content of one file, or of each image in a folder, zip or array."""
-    if is_file(path) and not zipfile.is_zipfile(path) and not has_arrays(path):
+    if is_file(path) and not holds_many(path):
         try:
             yield printable(str(path)), path.read_bytes()
         except OSError as error:
@@ -141,9 +138,7 @@ def _files_of(path: Path) -> Iterator[tuple[str, bytes | images.Decoded]]:
 def _prepared_on_first_use(
     path: Path, data_root: Path, resolution: int | None, say: Callable[[str], None]
 ) -> Store:
-    source = open_source(path)
-    with contextlib.closing(source):
-        files = source.fingerprint()
+    files = fingerprint_of(path)
     known = data_root / own_name(path)
     with contextlib.suppress(PgvaeError):
         store = Store(known)
@@ -173,7 +168,6 @@ def _prepared_on_first_use(
 def _differs(store: Store, path: Path) -> bool:
     """Whether a path holds other images than those that a set was made of."""
     try:
-        with contextlib.closing(open_source(path)) as source:
-            return store.manifest.get("source") != source.fingerprint()
+        return store.manifest.get("source") != fingerprint_of(path)
     except InputError:
         return False  # no images at all

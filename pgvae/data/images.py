@@ -11,21 +11,47 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import (
+    AvifImagePlugin,
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageCms,
+    ImageOps,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    UnidentifiedImageError,
+    WebPImagePlugin,
+)
 
 from pgvae.choices import Crop
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
+HEIC = "HEIF"  # pillow-heif's name of it
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
+READ = "PNG, JPEG, WebP, BMP, GIF, TIFF, AVIF or HEIC"
 MAX_PIXELS = 64 * 10**6
 CELEBA_SIDE = 178  # central square of CelebA's 178x218 images, as PIONEER
 BACKGROUND = (255, 255, 255)  # transparent pixels are composited on white; padding is white
+# Importing them here spares each process those of all other kinds.
+_PLUGINS = (
+    AvifImagePlugin,
+    BmpImagePlugin,
+    GifImagePlugin,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
 _DIM = 64  # of 255: the most that 14 bits in 16 come to
+_FRAMES = "animation: first frame taken"
+_PAGES = {"TIFF": "several pages: the first is taken", HEIC: "several pictures: one is taken"}
 _ORIENTATION = 0x0112  # the EXIF tag; 5 to 8 turn by 90 degrees
 _TOO_LARGE = f"more than {MAX_PIXELS // 10**6} million pixels"
 _OTHER_KINDS = {
-    b"GIF8": "a GIF",
-    b"II*\0": "a TIFF",
-    b"MM\0*": "a TIFF",
+    b"GIF8": "a damaged GIF",
+    b"II*\0": "a damaged TIFF, or a raw photograph",
+    b"MM\0*": "a damaged TIFF, or a raw photograph",
     b"%!PS": "PostScript",
     b"\xc5\xd0\xd3\xc6": "PostScript",
     b"%PDF": "a PDF",
@@ -46,41 +72,57 @@ class RejectError(Exception):
 
 @dataclass(frozen=True)
 class Decoded:
-    """An upright RGB image, and a note where something was left out."""
+    """An upright RGB image, and a note where something was left out.
+
+    part: the image is a 1/part of the file's own `full` width and height.
+    """
 
     image: Image.Image
     note: str = ""
+    part: int = 1
+    full: tuple[int, int] = (0, 0)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the whole."""
+        return self.full if self.part > 1 else self.image.size
 
 
-def decode(data: bytes) -> Decoded:
-    """Bytes of a PNG, JPEG, WebP or BMP file (whatever its name) to an upright RGB image.
+def decode(data: bytes, resolution: int = 0, crop: Crop = "center") -> Decoded:
+    """Bytes of a file of one of the `FORMATS` (whatever its name) to an upright RGB image.
+
+    resolution, crop: what will be made of it (0: anything): a JPEG with many times more pixels is
+    decoded at a half, a quarter or an eighth, with twice the pixels a side that are wanted or more.
 
     EXIF rotation is applied; CMYK goes through its profile; 16 bits are scaled to 8; grey is
-    replicated; transparency is composited on white; of an animation the first frame is taken.
-    Raises RejectError for anything else, such as truncated data or more than 64 Mpx.
+    replicated; transparency is composited on white; of an animation, or of pages, the first is
+    taken. Raises RejectError for anything else, such as truncated data or more than 64 Mpx.
     """
     if not data:
         raise RejectError("empty file")
-    with _strict(data[:16]), Image.open(io.BytesIO(data), formats=FORMATS) as image:
+    with _strict(data[:16]), _opened(io.BytesIO(data), data[:16]) as image:
         _check_size(image)
-        note = "animation: first frame taken" if _is_animated(image) else ""
+        note = _PAGES.get(image.format, _FRAMES) if _has_frames(image) else ""
         deep = _has_16_bits(image)
+        part, full = 1, image.size
+        if resolution and crop == "center" and image.format == "JPEG":
+            part = _draft(image, 2 * resolution)
         image.load()
-        decoded = to_rgb(_upright(image))
+        _check_depth(image)
+        upright = _upright(image)
+        decoded = to_rgb(upright)
         if deep and 0 < max(high for _, high in decoded.getextrema()) <= _DIM:
             note = "16 bits a pixel of which the upper ones are not used, so they are nearly black"
-        return Decoded(decoded, note)
+        return Decoded(decoded, note, part, full[::-1] if _is_turned(image) else full)
 
 
 def size_of(file: BinaryIO) -> tuple[int, int]:
     """Upright width and height from the header alone; RejectError where there is none."""
     start = file.read(16)
     file.seek(0)
-    with _strict(start), Image.open(file, formats=FORMATS) as image:
+    with _strict(start), _opened(file, start) as image:
         _check_size(image)
-        exif = Image.Image.getexif(image)  # PNG's own decodes all of the image to look behind it
-        turned = exif.get(_ORIENTATION, 1) in (5, 6, 7, 8)
-        return (image.height, image.width) if turned else image.size
+        return image.size[::-1] if _is_turned(image) else image.size
 
 
 def side_after(
@@ -104,61 +146,50 @@ def fit(image: Image.Image, resolution: int, crop: Crop, *, upscale: bool) -> Im
 
     Raises RejectError where the image is too small, as `side_after`.
     """
-    width, height = image.size
+    return _fit(Decoded(image), resolution, crop, upscale)
+
+
+def fitted(
+    data: bytes | Decoded, resolution: int, crop: Crop, *, upscale: bool
+) -> tuple[Decoded, Image.Image]:
+    """What a source gives, decoded, and as a square of `resolution`; RejectError as those two."""
+    decoded = data if isinstance(data, Decoded) else decode(data, resolution, crop)
+    return decoded, _fit(decoded, resolution, crop, upscale)
+
+
+def _fit(decoded: Decoded, resolution: int, crop: Crop, upscale: bool) -> Image.Image:
+    image, part = decoded.image, decoded.part
+    width, height = decoded.size
     side = side_after(crop, width, height, resolution, upscale=upscale)
     if crop == "pad":
         image = ImageOps.pad(image, (side, side), color=BACKGROUND)
         width = height = side
     left, top = (width - side) // 2, (height - side) // 2
     box = (left, top, left + side, top + side)
+    if box == (0, 0, resolution, resolution) == (0, 0, *image.size):
+        return image
     if side == resolution:
         return image.crop(box)
+    box = tuple(edge / part for edge in box)
     return image.resize((resolution, resolution), Image.Resampling.LANCZOS, box=box)
+
+
+def as_pixels(
+    data: bytes | Decoded, resolution: int, channels: int, crop: Crop = "center"
+) -> np.ndarray:
+    """What a source gives as networks take it: uint8 [C, R, R], small images enlarged.
+
+    Raises RejectError as `decode` and `fit`.
+    """
+    return to_pixels(fitted(data, resolution, crop, upscale=True)[1], channels)
 
 
 def to_pixels(image: Image.Image, channels: int) -> np.ndarray:
     """An RGB image as uint8 [C, H, W]; with one channel its luma (ITU-R 601-2)."""
-    array = np.asarray(image if channels == 3 else image.convert("L"))
-    return array[None] if channels == 1 else array.transpose(2, 0, 1)
-
-
-def pyramid(pixels: np.ndarray, lowest: int = 4) -> list[np.ndarray]:
-    """uint8 [C, R, R] -> the same at R, R/2, ..., `lowest`: means of 2x2 boxes, rounded once.
-
-    Each level is the exact mean of its pixels of the top level, rounded half up: sums are whole
-    numbers, at most 255 * 256^2, and rounding a level never adds to the next one's error.
-    """
-    levels = [pixels]
-    sums = pixels.astype(np.uint32)
-    while sums.shape[-1] > lowest:
-        sums = sums[:, 0::2, 0::2] + sums[:, 0::2, 1::2] + sums[:, 1::2, 0::2] + sums[:, 1::2, 1::2]
-        bits = 2 * len(levels)  # a box of the top level holds 2**bits pixels
-        levels.append(((sums + (1 << (bits - 1))) >> bits).astype(np.uint8))
-    return levels
-
-
-def encode_pixels(pixels: np.ndarray, codec: str) -> bytes:
-    """uint8 [C, H, W] as "raw", lossless "webp" or "png", or "jpeg" (quality 95, 4:4:4)."""
-    if codec == "raw":
-        return np.ascontiguousarray(pixels).tobytes()
-    image = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
-    options = {
-        "webp": {"lossless": True, "method": 0, "quality": 0},
-        "png": {"compress_level": 1},
-        "jpeg": {"quality": 95, "subsampling": 0},
-    }[codec]
-    out = io.BytesIO()
-    image.save(out, codec.upper(), **options)
-    return out.getvalue()
-
-
-def decode_pixels(data: bytes, codec: str, channels: int, resolution: int) -> np.ndarray:
-    """The inverse of `encode_pixels` (up to JPEG's loss): uint8 [C, R, R]."""
-    if codec == "raw":
-        return np.frombuffer(data, np.uint8).reshape(channels, resolution, resolution)
-    with Image.open(io.BytesIO(data), formats=[codec.upper()]) as image:
-        bands = image.split()[:channels]  # WebP has no grey: its three bands are then the same
-        return np.stack([np.asarray(band) for band in bands])
+    if channels == 1:
+        return np.asarray(image.convert("L"))[None]
+    lines = np.frombuffer(image.tobytes("raw", "RGB;L"), np.uint8)  # line by line R, G, B
+    return np.ascontiguousarray(lines.reshape(image.height, 3, image.width).transpose(1, 0, 2))
 
 
 @contextlib.contextmanager
@@ -173,7 +204,7 @@ def _strict(start: bytes) -> Iterator[None]:
         raise
     except UnidentifiedImageError as error:
         raise RejectError(
-            f"not a PNG, JPEG, WebP or BMP image ({_kind(start)})" if start else "empty file"
+            f"not a {READ} image ({_kind(start)})" if start else "empty file"
         ) from error
     except Image.DecompressionBombError as error:
         raise RejectError(_TOO_LARGE) from error
@@ -184,7 +215,7 @@ def _strict(start: bytes) -> Iterator[None]:
 def _kind(start: bytes) -> str:
     """What a refused file seems to be, for the message."""
     if start[4:8] == b"ftyp":
-        return "it seems to be HEIC or AVIF"
+        return "it seems to be a damaged HEIC or AVIF, or a film"
     known = next((kind for magic, kind in _OTHER_KINDS.items() if start.startswith(magic)), None)
     return f"it seems to be {known}" if known else "damaged, or of an unknown kind"
 
@@ -194,7 +225,36 @@ def _check_size(image: Image.Image) -> None:
         raise RejectError(_TOO_LARGE)
 
 
-def _is_animated(image: Image.Image) -> bool:
+def _draft(image: Image.Image, least: int) -> int:
+    """Have libjpeg decode fewer pixels, `least` a side or more; -> what divides the sides."""
+    part = next((p for p in (8, 4, 2) if min(image.size) >= p * least), 1)
+    if part > 1:
+        image.draft(None, (image.width // part, image.height // part))
+    return part
+
+
+def _check_depth(image: Image.Image) -> None:
+    """RejectError for pixels of which nobody can tell what is white."""
+    if image.mode == "F":
+        raise RejectError("floating-point pixels: save it with 8 or 16 bits")
+    if image.mode == "I" and not all(0 <= value < 1 << 16 for value in image.getextrema()):
+        raise RejectError("32 bits a pixel: save it with 8 or 16")
+
+
+def _opened(file: BinaryIO, start: bytes) -> Image.Image:
+    """An image whose header is read; RejectError where its decoder is not there."""
+    brand = start[8:12] if start[4:8] == b"ftyp" else b""
+    if not brand or brand in (b"avif", b"avis"):
+        return Image.open(file, formats=FORMATS)
+    try:
+        import pillow_heif
+    except ImportError as error:
+        raise RejectError("HEIC needs pillow-heif: pip install 'pgvae[sources]'") from error
+    pillow_heif.register_heif_opener()  # again changes nothing
+    return Image.open(file, formats=(HEIC, "AVIF"))
+
+
+def _has_frames(image: Image.Image) -> bool:
     """Of an MPO, a JPEG with a second view or a preview, the first picture is all there is."""
     return image.format != "MPO" and getattr(image, "n_frames", 1) > 1
 
@@ -204,7 +264,22 @@ def _has_16_bits(image: Image.Image) -> bool:
     return image.mode.startswith("I") or any(";16" in str(tile[3]) for tile in image.tile)
 
 
+def _is_turned(image: Image.Image) -> bool:
+    """Whether it lies on its side, by its EXIF."""
+    if image.format == "JPEG" and _says_nothing(image):
+        return False
+    exif = Image.Image.getexif(image)  # PNG's own decodes all of the image to look behind it
+    return exif.get(_ORIENTATION, 1) in (5, 6, 7, 8)
+
+
+def _says_nothing(image: Image.Image) -> bool:
+    """Whether nothing in a JPEG tells how it lies; to look further takes long."""
+    return not {"exif", "xmp"} & image.info.keys()
+
+
 def _upright(image: Image.Image) -> Image.Image:
+    if image.format == "JPEG" and _says_nothing(image):
+        return image
     try:
         return ImageOps.exif_transpose(image)
     except Exception:  # a broken EXIF block says nothing about rotation
@@ -227,4 +302,6 @@ def to_rgb(image: Image.Image) -> Image.Image:
         image = image.convert("RGBA")
         under = Image.new("RGBA", image.size, (*BACKGROUND, 255))
         return Image.alpha_composite(under, image).convert("RGB")
+    if image.mode == "RGB":
+        return image
     return image.convert("RGB")

@@ -35,6 +35,18 @@ class Table:
         return replace(self, values=self.values[images], columns=columns)
 
 
+@dataclass(frozen=True)
+class Columns:
+    """What a set says of its images by itself.
+
+    cells:   by column: text of each image, or an array of numbers [N].
+    classes: of the columns that number a class, the names of the classes; () without names.
+    """
+
+    cells: Mapping[str, Sequence[str] | np.ndarray]
+    classes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
 def no_labels(count: int) -> Table:
     """The table of a set without labels: [N, 0]."""
     return Table((), np.zeros((count, 0), np.float32))
@@ -142,6 +154,74 @@ def of_classes(
     return _only(Table(names, values), chosen)
 
 
+def from_columns(
+    columns: Columns, names: Sequence[str], chosen: Sequence[str] = (), group: str | None = None
+) -> Table:
+    """Labels that a set brings: its classes, numbers, yes and no; of these those of `chosen`.
+
+    `chosen` may name a column of classes, for all of them. InputError as for `from_csv`.
+
+    >>> cells = {"label": np.array([1, 0]), "age": np.array([0.5, 0.25])}
+    >>> table = from_columns(Columns(cells, {"label": ("cat", "dog")}), ["a.png", "b.png"])
+    >>> table.attributes, table.values.tolist()
+    (('cat', 'dog', 'age'), [[0.0, 1.0, 0.5], [1.0, 0.0, 0.25]])
+    """
+    of_column = {
+        name: of_classes(columns.cells[name], _class_names(columns, name))
+        for name in columns.classes
+    }
+    others = {k: v for k, v in columns.cells.items() if k not in columns.classes}
+    numbers = {k: v for k, v in others.items() if isinstance(v, np.ndarray)}
+    text = {k: v for k, v in others.items() if k not in numbers}
+    for name, array in numbers.items():
+        counting = array.dtype.kind in "iu" and numbers_rows([str(v) for v in array.tolist()])
+        if not counting and name != group and not np.isnan(array.astype(np.float64)).all():
+            of_column[name] = Table((name,), _float32(array).reshape(-1, 1))
+    words = [name for name in chosen if name in text]
+    rest = _numeric(text, names, words, group) if words or not chosen else no_labels(len(names))
+    parts = [*of_column.values(), rest]
+    table = Table(
+        tuple(name for part in parts for name in part.attributes),
+        np.concatenate([part.values for part in parts], axis=1),
+        columns.cells,
+        rest.notes,
+    )
+    wanted = [
+        a for name in chosen for a in (of_column[name].attributes if name in of_column else [name])
+    ]
+    table = _only(table, wanted, "the set")
+    _check_finite(table.values, names)
+    return table
+
+
+def _class_names(columns: Columns, name: str) -> Sequence[str]:
+    """Of a column of classes, apart from those of another."""
+    known = columns.classes[name]
+    if len(columns.classes) == 1:
+        return known
+    names = known or [str(i) for i in range(int(np.max(columns.cells[name], initial=0)) + 1)]
+    return [f"{name}_{own}" for own in names]
+
+
+def joined(tables: Sequence[Columns], counts: Sequence[int]) -> Columns:
+    """Of several parts of a set, of so many images each; what a part does not say is empty."""
+    cells: dict[str, list] = {name: [] for table in tables for name in table.cells}
+    classes: dict[str, Sequence[str]] = {}
+    for table, count in zip(tables, counts, strict=True):
+        for name, column in cells.items():
+            column += list(table.cells.get(name, [""] * count))
+        for name, own in table.classes.items():
+            classes[name] = max(own, classes.get(name, ()), key=len)
+    return Columns({name: _column(values) for name, values in cells.items()}, classes)
+
+
+def _column(values: list) -> Sequence[str] | np.ndarray:
+    """Numbers as an array, and anything else as text."""
+    if all(isinstance(value, np.number | np.bool_) for value in values):
+        return np.array(values)
+    return [str(value) for value in values]
+
+
 def decide(values: np.ndarray, no_below: float, yes_above: float) -> np.ndarray:
     """What labels [N, K] say: float32, 1 above `yes_above`, 0 below `no_below`, else NaN.
 
@@ -239,13 +319,15 @@ def _check_numbers(
         raise InputError(f"label {name!r} is {found} for {some([names[i] for i in wrong])}")
 
 
-def _only(table: Table, chosen: Sequence[str]) -> Table:
+def _only(table: Table, chosen: Sequence[str], place: str = "dataset.json") -> Table:
     """Those attributes of a table, all without any; InputError for one that it does not have."""
+    known = list(table.attributes)
     for name in chosen:
-        known = list(table.attributes)
-        require(name in known, f"no label {name!r} in dataset.json: {nearest(name, known)}")
-    picked = [table.attributes.index(name) for name in chosen or table.attributes]
-    return Table(tuple(table.attributes[i] for i in picked), table.values[:, picked])
+        require(name in known, f"no label {name!r} in {place}: {nearest(name, known)}")
+    picked = [known.index(name) for name in chosen or known]
+    return replace(
+        table, attributes=tuple(known[i] for i in picked), values=table.values[:, picked]
+    )
 
 
 def _vectors(values: Sequence[object]) -> np.ndarray:

@@ -4,6 +4,7 @@ A recipe is a function that returns a `Recipe`, and an entry of `RECIPES`.
 """
 
 import os
+import posixpath
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -23,26 +24,32 @@ from pgvae.data.arrays import (
 )
 from pgvae.data.avatars import AvatarSource
 from pgvae.data.celeba import celeba, celebahq
+from pgvae.data.flowers import flowers
 from pgvae.data.labels import Table
 from pgvae.data.prepare import Recipe
-from pgvae.data.sources import FolderSource, ZipSource, open_source
+from pgvae.data.sources import Source, open_source
 from pgvae.errors import InputError
+
+_HELD_OUT = 0.05  # of a set that does not say what is held out
 
 
 @dataclass(frozen=True)
 class Split:
     """How images are held out: by fraction, by groups of a label column, seeded.
 
+    fraction: None: what the set says itself, else 5 %.
+
     >>> Split(fraction=0.25)([0, 1, 2, 3], labels.no_labels(4)).sum().item()
     1
     """
 
-    fraction: float = 0.05
+    fraction: float | None = None
     by: str | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
-        require(0 <= self.fraction < 1, f"val fraction is {self.fraction}: use 0 or more, below 1")
+        known = self.fraction is None or 0 <= self.fraction < 1
+        require(known, f"val fraction is {self.fraction}: use 0 or more, below 1")
 
     def __call__(self, kept: list[int], table: Table) -> np.ndarray:
         """uint8 [N], 1 for validation, of the images that were kept."""
@@ -54,7 +61,19 @@ class Split:
                 f"{', '.join(table.columns) or 'none'}",
             )
             groups = table.columns[self.by]
-        return labels.split_by_fraction(len(kept), self.fraction, self.seed, groups)
+        fraction = _HELD_OUT if self.fraction is None else self.fraction
+        return labels.split_by_fraction(len(kept), fraction, self.seed, groups)
+
+    def of(self, source: Source) -> Callable[[list[int], Table], np.ndarray]:
+        """That of the source, if it has one and nothing else is asked for; else this."""
+        if source.held is None or self.fraction is not None or self.by is not None:
+            return self
+
+        def split(kept: list[int], table: Table) -> np.ndarray:
+            held = source.held[kept]
+            return held if 0 < held.sum() < len(held) else self(kept, table)
+
+        return split
 
 
 def avatars(name: str, count: int, seed: int, resolution: int, split: Split) -> Recipe:
@@ -66,35 +85,17 @@ def avatars(name: str, count: int, seed: int, resolution: int, split: Split) -> 
 def folder(
     name: str, path: Path, split: Split, label_file: Path | None = None, chosen: Sequence[str] = ()
 ) -> Recipe:
-    """A folder or zip, with labels from a csv, or from the dataset.json that lies in it.
+    """A folder, or a file that holds many images.
 
-    Or an .npy or .npz file, with the classes that it has.
+    Labels are from a csv, else from the dataset.json that lies in it, else what it says itself.
     """
     source = open_source(path)
-    if isinstance(source, ArraySource) and label_file is None:
-        return of_arrays(name, source, (), chosen, split)
     return Recipe(
-        name, source, lambda names: _labels(source, names, label_file, chosen, split.by), split
+        name,
+        source,
+        lambda names: _labels(source, names, label_file, chosen, split.by),
+        split.of(source),
     )
-
-
-def of_arrays(
-    name: str,
-    source: ArraySource,
-    classes: Sequence[str],
-    chosen: Sequence[str],
-    split: Callable[[list[int], Table], np.ndarray] | None = None,
-) -> Recipe:
-    """Images with names of their classes; held out is what the arrays say, else by `split`."""
-    of_image, held = source.arrays.classes, source.arrays.held
-
-    def table(names: list[str]) -> Table:
-        if of_image is None:
-            require(not chosen, f"{source.path} has no labels: {', '.join(chosen)} cannot be kept")
-            return labels.no_labels(len(names))
-        return labels.of_classes(of_image, classes, chosen)
-
-    return Recipe(name, source, table, split or (lambda kept, _: held[kept]))
 
 
 def own_name(path: Path) -> str:
@@ -145,8 +146,18 @@ def _of_classes(
     name: str, load: Callable[[Path], Arrays], classes: Sequence[str], needs: str
 ) -> Entry:
     """A set that comes as arrays, with labels and images held out of its own."""
+
+    def make(given: Ingredients) -> Recipe:
+        source = ArraySource(given.source, load, classes)
+        return Recipe(
+            given.name or name,
+            source,
+            lambda names: _own_labels(source, names, given.attributes),
+            Split().of(source),
+        )
+
     return Entry(
-        lambda r: of_arrays(r.name or name, ArraySource(r.source, load), classes, r.attributes),
+        make,
         "images with ten classes, 10,000 of them held out",
         needs=f"--source {needs}",
         takes=("attributes",),
@@ -175,6 +186,18 @@ RECIPES = {
     "mnist": _of_classes("mnist", load_idx, MNIST, "FOLDER --grayscale"),
     "fashion-mnist": _of_classes("fashion-mnist", load_idx, FASHION_MNIST, "FOLDER --grayscale"),
     "cifar10": _of_classes("cifar10", load_cifar10, CIFAR10, "FOLDER_OR_TAR_GZ"),
+    "lsun": Entry(
+        lambda r: folder(r.name or "lsun", r.source, r.split, chosen=r.attributes),
+        "LSUN's scenes or objects",
+        needs="--source FOLDER",
+        takes=("attributes",),
+    ),
+    "flowers": Entry(
+        lambda r: flowers(r.name or "flowers", r.source, r.attributes),
+        "Oxford's 102 flowers",
+        needs="--source FOLDER",
+        takes=("attributes",),
+    ),
     "folder": Entry(
         lambda r: folder(r.name or own_name(r.source), r.source, r.split, r.labels, r.attributes),
         "any images",
@@ -211,13 +234,13 @@ def recipe_of(what: str, given: Ingredients) -> Recipe:
 
 
 def _labels(
-    source: FolderSource | ZipSource,
+    source: Source,
     names: list[str],
     label_file: Path | None,
     chosen: Sequence[str],
     group: str | None,
 ) -> Table:
-    """Of a csv or dataset.json that is given, else of the dataset.json that lies there."""
+    """Of a csv or dataset.json that is given, else of the dataset.json there, else its own."""
     if label_file is not None:
         text = _text_of(label_file)
         if label_file.suffix.lower() == ".json":
@@ -228,18 +251,30 @@ def _labels(
         found = source.side_file(str(place / "dataset.json"))
         if found is not None:
             return labels.from_dataset_json(found.decode("utf-8-sig", "replace"), names, chosen)
+    return _own_labels(source, names, chosen, group)
+
+
+def _own_labels(
+    source: Source, names: list[str], chosen: Sequence[str], group: str | None = None
+) -> Table:
+    """What the set says itself."""
+    columns = None if source.tables else source.columns()
+    if columns is not None:
+        return labels.from_columns(columns, names, chosen, group)
     require(not chosen, f"--attributes {','.join(chosen)}: no labels are given: add --labels CSV")
-    return replace(labels.no_labels(len(names)), notes=_unseen_labels(source, inner))
+    return replace(labels.no_labels(len(names)), notes=_unseen_labels(source))
 
 
-def _unseen_labels(source: FolderSource | ZipSource, inner: PurePosixPath) -> tuple[str, ...]:
+def _unseen_labels(source: Source) -> tuple[str, ...]:
     """What may have been meant as labels."""
     if source.tables:
         found = labels.some(source.tables)
         return (f"labels in {found} are not read: --labels takes a csv or a dataset.json",)
-    below = [PurePosixPath(name).relative_to(inner).parts for name in source.names]
-    folders = sorted({parts[0] for parts in below if len(parts) > 1})
-    if len(folders) > 1:
+    places = {name.rpartition("/")[0] for name in source.names}
+    inner = _common_folder(source.names)
+    below = [PurePosixPath(place).relative_to(inner).parts for place in places]
+    folders = sorted({parts[0] for parts in below if parts})
+    if len(folders) > 1 and source.held is None:
         return (
             f"images of {len(folders):,} folders, {labels.some(folders)}, make one set without "
             "labels: --labels CSV gives some",
@@ -249,7 +284,7 @@ def _unseen_labels(source: FolderSource | ZipSource, inner: PurePosixPath) -> tu
 
 def _common_folder(names: Sequence[str]) -> PurePosixPath:
     """The innermost folder that all images are in."""
-    return PurePosixPath(os.path.commonpath([PurePosixPath(name).parent for name in names]))
+    return PurePosixPath(posixpath.commonpath({name.rpartition("/")[0] for name in names}))
 
 
 def _text_of(label_file: Path) -> str:

@@ -8,11 +8,27 @@ import stat
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 from pgvae.data import images
 from pgvae.data.arrays import ArraySource, has_arrays, load_numpy
-from pgvae.data.kinds import MASK, is_hidden, is_mask, is_table, may_be_image
+from pgvae.data.containers.base import MAX_FILE_BYTES, FileSource, Joined
+from pgvae.data.containers.hdf5 import Hdf5Source
+from pgvae.data.containers.lsun import LmdbSource
+from pgvae.data.containers.tables import ArrowSource, ParquetSource
+from pgvae.data.containers.tars import TarSource
+from pgvae.data.containers.tfrecords import TfRecordSource, only_largest
+from pgvae.data.folders import classes_by_folder, held_by_folder
+from pgvae.data.kinds import (
+    MASK,
+    PACKED,
+    is_container,
+    is_hidden,
+    is_mask,
+    is_table,
+    may_be_image,
+)
+from pgvae.data.labels import Columns
 from pgvae.data.paths import (
     exists,
     is_file,
@@ -22,45 +38,23 @@ from pgvae.data.paths import (
     printable,
     require_readable,
 )
-from pgvae.data.zips import MAX_FILE_BYTES, ZipSource
+from pgvae.data.source import Source
+from pgvae.data.zips import ZipSource
 from pgvae.errors import InputError
 
 _MAX_LISTED = 100_000  # files behind a link
+_KINDS = {  # by ending: what it is read by
+    ".tar": TarSource,
+    ".parquet": ParquetSource,
+    ".arrow": ArrowSource,
+    ".h5": Hdf5Source,
+    ".hdf5": Hdf5Source,
+    ".tfrecord": TfRecordSource,
+    ".tfrecords": TfRecordSource,
+    ".mdb": LmdbSource,
+}
+_PACKED_TARS = (".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz", ".zst", ".7z", ".rar")
 _LINK = "link out of the folder; `cp -rL` makes a copy that has what it leads to"
-
-
-class Source(Protocol):
-    """Named images. Picklable, so that worker processes can read from it.
-
-    names:   of the images, in their order.
-    skipped: {"name", "reason"} of what was passed over on purpose.
-    """
-
-    names: Sequence[str]
-    skipped: list[dict[str, str]]
-
-    def read(self, index: int) -> bytes | images.Decoded:
-        """The file of image `index`, or its pixels where there is none.
-
-        RejectError or OSError where it cannot be read.
-        """
-        ...
-
-    def size(self, index: int) -> tuple[int, int]:
-        """Upright width and height from the header of image `index`; raises as `read`."""
-        ...
-
-    def side_file(self, name: str) -> bytes | None:
-        """A file beside the images, such as dataset.json; None where there is none."""
-        ...
-
-    def fingerprint(self) -> str:
-        """Changes when the files do (names, sizes, times)."""
-        ...
-
-    def close(self) -> None:
-        """Close what is open in this process; reading opens it again."""
-        ...
 
 
 class FolderSource:
@@ -70,20 +64,23 @@ class FolderSource:
     files are left alone, masks of known sets skipped. A folder below that cannot be listed is
     an image that cannot be read. Raises InputError where the folder itself cannot be listed.
 
-    tables: names of files that may hold labels.
+    containers: names of files that may hold many images; skipped where there are others.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.skipped: list[dict[str, str]] = []
+        self.containers: list[str] = []
         self._tables: list[str] = []
         self._paths = sorted(self._found(), key=os.fsencode)
         self.names = [printable(path) for path in self._paths]
         self.tables = sorted(map(printable, self._tables))
+        self.held = held_by_folder(self.names)
+        self._skip(self.containers, PACKED)
 
     def read(self, index: int) -> bytes:
         with self._open(index) as file:
-            return file.read(MAX_FILE_BYTES + 1)
+            return file.read()
 
     def size(self, index: int) -> tuple[int, int]:
         with self._open(index) as file:
@@ -97,6 +94,9 @@ class FolderSource:
             return path.read_bytes()
         except OSError as error:
             raise InputError(f"{path} cannot be read: {error.strerror}") from error
+
+    def columns(self) -> Columns | None:
+        return classes_by_folder(self.names)
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256()
@@ -121,7 +121,7 @@ class FolderSource:
             raise images.RejectError("not a file")
         if status.st_size > MAX_FILE_BYTES:
             raise images.RejectError(f"{status.st_size:,} bytes are too many for an image")
-        return path.open("rb")
+        return path.open("rb", buffering=0)
 
     def _found(self) -> Iterator[str]:
         """Paths below the root of all images; notes what is skipped, and tables."""
@@ -130,14 +130,16 @@ class FolderSource:
         for folder, folders, files in os.walk(self.root, onerror=unlisted.append):
             links = [name for name in folders if is_link(Path(folder, name))]
             folders[:] = [name for name in folders if not is_hidden(name)]
+            place = os.path.relpath(folder, self.root)
             for file in itertools.filterfalse(is_hidden, [*files, *links]):
-                path = Path(folder, file)
-                name = str(path.relative_to(self.root))
+                path, name = Path(folder, file), file if place == "." else f"{place}/{file}"
                 if is_link(path) and not _is_below(path, inside):
                     self._skip(_behind(path, name), _LINK)
                 elif is_table(name):
                     self._tables.append(name)
-                elif file not in links and may_be_image(name, lambda path=path: _start_of(path)):
+                elif is_container(name):
+                    self.containers.append(name)
+                elif file not in links and may_be_image(name, lambda p=path: _start_of(p)):
                     if is_mask(name):
                         self._skip([name], MASK)
                     else:
@@ -151,27 +153,71 @@ class FolderSource:
         self.skipped += ({"name": printable(name), "reason": reason} for name in names)
 
 
-def open_source(path: Path) -> FolderSource | ZipSource | ArraySource:
-    """A folder, a zip, an .npy or .npz; InputError where it is none, or holds no images."""
+def open_source(path: Path) -> Source:
+    """A folder, or one of the files that hold many images, or a folder of these.
+
+    InputError where it is none, or holds no images.
+    """
     if is_folder(path):
         source = FolderSource(path)
-    elif has_arrays(path):
-        source = ArraySource(path, load_numpy)
+        if source.containers and not source.names:
+            source = _of_containers(path, source.containers)
     elif is_file(path):
         require_readable(path)
-        if not zipfile.is_zipfile(path):
-            raise InputError(f"{path} is neither a folder nor a zip of images")
-        source = ZipSource(path)
+        source = _of_file(path)
     else:
-        raise InputError(f"no such folder or zip: {path} ({nearest_parent(path)})")
+        raise InputError(f"no such folder or file: {path} ({nearest_parent(path)})")
     if not source.names:
         reasons = {entry["reason"] for entry in source.skipped}
         raise InputError(
             f"{path} holds no images but {len(source.skipped):,} left out: {', '.join(reasons)}"
             if reasons
-            else f"{path} holds no images: give a folder or zip of PNG, JPEG, WebP or BMP"
+            else f"{path} holds no images: give a folder, an archive or a table of {images.READ}"
         )
     return source
+
+
+def holds_many(path: Path) -> bool:
+    """Whether a file holds many images, and is none itself."""
+    return path.suffix.lower() in _KINDS or has_arrays(path) or zipfile.is_zipfile(path)
+
+
+def fingerprint_of(path: Path) -> str:
+    """That of the source at a path, without looking into a file that holds many images."""
+    return FileSource(path).fingerprint() if is_file(path) else open_source(path).fingerprint()
+
+
+def _of_file(path: Path) -> Source:
+    """What a file holds, by its ending, or by its content where that says nothing."""
+    if has_arrays(path):
+        return ArraySource(path, load_numpy)
+    if path.suffix.lower() in _KINDS:
+        return _KINDS[path.suffix.lower()](path)
+    if zipfile.is_zipfile(path):
+        return ZipSource(path)
+    if path.suffix.lower() in _PACKED_TARS:
+        raise InputError(
+            f"{path} is packed as a whole, so that no image can be read by itself: unpack it first "
+            "(tar -xf)"
+        )
+    raise InputError(
+        f"{path} is neither a folder nor a zip of images, nor one of the other files that hold "
+        f"many: {', '.join([*_KINDS, '.npy', '.npz'])}"
+    )
+
+
+def _of_containers(path: Path, names: Sequence[str]) -> Source:
+    """A folder of archives, tables or arrays, such as the shards of a set."""
+    files = only_largest([path / name for name in names if not name.endswith("lock.mdb")])
+    files = [file for file in files if not file.name.endswith("-labels.npy")]
+    endings = sorted({file.suffix.lower() for file in files})
+    if len(endings) > 1:
+        raise InputError(
+            f"{path} holds no images but files of several kinds: {', '.join(endings)}; name one of "
+            "them, or a folder of one kind"
+        )
+    parts = {printable(str(file.relative_to(path))): _of_file(file) for file in files}
+    return next(iter(parts.values())) if len(parts) == 1 else Joined(path, parts)
 
 
 def _is_below(path: Path, folder: str) -> bool:
@@ -191,10 +237,10 @@ def _behind(link: Path, name: str) -> list[str]:
     ]
 
 
-def _start_of(path: Path) -> bytes:
-    """The first bytes of a file; none where it is no file or cannot be read."""
+def _start_of(path: Path) -> bytes | None:
+    """The first bytes of a file, none of what is no file; None where it cannot be read."""
     if not is_file(path):  # a pipe would wait for ever
         return b""
     with contextlib.suppress(OSError), path.open("rb") as file:
         return file.read(16)
-    return b""
+    return None

@@ -1,132 +1,213 @@
-"""Images made by worker processes: read, decoded, fitted, scaled and encoded, in order."""
+"""Worker processes that read and make images for this one.
 
-import hashlib
-import multiprocessing
+They are a command (`worker`) with two pipes and a file in memory for each. This process is not
+forked, so its threads and locks are no matter, and neither sockets nor /dev/shm are needed, which
+some systems lack.
+"""
+
+import contextlib
+import mmap
 import os
-import signal
+import subprocess
+import sys
+import tempfile
 import threading
+import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
-from multiprocessing.connection import wait
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.reduction import ForkingPickler
+from pathlib import Path
+from types import TracebackType
+from typing import Any
 
-from pgvae.data import images
-from pgvae.data.sources import Source
-from pgvae.data.store import crc_of
-from pgvae.data.writer import Made
+from pgvae.data.source import Source
+from pgvae.data.worker import SLOT_BYTES
 from pgvae.errors import ResourceError
 
-RAW_UP_TO = 128
-_CHUNK = 16  # images a worker makes at a time
-_FEW = 64  # images for which starting workers is not worth it
+_TRIED = 16  # images that this process does first, to see how long one takes
+_WORTH = 0.7  # seconds of work for which starting workers is worth it
+_SLOTS = 4
+_DIED = "a worker process died, most likely out of memory: rerun with fewer --workers"
+
+Work = Callable[[Source, int], Any]
 
 
-@dataclass(frozen=True)
-class Job:
-    """What a worker needs to make any of the images; fields as in `prepare.Options`."""
+@dataclass
+class _Worker:
+    """A process with a copy of the source.
 
-    source: Source
-    resolution: int
-    crop: images.Crop
-    channels: int
-    codec: str
-    upscale: bool
-
-    def make(self, index: int) -> Made:
-        """Read one image and encode its pyramid."""
-        try:
-            data = self.source.read(index)
-            decoded = data if isinstance(data, images.Decoded) else images.decode(data)
-            image = images.fit(decoded.image, self.resolution, self.crop, upscale=self.upscale)
-        except images.RejectError as error:
-            return Made(index, reason=str(error))
-        except OSError as error:
-            return Made(index, reason=error.strerror or str(error))
-        levels = images.pyramid(images.to_pixels(image, self.channels))
-        records = {}
-        for level in levels:
-            payload = images.encode_pixels(level, codec_at(level.shape[-1], self.codec))
-            records[level.shape[-1]] = crc_of(payload) + payload
-        width, height = decoded.image.size
-        return Made(
-            index,
-            records,
-            note=decoded.note,
-            square=width == height,
-            pixels=hashlib.sha256(levels[0].tobytes()).digest(),
-            content=hashlib.sha256(decoded.image.tobytes() if data is decoded else data).digest(),
-        )
-
-
-def codec_at(resolution: int, codec: str) -> str:
-    """Raw up to 128 px, `codec` above."""
-    return "raw" if resolution <= RAW_UP_TO else codec
-
-
-def made_in_order(
-    job: Job, indices: range, workers: int, say: Callable[[str], None] = print
-) -> Iterator[Made]:
-    """Images of the source, made by `workers` processes, in the order of `indices`.
-
-    The result does not depend on the number of workers. Where none can be started this process
-    does all, with a warning said. Raises ResourceError where one dies.
+    given: number and slot of each of its chunks without an answer. free: slots without a chunk.
     """
-    pool = _started(job, workers, say) if workers > 1 and len(indices) >= _FEW else None
-    if pool is None:
-        yield from map(job.make, indices)
-        job.source.close()
-        return
-    chunks = (indices[i : i + _CHUNK] for i in range(0, len(indices), _CHUNK))
+
+    tasks: Connection
+    results: Connection
+    memory: memoryview
+    given: deque[tuple[int, int]] = field(default_factory=deque)
+    free: list[int] = field(default_factory=lambda: [*range(_SLOTS)])
+    ready: bool = False
+
+    def give(self, number: int, work: Work, indices: Sequence[int]) -> None:
+        """Have it do a chunk."""
+        slot = self.free.pop()
+        self.tasks.send((work, indices, slot))
+        self.given.append((number, slot))
+
+    def answer(self) -> tuple[int, int, list]:
+        """Number, slot and results of the chunk that is done; raises what was raised there."""
+        number, slot = self.given.popleft()
+        found = self.results.recv()
+        if isinstance(found, MemoryError):
+            raise ResourceError(_DIED) from found
+        if isinstance(found, Exception):
+            raise found
+        part = self.memory[slot * SLOT_BYTES : (slot + 1) * SLOT_BYTES]
+        return number, slot, [f.taken(part) if hasattr(f, "taken") else f for f in found]
+
+    def is_ready(self) -> bool:
+        """Whether it has begun, or has ended."""
+        if not self.ready and self.results.poll():
+            self.ready = True
+            with contextlib.suppress(EOFError, ConnectionError):  # its answer will tell
+                self.results.recv()
+        return self.ready
+
+    def close(self) -> None:
+        """Have it end: its next look at the pipes tells it."""
+        self.tasks.close()
+        self.results.close()
+
+
+class Crew:
+    """`workers` processes that read from `source`; none is started before it is worth it.
+
+    As a context: all end with it, and by themselves when this process ends, however it does.
+    """
+
+    def __init__(self, source: Source, workers: int, say: Callable[[str], None]) -> None:
+        self._source, self._wanted, self._say = source, workers, say
+        self._workers: list[_Worker] = []
+        self._process: subprocess.Popen | None = None
+
+    def __enter__(self) -> "Crew":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        for worker in self._workers:
+            worker.close()
+        self._workers.clear()
+        if self._process is not None:
+            if kind is not None:
+                self._process.kill()  # it only reads, and so do those that it forked
+            self._process.wait()
+
+    def map(self, work: Work, indices: Sequence[int], chunk: int) -> Iterator[Any]:
+        """`work(source, index)` of each image, in the order of `indices`, by chunks of so many.
+
+        This process begins, and goes on until the workers are there; where none can be started
+        it does all, with a warning said. Results do not depend on who made them; each is to be
+        used before the next is asked for. Raises ResourceError where a worker dies.
+        """
+        spent = 0.0
+        for done, index in enumerate(indices):
+            rest = (len(indices) - done) * spent / max(done, 1)
+            if done >= _TRIED and self._wanted > 1 and rest > _WORTH and self._are_ready():
+                yield from self._by_workers(work, indices[done:], chunk)
+                return
+            begun = time.perf_counter()
+            result = work(self._source, index)
+            spent += time.perf_counter() - begun
+            yield result
+
+    def _are_ready(self) -> bool:
+        """Whether all workers are there; they are started where they are not yet."""
+        if not self._workers:
+            try:
+                self._process, self._workers = _started(self._source, self._wanted)
+            except OSError as error:
+                self._wanted = 0
+                self._say(
+                    f"warning: no worker process can be started ({error.strerror or error}): this "
+                    "one makes all images"
+                )
+        starting = [worker for worker in self._workers if not worker.is_ready()]
+        return bool(self._workers) and not starting
+
+    def _by_workers(self, work: Work, indices: Sequence[int], chunk: int) -> Iterator[Any]:
+        chunks = deque(enumerate(indices[i : i + chunk] for i in range(0, len(indices), chunk)))
+        found: dict[int, tuple[_Worker, int, list]] = {}
+        due, last = 0, len(chunks)
+        try:
+            while due < last:
+                for worker in self._workers * _SLOTS:
+                    if chunks and worker.free:
+                        worker.give(*(chunks[0][0], work, chunks.popleft()[1]))
+                busy = {worker.results: worker for worker in self._workers if worker.given}
+                for results in wait([*busy]):
+                    number, slot, answer = busy[results].answer()
+                    found[number] = busy[results], slot, answer
+                while due in found:
+                    worker, slot, answer = found.pop(due)
+                    yield from answer
+                    worker.free.append(slot)
+                    due += 1
+        except (EOFError, ConnectionError) as error:
+            raise ResourceError(_DIED) from error
+
+
+def _started(source: Source, count: int) -> tuple[subprocess.Popen, list[_Worker]]:
+    """The first of so many processes, and all of them; OSError where none can be started."""
+    if os.name != "posix":
+        raise OSError("this system hands no pipes to a new process")
+    theirs: list[int] = []
+    workers: list[_Worker] = []
     try:
-        waiting: deque = deque()
-        for chunk in chunks:
-            waiting.append(pool.submit(_make_chunk, chunk))
-            if len(waiting) > 2 * workers:
-                yield from waiting.popleft().result()
-        while waiting:
-            yield from waiting.popleft().result()
-    except BrokenProcessPool as error:
-        raise ResourceError(
-            "a worker process died, most likely out of memory: rerun with fewer --workers"
-        ) from error
+        for _ in range(count):
+            ours, ends = _ends()
+            workers.append(ours)
+            theirs += ends
+        home = str(Path(__file__).resolve().parents[2])
+        search = os.pathsep.join([home, *(entry or str(Path.cwd()) for entry in sys.path)])
+        threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # none that a fork loses
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pgvae.data.worker", *map(str, theirs)],
+            pass_fds=theirs,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, **threads, "PYTHONPATH": search},
+        )
+    except OSError:
+        for worker in workers:
+            worker.close()
+        raise
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        for end in theirs:
+            os.close(end)
+    packed = ForkingPickler.dumps(source)
+    # Beside: names of many images are more than a pipe holds before it is read.
+    threading.Thread(target=_send, args=(workers[0].tasks, packed), daemon=True).start()
+    return process, workers
 
 
-def _started(job: Job, workers: int, say: Callable[[str], None]) -> ProcessPoolExecutor | None:
-    """A pool that has its first worker; None where the system has no room for sockets or locks."""
-    # Forking would copy the threads' locks; a fork server imports once, before any thread.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pgvae.data.workers"])
-    try:
-        pool = ProcessPoolExecutor(workers, context, initializer=_start, initargs=(job,))
-        pool.submit(_make_chunk, range(0))
-    except OSError as error:  # a long TMPDIR, a /dev/shm that is missing or read-only, ...
-        reason = error.strerror or error
-        say(f"warning: no worker process can be started ({reason}): this one makes all images")
-        return None
-    return pool
+def _send(to: Connection, packed: Any) -> None:
+    with contextlib.suppress(OSError):  # of a worker that is gone: its answer will tell
+        to.send_bytes(packed)
 
 
-_job: Job | None = None
-
-
-def _start(job: Job) -> None:
-    """In a worker: keep the job, and end with the process that started it, however that ends."""
-    global _job
-    _job = job
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to handle
-    parent = multiprocessing.parent_process()
-
-    def end_with_parent() -> None:
-        wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=end_with_parent, daemon=True).start()
-
-
-def _make_chunk(chunk: range) -> list[Made]:
-    assert _job is not None
-    return [_job.make(index) for index in chunk]
+def _ends() -> tuple[_Worker, list[int]]:
+    """What this process has of a worker, and the three open files that the worker has."""
+    (tasks_out, tasks), (results, results_in) = os.pipe(), os.pipe()
+    if hasattr(os, "memfd_create"):  # a file that is only in memory
+        memory = os.memfd_create("pgvae")
+    else:
+        memory, path = tempfile.mkstemp()
+        Path(path).unlink()
+    os.truncate(memory, _SLOTS * SLOT_BYTES)
+    ours = _Worker(
+        Connection(tasks, readable=False),
+        Connection(results, writable=False),
+        memoryview(mmap.mmap(memory, _SLOTS * SLOT_BYTES)),
+    )
+    return ours, [tasks_out, results_in, memory]

@@ -1,26 +1,35 @@
 """Images in a zip, which is never extracted."""
 
 import contextlib
-import hashlib
 import os
 import stat
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from pgvae.data import images
-from pgvae.data.kinds import MASK, is_hidden, is_mask, is_table, may_be_image
+from pgvae.data.containers.base import MAX_FILE_BYTES, MAX_RATIO, FileSource
+from pgvae.data.folders import classes_by_folder, held_by_folder
+from pgvae.data.kinds import (
+    MASK,
+    PACKED,
+    is_container,
+    is_hidden,
+    is_mask,
+    is_table,
+    may_be_image,
+)
+from pgvae.data.labels import Columns
 from pgvae.data.paths import printable
 from pgvae.errors import InputError
 
-MAX_FILE_BYTES = 512 << 20
 _MAX_FILES = 5_000_000
 _MAX_BYTES = 8 << 40
-MAX_RATIO = 200  # unpacked over packed: an image hardly shrinks at all
+_TOLD_BELOW = 1 << 16  # the end of a zip counts in two bytes, whose largest number is "many"
+_END_BYTES = (1 << 16) + 22  # with the longest comment
 
 
-class ZipSource:
+class ZipSource(FileSource):
     """Every image file in a zip, sorted by name. Opened anew in each process.
 
     Raises InputError for an archive that is damaged, encrypted, or holds absolute names, names
@@ -28,12 +37,10 @@ class ZipSource:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self.skipped: list[dict[str, str]] = []
-        self._opened: tuple[int, zipfile.ZipFile] | None = None
+        super().__init__(path)
         try:
             with _zip_errors():
-                entries = self._archive().infolist()
+                entries = self._file().infolist()
         except (images.RejectError, OSError) as error:
             raise InputError(f"{path} is not a readable zip: {error}") from error
         _check_entries(path, entries)
@@ -42,50 +49,40 @@ class ZipSource:
         self.tables = [printable(name) for name in files if is_table(name)]
         found = [name for name in files if may_be_image(name, lambda name=name: self._start(name))]
         self._entries = [name for name in found if not is_mask(name)]
-        masks = [printable(name) for name in found if is_mask(name)]
-        self.skipped += ({"name": name, "reason": MASK} for name in masks)
+        left = {name: MASK for name in found if is_mask(name)}
+        left |= {name: PACKED for name in files if is_container(name)}
+        self.skipped = [{"name": printable(n), "reason": reason} for n, reason in left.items()]
         self.names = [printable(name) for name in self._entries]
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_opened": None}
+        self.held = held_by_folder(self.names)
 
     def read(self, index: int) -> bytes:
         with _zip_errors():
-            return self._archive().read(self._entries[index])
+            return self._file().read(self._entries[index])
 
     def size(self, index: int) -> tuple[int, int]:
-        with _zip_errors(), self._archive().open(self._entries[index]) as file:
+        with _zip_errors(), self._file().open(self._entries[index]) as file:
             return images.size_of(file)
 
     def side_file(self, name: str) -> bytes | None:
-        if name not in self._archive().NameToInfo:
+        if name not in self._file().NameToInfo:
             return None
         try:
             with _zip_errors():
-                return self._archive().read(name)
+                return self._file().read(name)
         except (images.RejectError, OSError) as error:
             raise InputError(f"{name} in {self.path}: {error}") from error
 
-    def fingerprint(self) -> str:
-        status = self.path.stat()
-        return hashlib.sha256(f"{status.st_size}\0{status.st_mtime_ns}".encode()).hexdigest()
+    def columns(self) -> Columns | None:
+        return classes_by_folder(self.names)
 
-    def close(self) -> None:
-        """Close the archive in this process; reading opens it again."""
-        if self._opened is not None:
-            self._opened[1].close()
-            self._opened = None
-
-    def _start(self, name: str) -> bytes:
-        """The first bytes of a file; none where it cannot be read."""
+    def _start(self, name: str) -> bytes | None:
+        """The first bytes of a file; None where it cannot be read."""
         with contextlib.suppress(images.RejectError, OSError), _zip_errors():
-            return self._archive().open(name).read(16)
-        return b""
+            return self._file().open(name).read(16)
+        return None
 
-    def _archive(self) -> zipfile.ZipFile:
-        if self._opened is None or self._opened[0] != os.getpid():
-            self._opened = (os.getpid(), zipfile.ZipFile(self.path))
-        return self._opened[1]
+    def _open(self) -> zipfile.ZipFile:
+        return zipfile.ZipFile(self.path)
 
 
 @contextlib.contextmanager
@@ -103,6 +100,11 @@ def _check_entries(path: Path, entries: Sequence[zipfile.ZipInfo]) -> None:
     """InputError for an archive that no honest packer makes."""
     if len(entries) > _MAX_FILES:
         raise InputError(f"{path} holds {len(entries):,} files: at most {_MAX_FILES:,}; refused")
+    told = _entries_told(path)
+    if told not in (len(entries) % _TOLD_BELOW, _TOLD_BELOW - 1):
+        raise InputError(
+            f"{path} is damaged: it tells of {told:,} files, {len(entries):,} are found"
+        )
     total = sum(entry.file_size for entry in entries)
     if total > _MAX_BYTES:
         raise InputError(f"{path} unpacks to {total:,} bytes: at most {_MAX_BYTES:,}; refused")
@@ -112,6 +114,15 @@ def _check_entries(path: Path, entries: Sequence[zipfile.ZipInfo]) -> None:
         if problem:
             raise InputError(f"{path} holds {problem}: {printable(entry.filename)!r}; refused")
         seen.add(entry.filename)
+
+
+def _entries_told(path: Path) -> int:
+    """How many files the end of a zip tells of, which zipfile does not look at."""
+    with path.open("rb") as file:
+        file.seek(-min(_END_BYTES, path.stat().st_size), os.SEEK_END)
+        end = file.read()
+    at = end.rindex(b"PK\5\6")
+    return int.from_bytes(end[at + 10 : at + 12], "little")
 
 
 def _problem_of(entry: zipfile.ZipInfo) -> str:

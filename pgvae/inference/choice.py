@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from pgvae.choices import PriorKind
-from pgvae.data import Store, fade_images, read_batches
+from pgvae.data import Store
 from pgvae.errors import CorruptFileError
+from pgvae.inference.images import batches_for
 from pgvae.inference.model import Model
 from pgvae.inference.prior import Candidate, draw_latents, fit
 from pgvae.metrics.sets import full_precision
@@ -105,8 +106,8 @@ def describe(prior: FittedPrior) -> str:
         compared = "not compared on unseen images"
     else:
         compared = (
-            f"SWD of samples to {about['unseen']:,} unseen images {about['swd_fitted']:.2f}, "
-            f"of the training prior {about['swd_training']:.2f}"
+            f"SWD of samples to {about['unseen']:,} unseen images, in {_GROUPS} groups, "
+            f"{about['swd_fitted']:.2f}, of the training prior {about['swd_training']:.2f}"
         )
     return f"{what} fitted to {about['images']:,} images: {default} ({compared})"
 
@@ -120,9 +121,7 @@ def _distance(model: Model, reals: Patches, prior: FittedPrior | None, group: in
 
 
 def _images(model: Model, store: Store, indices: np.ndarray) -> Tensor:
-    """As the model was trained on them: faded where it is in mid-fade."""
-    parts = read_batches(store, indices, model.resolution, model.device, model.batch_size)
-    return fade_images(torch.cat([*parts]), model.alpha)
+    return torch.cat([*batches_for(model, store, indices)])
 
 
 def _within(pixels: int, resolution: int, least: int, most: int) -> int:

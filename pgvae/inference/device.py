@@ -4,9 +4,13 @@ import torch
 
 from pgvae.config import require
 
+_KNOWN = ("cpu", "cuda", "mps")
+
 
 def pick_device(name: str) -> torch.device:
-    """The device for "auto", "cpu" or "cuda[:i]"; InputError where it is not here.
+    """The device for "auto", "cpu", "cuda[:i]" or "mps"; InputError where it is not here.
+
+    "auto" is CUDA where there is some, else the CPU.
 
     >>> pick_device("cpu")
     device(type='cpu')
@@ -16,8 +20,8 @@ def pick_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        device = None
-    require(device is not None and device.type in ("cpu", "cuda"), f"unknown device {name!r}")
+        device = torch.device("meta")
+    require(device.type in _KNOWN, f"unknown device {name!r}")
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         require(
@@ -25,4 +29,9 @@ def pick_device(name: str) -> torch.device:
             f"device {name} is not here: torch {torch.__version__} sees {count} CUDA devices; "
             "use --device cpu",
         )
+    require(
+        device.type != "mps" or torch.backends.mps.is_available(),
+        f"device {name} is not here: torch {torch.__version__} finds no GPU of Apple's; "
+        "use --device cpu",
+    )
     return device

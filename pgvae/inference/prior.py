@@ -14,7 +14,7 @@ from pgvae.choices import Prior, PriorKind
 from pgvae.config import Head, require, require_choice
 from pgvae.errors import InputError
 from pgvae.objectives import terms
-from pgvae.prior import MOST_COMPONENTS, FittedPrior, require_truncation
+from pgvae.prior import MOST_COMPONENTS, FittedPrior, noise_rows, require_truncation
 from pgvae.types import Posterior
 
 SIZES = (1, 2, 4, 8, 16, 32)  # of mixtures that are tried
@@ -39,23 +39,52 @@ def draw_latents(
 ) -> Tensor:
     """Latents [count, d] from a fitted prior, or the training prior without one, on the CPU.
 
-    The same for a seed on every device, and of the same noise for both. truncation: in (0, 1],
-    scales that noise; InputError for the training prior of the sphere, which has no centre.
+    The first `count` of `LatentStream`.
 
     >>> full, near = (draw_latents("gaussian", 4, 2, 0, truncation=t) for t in (1.0, 0.5))
     >>> torch.equal(near, full / 2)
     True
     """
-    require_truncation(truncation)
-    rng = torch.Generator().manual_seed(seed)
-    if prior is not None:
-        return terms.on_prior(head, prior.sample(count, rng, truncation))
-    require(
-        head == "gaussian" or truncation == 1,
-        f"truncation {truncation}: the training prior of a sphere has no centre to truncate to; "
-        "use the fitted prior, or 1",
-    )
-    return terms.on_prior(head, truncation * torch.randn(count, dim, generator=rng))
+    return LatentStream(head, dim, seed, prior, truncation).next(count)
+
+
+class LatentStream:
+    """Latents from a fitted prior, or the training prior without one, one after the other.
+
+    The same for a seed on every device, in whatever portions, and of the same noise for both.
+    truncation: in (0, 1], scales that noise; InputError for the training prior of the sphere,
+    which has no centre.
+
+    >>> stream = LatentStream("gaussian", 4, seed=0)
+    >>> torch.equal(torch.cat([stream.next(2), stream.next(1)]), draw_latents("gaussian", 4, 3, 0))
+    True
+    """
+
+    def __init__(
+        self,
+        head: Head,
+        dim: int,
+        seed: int,
+        prior: FittedPrior | None = None,
+        truncation: float = 1.0,
+    ) -> None:
+        require_truncation(truncation)
+        require(
+            prior is not None or head == "gaussian" or truncation == 1,
+            f"truncation {truncation}: the training prior of a sphere has no centre to truncate "
+            "to; use the fitted prior, or 1",
+        )
+        self._head, self._dim, self._prior, self._truncation = head, dim, prior, truncation
+        self._noise = torch.Generator().manual_seed(seed)
+        self._chooser = torch.Generator().manual_seed(~seed)
+
+    def next(self, count: int) -> Tensor:
+        """The next latents, [count, d], on the CPU."""
+        if self._prior is None:
+            latents = self._truncation * noise_rows(count, self._dim, self._noise)
+        else:
+            latents = self._prior.sample(count, self._noise, self._truncation, self._chooser)
+        return terms.on_prior(self._head, latents)
 
 
 def choose_prior(prior: Prior, fitted: FittedPrior | None, path: Path | None) -> FittedPrior | None:
@@ -150,7 +179,8 @@ def fit(
     learned, held = split_off(len(latents))
     candidates = []
     if len(held):
-        found = fit_gaussian(*(p if p is None else p[learned] for p in posterior))
+        mean, logvar = posterior
+        found = fit_gaussian(mean[learned], None if logvar is None else logvar[learned])
         candidates = [Candidate(1, found.log_likelihood(latents[held]).mean().item())]
     return fit_gaussian(*posterior), candidates
 

@@ -18,7 +18,7 @@ from pgvae.inference import Model
 
 ENDINGS = {"onnx": ".onnx", "torch-export": ".pt2"}
 TOLERANCE = 1e-3
-_BATCHES = (1, 2, 5)
+_BATCH, _BATCHES = "batch", (1, 2, 5)
 
 
 class _Encoder(nn.Module):
@@ -45,8 +45,9 @@ def export(model: Model, part: ExportPart, form: ExportFormat, path: Path) -> fl
     encoder:   "images" [N, C, R, R] in [-1, 1] -> "latents" [N, d], the posterior's mean.
     generator: "latents" [N, d] -> "images" [N, C, R, R], clamped to [-1, 1].
 
-    N is free. The file is checked with batches of 1, 2 and 5, ONNX in onnxruntime: InputError where
-    its packages are missing, RuntimeError (and no file) where a difference is above `TOLERANCE`.
+    N is free, an axis called "batch" in ONNX. The file is checked with batches of 1, 2 and 5, ONNX
+    in onnxruntime: InputError where its packages are missing, RuntimeError (and no file) where a
+    difference is above `TOLERANCE`.
     """
     if form == "onnx":
         _require_packages()
@@ -58,7 +59,7 @@ def export(model: Model, part: ExportPart, form: ExportFormat, path: Path) -> fl
     if model.config.head == "sphere":
         latents = nn.functional.normalize(latents, dim=1)
     example = model.decode(latents) if part == "encoder" else latents
-    batch = torch.export.Dim("batch", min=1, max=2**16)
+    batch = torch.export.Dim(_BATCH, min=1, max=2**16)
     with ops.using("reference"), torch.no_grad(), _quiet():
         program = torch.export.export(net, (example,), dynamic_shapes={source: {0: batch}})
     with atomic_path(path) as aside:
@@ -92,7 +93,14 @@ def _write_onnx(
 ) -> None:
     with _quiet():
         names = {"input_names": [source], "output_names": [result]}
-        torch.onnx.export(program, verbose=False, **names).save(path)
+        written = torch.onnx.export(program, verbose=False, **names).model_proto
+    graph = written.graph
+    own = graph.input[0].type.tensor_type.shape.dim[0].dim_param  # torch's name of the free axis
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        for axis in value.type.tensor_type.shape.dim:
+            if axis.dim_param == own:
+                axis.dim_param = _BATCH
+    path.write_bytes(written.SerializeToString())
 
 
 def _in_onnxruntime(path: Path) -> Callable[[Tensor], Tensor]:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pgvae.config import ModelConfig
+from pgvae.types import finest
 
 _START = 0.01  # see `SpectralWeight`
 
@@ -146,5 +147,5 @@ class _Blend(torch.autograd.Function):
 
 def blend(old: Tensor, new: Tensor, alpha: float | Tensor) -> Tensor:
     """Fade-in of features: (1 - alpha) old + alpha new, both of one shape; alpha a scalar."""
-    alpha = torch.as_tensor(alpha, dtype=torch.float64, device=new.device)
+    alpha = torch.as_tensor(alpha, dtype=finest(new.device), device=new.device)
     return _Blend.apply(old, new, alpha)

@@ -9,6 +9,7 @@ from pgvae.config import require_choice, require_weight
 from pgvae.objectives import terms
 from pgvae.objectives.base import Context, Encoded, Preset
 from pgvae.objectives.soft_introvae import SoftIntroVae
+from pgvae.types import finest
 
 Annealing = Literal["linear", "tanh"]
 
@@ -54,7 +55,7 @@ class AsIntroVae(SoftIntroVae):
     def kl_share(self, progress: Tensor) -> Tensor:
         """c, the weight of the KL against that of D, 0 to 1, float64: the weights it goes into are
         rounded once."""
-        grown = 5 * progress.double()
+        grown = 5 * progress.to(finest(progress.device))
         return grown.tanh() if self.annealing == "tanh" else grown.clamp(max=1)
 
     def _distance(self, real: Encoded, fake: Encoded, context: Context) -> tuple[Tensor, Tensor]:

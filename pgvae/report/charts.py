@@ -32,6 +32,7 @@ _SECTIONS = {
     "loss": "Training",
     "": "Pace",
 }
+_OF_IMAGES = ("val", "train", "metric")  # whose figures are of one resolution
 _KNOWN = {  # term: title and unit
     "psnr": ("PSNR", "dB"),
     "psnr_gain": ("PSNR against the mean image", "dB"),
@@ -53,11 +54,12 @@ class Curve(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """One chart: curves of one quantity."""
+    """One chart: curves of one quantity, which may compare only within a stage."""
 
     title: str
     unit: str
     curves: list[Curve]
+    by_stage: bool = False
 
 
 def panels_of(series: dict[str, list[tuple[float, float]]]) -> dict[str, list[Panel]]:
@@ -75,7 +77,11 @@ def panels_of(series: dict[str, list[tuple[float, float]]]) -> dict[str, list[Pa
         found[section][term].append(Curve(name, label, images, values))
     return {
         title: [
-            Panel(*_KNOWN.get(term, (term, "")), curves[k : k + _MOST_CURVES])
+            Panel(
+                *_KNOWN.get(term, (term, "")),
+                curves[k : k + _MOST_CURVES],
+                by_stage=section in _OF_IMAGES,
+            )
             for term, curves in found[section].items()
             for k in range(0, len(curves), _MOST_CURVES)
         ]
@@ -98,7 +104,8 @@ def chart(panel: Panel, schedule: Schedule | None, images: float) -> Figure:
 
     Logarithmic for positive values that span a factor of 30, but for the outer 4 %; otherwise the
     axis leaves out what is further away than 6 times the range of the others, and counts it.
-    Values that are not finite are bars at the bottom.
+    Values that are not finite are bars at the bottom. A line of figures that compare only within a
+    stage is broken where one ends.
     """
     figure = Figure((4, 2))
     axes = figure.add_axes((0.13, 0.18, 0.82, 0.7))
@@ -117,7 +124,10 @@ def chart(panel: Panel, schedule: Schedule | None, images: float) -> Figure:
         width *= 0.5 if len(kimg) > 250 else 1
         dash = "--" if curve.name.endswith(" floor") else "-"
         every = None if len(kimg) <= 40 else [len(kimg) - 1]
-        axes.plot(kimg, shown, dash, marker="o", ms=3, lw=width, markevery=every)
+        breaks = _ends(schedule, curve.images) if panel.by_stage else []
+        drawn = np.insert(kimg, breaks, math.nan), np.insert(shown, breaks, math.nan)
+        every = every and [len(drawn[0]) - 1]
+        axes.plot(*drawn, dash, marker="o", ms=3, lw=width, markevery=every)
         lost = kimg[np.isnan(shown)]
         axes.plot(lost, 0 * lost, "|", color=_RED, transform=axes.get_xaxis_transform())
     if not log and 0 < 6 * span < high - low:
@@ -130,6 +140,14 @@ def chart(panel: Panel, schedule: Schedule | None, images: float) -> Figure:
     said = ", ".join(f"{count} {what}" for what, count in remarks.items() if count)
     axes.text(0, -0.25, said, transform=axes.transAxes, color=_RED)
     return figure
+
+
+def _ends(schedule: Schedule | None, images: np.ndarray) -> np.ndarray:
+    """Where in images seen, ascending, the next one is of another stage."""
+    if schedule is None:
+        return np.array([], int)
+    stages = np.array([schedule.trained_at(round(seen)) for seen in images])
+    return np.flatnonzero(np.diff(stages)) + 1
 
 
 def timeline(schedule: Schedule, seen: float, grids: dict[str, list], width: float) -> Figure:

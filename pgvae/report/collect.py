@@ -52,6 +52,14 @@ class Run:
     command: str = ""
     notes: list[str] = field(default_factory=list)
 
+    def in_this_stage(self, name: str) -> list[float]:
+        """Values of a curve at the resolution of its last one, oldest first."""
+        points = self.series.get(name, [])
+        if self.schedule is None or not points:
+            return [value for _, value in points]
+        stages = [self.schedule.trained_at(round(images)) for images, _ in points]
+        return [v for (_, v), stage in zip(points, stages, strict=True) if stage == stages[-1]]
+
     @contextlib.contextmanager
     def noting(self, what: str) -> Iterator[None]:
         """Go on after an error of damaged or missing files, with a note of what is wrong."""

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pgvae.config import ModelConfig, RunConfig, from_dict
 from pgvae.errors import CorruptFileError
 from pgvae.files import SUMS, atomic_path, remove, sums_of
 from pgvae.nn import build_nets
+from pgvae.seal import write_tensors
 from pgvae.snapshot import Snapshot, with_averages
 from pgvae.training.state import Skips, TrainState
 
@@ -48,10 +49,12 @@ def save_checkpoint(run_dir: Path, state: TrainState) -> Path:
         "skipped_steps": skipped,
         "skips_in_a_row": in_a_row,
         "pool_count": state.pool.count,
+        "rollbacks": state.rollbacks,
     }
-    with atomic_path(path) as aside:
+    tensors = _tensors_of(state)
+    with atomic_path(path, needs=sum(tensor.nbytes for tensor in tensors.values())) as aside:
         aside.mkdir()
-        save_file(_tensors_of(state), aside / STATE)
+        write_tensors(aside / STATE, tensors)
         (aside / _ABOUT).write_text(json.dumps(about, indent=1))
         (aside / SUMS).write_bytes(sums_of(aside, (STATE, _ABOUT)))
     for old in checkpoints_in(run_dir)[_KEEP:]:
@@ -68,6 +71,12 @@ def is_whole(path: Path) -> bool:
         return False
 
 
+def require_whole(path: Path) -> None:
+    """Raise CorruptFileError unless `is_whole`."""
+    if not is_whole(path):
+        raise CorruptFileError(f"{path} is damaged: its SHA-256 sums do not match")
+
+
 def load_checkpoint(path: Path, config: RunConfig, device: torch.device) -> TrainState:
     """The state saved at `path`; CorruptFileError unless every byte is as it was written."""
     about, tensors = _read(path)
@@ -79,6 +88,7 @@ def load_checkpoint(path: Path, config: RunConfig, device: torch.device) -> Trai
     for part, optimizer in state.optimizers.items():
         _load_moments(optimizer, state.nets.parts()[part], _part(tensors, f"adam/{part}"))
     state.pool.count = about["pool_count"]
+    state.rollbacks = about.get("rollbacks", 0)  # a run of before went on without
     if "pool" in tensors:
         pool = tensors["pool"].to(device)
         state.pool.images = pool.contiguous(memory_format=torch.channels_last)
@@ -125,8 +135,7 @@ def load_newest(run_dir: Path, config: RunConfig, device: torch.device, warn) ->
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """What state.json says, and the tensors; CorruptFileError unless the sums are right."""
-    if not is_whole(path):
-        raise CorruptFileError(f"{path} is damaged: its SHA-256 sums do not match")
+    require_whole(path)
     try:
         about = json.loads((path / _ABOUT).read_text())
         tensors = load_file(path / STATE)

@@ -48,7 +48,7 @@ class Compiler:
         try:
             yield
         except torch._dynamo.exc.TorchDynamoException as error:
-            first = str(error).strip().split("\n")[0]
+            first = " ".join(str(error).strip().split("\n")[:2])
             raise ResourceError(
                 f"--compile: a network cannot be compiled ({first[:160]}): go on with --resume and "
                 "--no-compile"

@@ -2,83 +2,47 @@
 
 import contextlib
 import math
-import signal
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from pgvae import ops
+from pgvae import ops, tuning
+from pgvae.choices import TrackerKind
 from pgvae.config import Precision, RunConfig
 from pgvae.data import Loader, Store
-from pgvae.errors import PgvaeError, Preempted, ResourceError
-from pgvae.files import disk_errors
+from pgvae.errors import NotFiniteError, Preempted, ResourceError
 from pgvae.objectives import Objective, objective_from
 from pgvae.schedule import Schedule
 from pgvae.snapshot import Snapshot
 from pgvae.training.checkpoint import load_newest
 from pgvae.training.compiled import Compiler
 from pgvae.training.describe import settings_lines
+from pgvae.training.faults import told_errors
 from pgvae.training.graphs import Graphs, graphs_on
 from pgvae.training.ranks import ALONE, Ranks
 from pgvae.training.record import Bystander, Record
 from pgvae.training.rundir import RunDirectory
-from pgvae.training.state import TrainState
-from pgvae.training.step import is_out_of_memory, resolve_precision, train_step
+from pgvae.training.state import TrainState, derive_seed
+from pgvae.training.step import resolve_precision, train_step
+from pgvae.training.stops import Stop, stop_signals
 
 CHECKPOINT_SECONDS = 600.0
 CHECK_ITERATIONS = 10  # between two looks at whether updates were finite
-_ECHO_SECONDS = 2.0  # in which a second SIGTERM is the first one's
-_STOPS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")  # Windows has the first two
 _EARLY_IMAGES = (4_000, 16_000, 64_000, 256_000)  # of the first snapshots: a picture comes soon
 
 
-@dataclass
-class StopFlag:
-    """Whether a signal asked the run to stop."""
+@dataclass(frozen=True)
+class _Means:
+    """What a run is made with on this machine, and which is no part of it."""
 
-    requested: bool = False
-
-
-@contextlib.contextmanager
-def stop_signals() -> Iterator[StopFlag]:
-    """A signal to stop sets the flag, once; a second one stops the process at once.
-
-    But for a SIGTERM that comes within two seconds: torchrun and queues send it to a process and
-    to those that it started, which hand it on.
-
-    SIGINT and SIGTERM; SIGHUP, where it is not ignored (nohup), as the terminal is gone; SIGUSR1
-    and SIGUSR2, which queues send before their time limit.
-    """
-    flag = StopFlag()
-    there = [getattr(signal, name) for name in _STOPS if hasattr(signal, name)]
-    numbers = [
-        number
-        for number in there
-        if number.name != "SIGHUP" or signal.getsignal(number) != signal.SIG_IGN
-    ]
-
-    def handle(number: int, _frame: object) -> None:
-        flag.requested = True
-        first = time.monotonic()
-
-        def again(number: int, _frame: object) -> None:
-            if time.monotonic() - first > _ECHO_SECONDS:
-                signal.signal(number, signal.SIG_DFL)
-                signal.raise_signal(number)
-
-        # Not what was there before: a shell has a background job ignore SIGINT.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, again)
-
-    before = {number: signal.signal(number, handle) for number in numbers}
-    try:
-        yield flag
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    precision: Precision
+    workers: int
+    compiled: bool
+    graphs: bool
+    inception_weights: Path | None
+    tracker: TrackerKind
 
 
 def train(
@@ -94,19 +58,25 @@ def train(
     recompute: bool = False,
     initial: Snapshot | None = None,
     inception_weights: Path | None = None,
+    stop: Stop | None = None,
+    tracker: TrackerKind = "tensorboard",
     ranks: Ranks = ALONE,
 ) -> None:
     """Train to the end of the schedule, from the run's newest checkpoint where it has one.
+
+    Where numbers stop being finite, it goes back to the newest checkpoint once, and on from there
+    with another order of images.
 
     batch_gpu: most images that a process works through at a time.
     compiled, graphs: whether the networks go through torch.compile, and iterations are captured.
     recompute: whether to keep no activations from 512 px on (`TrainState.recompute`).
     initial: weights to start a new run from. inception_weights: for the metrics FID and KID.
-    ranks: the processes that train it together, each of which calls this.
-    Raises Preempted, with all saved, after a signal to stop; ResourceError when numbers stop
-    being finite, or the disk or the memory is full.
+    tracker: where figures and pictures are shown while it trains.
+    stop: what may ask it to stop; a signal always may. ranks: the processes that train it
+    together, each of which calls this.
+    Raises Preempted, with all saved, where it was asked to stop; ResourceError when numbers stop
+    being finite again, the disk or the memory is full, or files can not be written any more.
     """
-    objective = objective_from(config.objective)
     precision = resolve_precision(config.precision, device)
     torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
     torch.backends.cudnn.allow_tf32 = precision == "tf32"
@@ -114,58 +84,84 @@ def train(
     if not run.is_guarded:
         notes.append(f"warning: no locks on this drive: start no second process in {run.path}")
     state = load_newest(run.path, config, device, notes.append) or _first(config, device, initial)
-    if ranks.told(state.images_seen) != state.images_seen:
-        raise ResourceError(
-            f"{run.path}: processes read different checkpoints, this one {state.images_seen:,} "
-            "images: is the run on a disk that all of them see?"
+    means = _Means(precision, workers, compiled, graphs, inception_weights, tracker)
+    stop, went_back_to = stop or Stop(), None
+    with stop_signals(stop):
+        while True:
+            if ranks.told(state.images_seen) != state.images_seen:
+                raise ResourceError(
+                    f"{run.path}: processes read different checkpoints, this one "
+                    f"{state.images_seen:,} images: is the run on a disk that all of them see?"
+                )
+            state.ranks, state.batch_gpu = ranks, batch_gpu
+            if recompute:
+                state.recompute()
+            try:
+                return _train(state, store, run, means, stop, notes)
+            except Preempted:
+                _leave(ranks)
+                raise
+            except NotFiniteError as error:
+                good = load_newest(run.path, config, device, notes.append)
+                if good is None or good.images_seen == went_back_to:
+                    raise
+                notes.append(
+                    f"warning: {error.what} at {state.images_seen:,} images: back to the "
+                    f"checkpoint at {good.images_seen:,}, once, with another order of images"
+                )
+                good.rollbacks = state.rollbacks + 1
+                state, batch_gpu, went_back_to = good, state.batch_gpu, good.images_seen
+
+
+def _train(
+    state: TrainState,
+    store: Store,
+    run: RunDirectory,
+    means: _Means,
+    stop: Stop,
+    notes: list[str],
+) -> None:
+    """`train` from a state; notes: what is said first, once."""
+    config, ranks, device = state.config, state.ranks, state.device
+    seed = derive_seed(config.seed, "order", state.rollbacks) if state.rollbacks else config.seed
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(told_errors(state, run))
+        if ranks.index == 0:
+            told = (means.inception_weights, means.tracker)
+            record = Record(config, store, run, device, state.images_seen, *told)
+        else:
+            record = Bystander()
+        stack.callback(record.log.close)
+        loader = Loader(
+            store,
+            seed=seed,
+            mirror=config.mirror,
+            labels=config.labels,
+            workers=means.workers,
+            device=device,
+            part=(ranks.index, ranks.count),
         )
-    state.ranks, state.batch_gpu = ranks, batch_gpu
-    if recompute:
-        state.recompute()
-    if ranks.index == 0:
-        record = Record(config, store, run, device, state.images_seen, inception_weights)
-    else:
-        record = Bystander()
-    loader = Loader(
-        store,
-        seed=config.seed,
-        mirror=config.mirror,
-        labels=config.labels,
-        workers=workers,
-        device=device,
-        part=(ranks.index, ranks.count),
-    )
-    say, schedule = record.log.say, config.schedule
-    for line in [*notes, *settings_lines(config)]:
-        say(line)
-    where = f"on {device}, {precision}, {ops.native.on(device)}"
-    if ranks.count > 1:
-        where += f", {ranks.count} processes"
-    say(f"{run.path}: at {state.images_seen / 1000:g} of {schedule.total_kimg:g} kimg, {where}")
-    ends_early = _ends_early(schedule)
-    compiler = Compiler(say) if compiled else None
-    captured = graphs_on(device, ranks.count, say) if graphs else None
-    try:
-        with stop_signals() as stop, disk_errors(run.path), _memory_errors(state):
-            for line in ends_early:
-                say(line)
-            record.status("running", state.images_seen)
-            _loop(state, objective, loader, precision, record, stop, compiler, captured)
+        stack.callback(loader.close)
+        ends_early = _ends_early(config.schedule)
+        where = f"on {device}, {means.precision}, {ops.native.on(device)}"
+        if ranks.count > 1:
+            where += f", {ranks.count} processes"
+        at = f"at {state.images_seen / 1000:g} of {config.schedule.total_kimg:g} kimg, {where}"
+        lines = [*notes, *settings_lines(config), f"{run.path}: {at}", *ends_early]
+        notes.clear()
+        for line in lines:
+            record.log.say(line)
+        if state.rollbacks:
+            record.log.stats(state.images_seen, {"rollbacks": state.rollbacks})
+        record.status("running", state.images_seen)
+        compiler = Compiler(record.log.say) if means.compiled else None
+        captured = graphs_on(device, ranks.count, record.log.say) if means.graphs else None
+        objective = objective_from(config.objective)
+        _loop(state, objective, loader, means.precision, record, stop, compiler, captured)
         for line in [f"done: {state.images_seen / 1000:g} kimg in {run.path}", *ends_early]:
-            say(line)
+            record.log.say(line)
         record.status("done", state.images_seen)
         _leave(ranks)
-    except BaseException as error:
-        code = error.exit_code if isinstance(error, PgvaeError) else 1
-        name = "preempted" if isinstance(error, Preempted) else "failed"
-        with contextlib.suppress(PgvaeError, OSError):
-            record.status(name, state.images_seen, code, str(error))
-        if isinstance(error, Preempted):
-            _leave(ranks)
-        raise
-    finally:
-        loader.close()
-        record.log.close()
 
 
 def _leave(ranks: Ranks) -> None:
@@ -180,7 +176,7 @@ def _loop(
     loader: Loader,
     precision: Precision,
     record: Record,
-    stop: StopFlag,
+    stop: Stop,
     compiler: Compiler | None,
     graphs: Graphs | None,
 ) -> None:
@@ -200,7 +196,7 @@ def _loop(
     while True:
         # One answer for all that follows, and for all processes.
         late = time.monotonic() - saved_time > CHECKPOINT_SECONDS
-        stopping, late = ranks.any(stop.requested, late)
+        stopping, late = ranks.any(stop.requested(), late)
         now = state.images_seen
         upcoming = schedule.at(now)
         done = now >= schedule.total_images
@@ -212,6 +208,7 @@ def _loop(
             record.tick(state, moment)
         measures = now > measured and (done or _crossed(measured, now, metric_images))
         if now > saved and (due or late or measures):
+            state.require_finite()
             record.save(state)
             saved, saved_time = now, time.monotonic()
         if due and (now > start or (now > 0 and not record.has_shown(state))):
@@ -224,13 +221,16 @@ def _loop(
         if done:
             return
         if stopping:
+            why = "" if stop.signalled else ", as --max-hours asks,"
             raise Preempted(
-                f"stopped at {now:,} images and saved: `python train.py --resume {record.path}` "
-                "goes on"
+                f"stopped at {now:,} images{why} and saved: `python train.py --resume "
+                f"{record.path}` goes on"
             )
 
         # Grow where it is time, then learn from one batch.
         moment, before = upcoming, now
+        if moment.resolution >= tuning.LARGE_PX:
+            tuning.return_large_blocks()
         state.enter(moment)
         batch = loader.batch(now, moment.batch_size, moment.resolution, moment.alpha)
         at_once = state.batch_gpu
@@ -270,29 +270,6 @@ def _ends_early(schedule: Schedule) -> list[str]:
         f"warning: {schedule.total_kimg:g} kimg end at {last} px: {missed} px are never reached; "
         "use a smaller --kimg-per-stage or a larger --total-kimg"
     ]
-
-
-@contextlib.contextmanager
-def _memory_errors(state: TrainState) -> Iterator[None]:
-    """Turn running out of memory into a ResourceError that says how to go on."""
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:  # CUDA's OutOfMemoryError is a RuntimeError
-        if is_out_of_memory(error):
-            moment = state.config.schedule.at(state.images_seen)
-            raise ResourceError(
-                f"out of memory at {moment.resolution} px with batch {moment.batch_size}: go on "
-                "with --resume and " + _less_at_once(state, moment.batch_size)
-            ) from error
-        raise
-
-
-def _less_at_once(state: TrainState, batch: int) -> str:
-    """What to do where memory does not hold what it has to."""
-    at_once = min(state.batch_gpu or batch, -(-batch // state.ranks.count))
-    if state.config.model.has_batch_norm or at_once == 1:
-        return f"a smaller --batch, such as {max(1, batch // 2)}"
-    return f"--batch-gpu {-(-at_once // 2)}"
 
 
 def _first(config: RunConfig, device: torch.device, initial: Snapshot | None) -> TrainState:

@@ -12,7 +12,7 @@ from pgvae.data import Store, fade_images, read_images
 from pgvae.inference import Model
 from pgvae.metrics import psnr, rmse
 from pgvae.objectives.terms import known_accuracy
-from pgvae.pictures import grid_of, interleave, to_picture
+from pgvae.pictures import grid_of, interleave, save_grid, save_picture, to_picture
 from pgvae.snapshot import Snapshot
 from pgvae.training.log import RunLog
 
@@ -49,7 +49,7 @@ class Gallery:
     def save_reals(self, path: Path, resolution: int) -> None:
         """A grid of training images, as they are in the store."""
         indices = self._store.split("train")[: _grid_size(resolution)]
-        to_picture(grid_of(self._images(indices, resolution))).save(path)
+        save_grid(path, self._images(indices, resolution))
 
     def look(self, snapshot: Snapshot, run_dir: Path, log: RunLog) -> dict[str, float]:
         """Write both grids; -> psnr, psnr_gain (dB), rmse (8 bits), accuracy on unseen images.
@@ -69,7 +69,7 @@ class Gallery:
             "reconstructions": grid_of(pairs, columns),
         }
         for name, grid in grids.items():
-            to_picture(grid).save(run_dir / f"{name}-{snapshot.images_seen:09d}.png")
+            save_picture(run_dir / f"{name}-{snapshot.images_seen:09d}.png", to_picture(grid))
             log.picture(name, grid, snapshot.images_seen)
         figure = psnr(unseen, again).mean()
         mean = fade_images(view.mean[None], snapshot.alpha)

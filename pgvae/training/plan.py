@@ -28,7 +28,10 @@ _MODEL = (
 )
 # What a snapshot that a run starts from decides about its networks.
 _WITH_WEIGHTS = (*_MODEL, "order", "last_activation")
-_RUN = ("seed", "mirror", "precision", "ema_kimg", "snapshot_kimg", "metrics", "metric_kimg")
+_RUN = (
+    *("seed", "mirror", "precision", "ema_kimg"),
+    *("snapshot_kimg", "keep_snapshots", "metrics", "metric_kimg"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,8 +83,8 @@ def check_request(request: Request) -> None:
     """Raise InputError for what no data set can make right: settings and batch of the objective."""
     kind = objective_class(request.objective or "pioneer")
     parse_settings(kind, request.settings or ())
-    if request.batch is not None:
-        require_batch(kind, request.batch)
+    for batch in request.values_of("batch"):
+        require_batch(kind, batch)
 
 
 def require_batch(kind: type[Objective], batch: int) -> None:

@@ -1,18 +1,21 @@
 """All that a run leaves in its directory as it goes: log, checkpoints, snapshots, metrics."""
 
+import contextlib
 import dataclasses
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from pgvae.choices import TrackerKind
 from pgvae.config import RunConfig
 from pgvae.data import Store
 from pgvae.errors import PgvaeError
-from pgvae.inference import Model, describe, fit_prior
+from pgvae.inference import Model, describe, directions_path, fit_prior
 from pgvae.prior import FittedPrior
-from pgvae.schedule import Moment
-from pgvae.snapshot import Snapshot, save_snapshot
+from pgvae.schedule import Moment, Schedule
+from pgvae.snapshot import Snapshot, save_snapshot, snapshots_in
 from pgvae.training.checkpoint import save_checkpoint
 from pgvae.training.gallery import Gallery
 from pgvae.training.log import RunLog
@@ -37,11 +40,13 @@ class Record:
         device: torch.device,
         images_seen: int,
         inception_weights: Path | None = None,
+        tracker: TrackerKind = "tensorboard",
     ) -> None:
         self._config, self._run, self.path = config, run, run.path
         self._store, self._device = store, device
         self._priors: dict[int, FittedPrior | None] = {}  # the newest, by images seen
-        self.log = RunLog(run.path, images_seen, config.schedule.total_images)
+        total = config.schedule.total_images
+        self.log = RunLog(run.path, images_seen, total, tracker, config.to_dict())
         self._gallery = Gallery(store, config.labels, device, config.seed)
         self._referee = Referee(config, store, run.path, device, inception_weights)
         self._watch = Watch(config.model.head)
@@ -77,6 +82,7 @@ class Record:
             self._gallery,
         )
         save_snapshot(path, snapshot)
+        self._delete_old()
         figures = gallery.look(snapshot, self._run.path, self.log)
         self.log.stats(state.images_seen, figures)
         psnr, gain = figures[f"{gallery.split}/psnr"], figures[f"{gallery.split}/psnr_gain"]
@@ -95,6 +101,15 @@ class Record:
         """Measure, and keep the best snapshot."""
         self._referee.judge(self._snapshot(state, moment), self.log)
         self.log.restart_clock(state.images_seen)
+
+    def _delete_old(self) -> None:
+        """Make room: delete the snapshots that the run is not asked to keep."""
+        found = {int(path.stem[9:]): path for path in snapshots_in(self._run.path)}
+        keep = self._config.keep_snapshots
+        for images in superfluous(found, self._config.schedule, keep) if keep else ():
+            if not directions_path(found[images]).exists():  # fitted to it: somebody's work
+                with contextlib.suppress(OSError):  # some drives keep what another program reads
+                    found[images].unlink()
 
     def _snapshot_path(self, state: TrainState) -> Path:
         return self._run.path / f"snapshot-{state.images_seen:09d}.safetensors"
@@ -121,6 +136,22 @@ class Record:
         except PgvaeError as error:
             self.log.say(f"no prior is fitted: {error}")
             return None
+
+
+def superfluous(images: Iterable[int], schedule: Schedule, keep: int) -> list[int]:
+    """Of snapshots, by images seen, those that are neither of the newest nor of a stage's end.
+
+    At the end of a stage is the first one from where the next begins.
+
+    >>> from pgvae.schedule import Stage
+    >>> schedule = Schedule((Stage(4, 2, 1e-3, 0, 1), Stage(8, 2, 1e-3, 1, 1)), total_kimg=3)
+    >>> superfluous([500, 1001, 1500, 2000, 2500], schedule, keep=2)
+    [500, 1500]
+    """
+    ordered = sorted(images)
+    starts = [schedule.start_of(index) for index in range(1, len(schedule.stages))]
+    ends = {next((seen for seen in ordered if seen >= start), None) for start in starts}
+    return [seen for seen in ordered[:-keep] if seen not in ends]
 
 
 class Bystander:

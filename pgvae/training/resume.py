@@ -2,22 +2,30 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pgvae import request
 from pgvae.config import RunConfig
 from pgvae.errors import CorruptFileError, InputError
+from pgvae.files import SUMS
 from pgvae.objectives import OBJECTIVES, settings_of
-from pgvae.request import FREE, Request, kinds, option, spelled
+from pgvae.request import BY_STAGE, FREE, Request, kinds, option, over, spelled
 from pgvae.snapshot import MALFORMED, snapshots_in
 from pgvae.training.checkpoint import checkpoints_in, is_whole
-from pgvae.training.rundir import CONFIG, read_status, require_as_written, runs_in
+from pgvae.training.rundir import (
+    CONFIG,
+    PLANS,
+    read_status,
+    require_as_written,
+    runs_in,
+    tail_of,
+)
 
 # Where one of these differs, it is another run; where another option does, it may be a slip.
 _IDENTITY = ("dataset", "objective", "resolution", "seed", "init_from")
-_CHANGES = ("precision", "snapshot_kimg", "metrics", "metric_kimg")
+_CHANGES = ("precision", "snapshot_kimg", "keep_snapshots", "metrics", "metric_kimg")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,9 +39,15 @@ class Kept:
     @classmethod
     def read(cls, path: Path) -> "Kept":
         """InputError where `path` is no run directory, CorruptFileError where it is damaged."""
-        if not (path / CONFIG).is_file():
+        lost = [name for name in PLANS if not (path / name).is_file()]
+        if lost and (len(lost) < len(PLANS) or checkpoints_in(path)) and (path / SUMS).is_file():
+            raise CorruptFileError(
+                f"{path} has lost its {lost[0]}: bring it back, or start a new run with "
+                f"--init-from {path}"
+            )
+        if CONFIG in lost:
             raise InputError(f"{path} is no run directory: it has no {CONFIG}; give one of runs/")
-        if not (path / request.FILE).is_file():
+        if lost:
             raise InputError(
                 f"{path} was made by an earlier version, which kept no {request.FILE}: start a "
                 f"new run with --init-from {path}"
@@ -115,22 +129,31 @@ def _whole(objective: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def newest_like(
-    outdir: Path, asked: Request, digest: str, start: str | None, planned: RunConfig | None
+    outdir: Path,
+    asked: Request,
+    digest: str,
+    start: str | None,
+    planned: RunConfig | None,
+    say: Callable[[str], None],
 ) -> Kept | None:
     """The newest run under `outdir` that this request made; None where there is none.
 
     digest, start: see `Kept.is_asked_by`. planned: the plan of the request; None where it cannot be
-    made, as the weights that it starts from are gone.
+    made, as the weights that it starts from are gone. say: told of runs whose plan is damaged.
 
     Raises InputError, with the options, where the newest of the same data, objective, resolution,
     seed and weights differs in another option; where its images have changed in their place; for a
-    run of an earlier version.
+    run of an earlier version. CorruptFileError where there is none and a damaged one may be it.
     """
     slips: tuple[Kept, list[str]] | None = None
+    unread: list[CorruptFileError] = []
     for path in runs_in(outdir):
         try:
             kept = Kept.read(path)
-        except CorruptFileError:
+        except CorruptFileError as error:
+            say(f"warning: {path} is passed over: {error}")
+            if planned is None or path.name.endswith(tail_of(planned)):
+                unread.append(error)
             continue
         except InputError:
             if planned and _is_older(path, planned):
@@ -148,6 +171,8 @@ def newest_like(
         grown = others == {"dataset"} and asked.dataset == kept.request.dataset
         if slips is None and (grown or not others):
             slips = (kept, found)
+    if slips is None and unread:
+        raise CorruptFileError(f"{unread[0]}; or leave --resume out to start a new run")
     if slips is None:
         return None
     kept, found = slips
@@ -177,19 +202,19 @@ def _is_older(path: Path, planned: RunConfig) -> bool:
 
 
 def gone_on(
-    kept: Kept, asked: Request, digest: str, start: str | None
+    kept: Kept, asked: Request, digest: str, start: str | None, since: str = ""
 ) -> tuple[Request, RunConfig, list[str]]:
     """Request and config with which a run goes on, and what is otherwise than before, in words.
 
     What `asked` leaves open stays as it was. Raises InputError where an option asks for what cannot
-    change, or the images are others.
+    change, or the images are others; since: what is known of how they changed.
     """
-    merged = dataclasses.replace(kept.request, **asked.asked())
+    merged = _merged(kept, asked)
     if digest != kept.config.dataset_digest:
         raise InputError(
             f"the images of {merged.dataset} are not those of {kept.path} (digest {digest[:16]}, "
-            f"there {kept.config.dataset_digest[:16]}): give the same ones with --dataset, or "
-            f"start a new run with --init-from {kept.path}"
+            f"there {kept.config.dataset_digest[:16]}{since and f'; {since}'}): give the same ones "
+            f"with --dataset, or start a new run with --init-from {kept.path}"
         )
     now = {**in_force(kept.config), **({"init_from": asked.init_from} if start else {})}
     found = [
@@ -221,6 +246,16 @@ def gone_on(
         if name != "outdir" and value != getattr(kept.request, name)
     ]
     return merged, config, changes
+
+
+def _merged(kept: Kept, asked: Request) -> Request:
+    """The request of a run that goes on: as it was, with what is asked for now."""
+    resolutions = kept.config.schedule.resolutions
+    by_stage = {
+        name: over(getattr(kept.request, name), getattr(asked, name), resolutions)
+        for name in BY_STAGE
+    }
+    return dataclasses.replace(kept.request, **{**asked.asked(), **by_stage})
 
 
 def _told(kept: Kept, asked: Request, names: list[str]) -> str:

@@ -3,15 +3,14 @@
 import contextlib
 import json
 import os
-import re
-from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from pgvae import request
 from pgvae.config import RunConfig
-from pgvae.errors import CorruptFileError, InputError
-from pgvae.files import SUMS, atomic_path, locked, remove, sums_of
+from pgvae.errors import CorruptFileError, InputError, ResourceError
+from pgvae.files import SUMS, atomic_path, locked, numbered_folder, remove, sums_of
 from pgvae.request import Request
 from pgvae.snapshot import MALFORMED
 
@@ -54,13 +53,9 @@ class RunDirectory:
         cls, outdir: Path, config: RunConfig, asked: Request | None = None
     ) -> "RunDirectory":
         """A new directory `outdir/NNNNN-dataset-objective-Rpx` with request and config in it."""
-        name = f"{config.dataset}-{config.objective['name']}-{config.model.resolution}px"
+        name = f"{config.dataset}{tail_of(config)}"
         try:
-            outdir.mkdir(parents=True, exist_ok=True)
-            with _free_number(outdir) as number:
-                path = outdir / f"{number:05d}-{name}"
-                path.mkdir()
-            run = cls(path)
+            run = cls(numbered_folder(outdir, name))
             run.write_plan(config, asked or Request())
         except OSError as error:
             raise InputError(
@@ -70,14 +65,24 @@ class RunDirectory:
         return run
 
     def write_plan(self, config: RunConfig, asked: Request) -> None:
-        """Write `config.json` and `request.json`, each atomically, and then their sums."""
-        remove(self.path / SUMS)  # which hold for both of them, or for none
-        with atomic_path(self.path / CONFIG) as aside:
-            aside.write_text(json.dumps(config.to_dict(), indent=2) + "\n")
-        with atomic_path(self.path / request.FILE) as aside:
-            asked.recorded().write(aside)
-        with atomic_path(self.path / SUMS) as aside:
-            aside.write_bytes(sums_of(self.path, PLANS))
+        """Write `config.json` and `request.json`, each atomically, with their sums.
+
+        Until both are there the sums are of the old ones too, so that a kill leaves none unsealed.
+        """
+        texts = {
+            CONFIG: json.dumps(config.to_dict(), indent=2) + "\n",
+            request.FILE: asked.recorded().to_json(),
+        }
+        new = "".join(f"{sha256(text.encode()).hexdigest()}  {n}\n" for n, text in texts.items())
+        old = sums_of(self.path, [name for name in PLANS if (self.path / name).is_file()])
+        self._write(SUMS, new + old.decode())
+        for name, text in texts.items():
+            self._write(name, text)
+        self._write(SUMS, new)
+
+    def _write(self, name: str, text: str) -> None:
+        with atomic_path(self.path / name) as aside:
+            aside.write_text(text, encoding="utf-8", newline="\n")
 
     def write_status(self, status: str, code: int, images_seen: int, message: str = "") -> None:
         """Say in `status.json` how the run stands: running, done, preempted or failed.
@@ -90,8 +95,13 @@ class RunDirectory:
             "images_seen": images_seen,
             "message": message,
         }
-        with atomic_path(self.path / _STATUS) as aside:
-            aside.write_text(json.dumps(values) + "\n")
+        text = json.dumps(values) + "\n"
+        try:
+            self._write(_STATUS, text)
+        except ResourceError:  # a full disk has room where the old one is
+            with (self.path / _STATUS).open("r+", encoding="utf-8", newline="\n") as file:
+                file.write(text)
+                file.truncate()
 
     def close(self) -> None:
         """Let go of the lock."""
@@ -131,33 +141,17 @@ def require_writable(outdir: Path) -> None:
         )
 
 
+def tail_of(config: RunConfig) -> str:
+    """How the name of a run directory ends, after that of the data: "-pioneer-64px"."""
+    return f"-{config.objective['name']}-{config.model.resolution}px"
+
+
 def runs_in(outdir: Path) -> list[Path]:
-    """Run directories under `outdir`, newest first by number; `outdir` itself where it is one."""
-    if (outdir / CONFIG).is_file():
+    """Run directories under `outdir`, newest first by number; `outdir` itself where it is one.
+
+    Those too that have lost a part of their plan.
+    """
+    if any((outdir / name).is_file() for name in PLANS):
         return [outdir]
-    return sorted((p.parent for p in outdir.glob(f"[0-9]*/{CONFIG}")), reverse=True)
-
-
-@contextlib.contextmanager
-def _free_number(outdir: Path) -> Iterator[int]:
-    """The number of a new run, which no other process can take before the block ends."""
-    number = max(_numbers(outdir), default=-1) + 1
-    while True:
-        reserved = outdir / f".{number:05d}"
-        try:
-            reserved.mkdir()
-        except FileExistsError:  # another process is making that one
-            number += 1
-            continue
-        try:
-            if number in _numbers(outdir):  # and has just made it
-                number += 1
-                continue
-            yield number
-            return
-        finally:
-            reserved.rmdir()
-
-
-def _numbers(outdir: Path) -> set[int]:
-    return {int(m[1]) for p in outdir.iterdir() if (m := re.match(r"(\d{5})-", p.name))}
+    found = {p.parent for name in (*PLANS, SUMS) for p in outdir.glob(f"[0-9]*/{name}")}
+    return sorted(found, reverse=True)

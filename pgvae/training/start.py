@@ -22,8 +22,10 @@ from pgvae.training.plan import Initial, check_request, plan
 from pgvae.training.ranks import ALONE, Ranks, joined, local_device
 from pgvae.training.resume import Kept, gone_on, newest_like
 from pgvae.training.rundir import RunDirectory, require_writable
+from pgvae.training.stops import Stop
+from pgvae.training.tracker import check_tracker
 
-_OUTDIR, _DATA_ROOT, _WORKERS = "runs", "datasets", 2
+_OUTDIR, _DATA_ROOT, _WORKERS, _TRACKER = "runs", "datasets", 2, "tensorboard"
 
 Say = Callable[[str], None]
 
@@ -32,7 +34,7 @@ Say = Callable[[str], None]
 class _Job:
     """A run that is ready to be trained.
 
-    start: weights to start from, where it is new and asked for.
+    start: weights to start from, where it is new and asked for. stop: what asks it to stop.
     """
 
     run: RunDirectory
@@ -40,21 +42,22 @@ class _Job:
     config: RunConfig
     store: Store
     start: Initial | None = None
+    stop: Stop | None = None
 
 
-def train(request: Request, say: Say = print) -> Path:
+def train(request: Request, say: Say = print, stop: Stop | None = None) -> Path:
     """Train what is asked for to its end; -> the run directory.
 
     Started by torchrun, all processes train it together.
 
-    say: told what there is to say before the run has a log.
+    say: told what there is to say before the run has a log. stop: what asks it to stop.
     Raises Preempted, with all saved, after a signal to stop; InputError for a request that cannot
     be; ResourceError when the disk or the memory is full, or numbers stop being finite.
 
     >>> from pgvae import Request
     >>> run = train(Request(dataset="photos/", resolution=64))  # doctest: +SKIP
     """
-    kept = None
+    kept, stop = None, stop or Stop(request.max_hours)
     if request.resume not in (None, NEWEST):
         kept = Kept.read(Path(request.resume))
     whole = dataclasses.replace(kept.request, **request.asked()) if kept else request
@@ -80,7 +83,7 @@ def train(request: Request, say: Say = print) -> Path:
             "request": job.request.asked(),
             "starts": job.start is not None,
         })  # fmt: skip
-        return _train(job, ranks, device)
+        return _train(dataclasses.replace(job, stop=stop), ranks, device)
 
 
 def _tell(ranks: Ranks, what: Any) -> None:
@@ -127,7 +130,7 @@ def _planned(
     store = _open(whole, say)
     config = None if gone else plan(request, store, start)
     if request.resume == NEWEST:
-        kept = newest_like(outdir, request.recorded(), store.digest, sha256, config)
+        kept = newest_like(outdir, request.recorded(), store.digest, sha256, config, say)
         if kept:  # whose weights to start from are those that were asked for
             return _gone_on(kept, request, store, kept.config.init_from, ranks, say)
         if config is None:
@@ -143,7 +146,8 @@ def _gone_on(
 ) -> _Job | Path:
     """Go on with a run; sha256: of the weights that the request would start from."""
     kept.require_checkpoint()
-    whole, config, changes = gone_on(kept, request.recorded(), store.digest, sha256)
+    since = store.since(kept.config.dataset_digest)
+    whole, config, changes = gone_on(kept, request.recorded(), store.digest, sha256, since)
     if kept.images_seen >= config.schedule.total_images:
         say(
             f"{kept.path} is done already, at {kept.images_seen / 1000:g} of "
@@ -173,6 +177,8 @@ def _train(job: _Job, ranks: Ranks, device: torch.device) -> Path:
             recompute=bool(job.request.recompute),
             initial=job.start.snapshot if job.start else None,
             inception_weights=Path(weights) if weights else None,
+            stop=job.stop,
+            tracker=job.request.tracker or _TRACKER,
             ranks=ranks,
         )
     finally:
@@ -221,6 +227,7 @@ def _check_early(request: Request, writes_to: Path) -> None:
     if request.dataset is None:
         raise InputError("give --dataset NAME|PATH, or --resume RUN to go on with a run")
     check_request(request)
+    check_tracker(request.tracker or _TRACKER)
     if request.metrics:
         weights = Path(request.inception_weights) if request.inception_weights else None
         check_metrics(request.metrics, request.resolution or MAX_RESOLUTION, weights)

@@ -7,16 +7,20 @@ import torch
 from torch import Tensor, nn
 
 from pgvae.config import RunConfig
-from pgvae.errors import ResourceError
+from pgvae.errors import NotFiniteError
 from pgvae.nn import build_nets
 from pgvae.nn.growing import RECOMPUTED
 from pgvae.schedule import Moment
 from pgvae.training.ema import copy_new_layers
 from pgvae.training.pool import ImagePool
 from pgvae.training.ranks import ALONE, Ranks
-from pgvae.types import AVERAGES, Nets
+from pgvae.types import AVERAGES, Nets, finest
 
 MAX_SKIPS = 3
+_CURE = (
+    "go on with --resume and a lower --lr or a larger --batch, or start a new run with --init-from "
+    "and a snapshot"
+)
 
 
 def derive_seed(*parts: int | str) -> int:
@@ -28,15 +32,15 @@ def derive_seed(*parts: int | str) -> int:
 class Dials:
     """What changes from iteration to iteration, as scalars on the device, filled once in each.
 
-    alpha, progress: of the stage and of the run, float64. lr: of the optimisers.
+    alpha, progress: of the stage and of the run, `finest`. lr: of the optimisers.
     ema_share: what the average takes of the newest weights.
     """
 
     def __init__(self, device: torch.device) -> None:
         on_cpu = device.type == "cpu"  # fused Adam reads a rate as float64 there, else as float32
         self.lr = torch.zeros((), device=device, dtype=torch.float64 if on_cpu else torch.float32)
-        self.alpha = torch.ones((), device=device, dtype=torch.float64)
-        self.progress = torch.zeros((), device=device, dtype=torch.float64)
+        self.alpha = torch.ones((), device=device, dtype=finest(device))
+        self.progress = torch.zeros((), device=device, dtype=finest(device))
         self.ema_share = torch.zeros((), device=device)
 
     def set(self, moment: Moment, ema_share: float) -> None:
@@ -77,16 +81,16 @@ class Skips:
     def read(self) -> tuple[int, int]:
         """(total, in a row), waiting for the device.
 
-        Raises ResourceError where `MAX_SKIPS` iterations in a row had an update left out.
+        Raises NotFiniteError where `MAX_SKIPS` iterations in a row had an update left out.
         """
         total, in_a_row, longest = torch.stack([self.total, self.in_a_row, self.longest]).tolist()
         if longest >= MAX_SKIPS:
             found = {name: value.item() for name, value in self._terms.items()}
             wrong = [f"{n} {v:.4g}" for n, v in found.items() if not abs(v) < float("inf")]
-            raise ResourceError(
+            raise NotFiniteError(
                 f"updates of {MAX_SKIPS} iterations in a row were not finite "
-                f"({', '.join(wrong) or 'their gradients'}): go on with --resume and a lower --lr "
-                "or a larger --batch, or start a new run with --init-from and a snapshot"
+                f"({', '.join(wrong) or 'their gradients'})",
+                _CURE,
             )
         return total, in_a_row
 
@@ -98,6 +102,7 @@ class TrainState:
     images_seen: real images so far: the time of the run.
     ranks:       the processes that share the run.
     batch_gpu:   images that a process works through at a time; None: its part of the batch.
+    rollbacks:   how often it went back to a checkpoint, each time with another order of images.
     """
 
     config: RunConfig
@@ -110,6 +115,7 @@ class TrainState:
     images_seen: int = 0
     ranks: Ranks = ALONE
     batch_gpu: int | None = None
+    rollbacks: int = 0
 
     @classmethod
     def create(
@@ -133,6 +139,29 @@ class TrainState:
     def resolution(self) -> int:
         """Pixels per side of the current stage."""
         return self.nets.generator.resolution
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is trained."""
+        return self.dials.lr.device
+
+    def require_finite(self) -> None:
+        """Raise NotFiniteError unless all weights, averages and moments are finite."""
+        held = {
+            f"{part}/{name}": tensor
+            for part, net in self.nets.parts().items()
+            for name, tensor in net.state_dict().items()
+        }
+        for part, optimizer in self.optimizers.items():
+            for name, parameter in self.nets.trained()[part].named_parameters():
+                moments = optimizer.state.get(parameter, {})
+                held |= {f"Adam's {key} of {part}/{name}": v for key, v in moments.items()}
+        held = {name: tensor for name, tensor in held.items() if tensor.is_floating_point()}
+        finite = torch.stack(torch._foreach_norm([*held.values()], float("inf"))).isfinite()
+        if not finite.all():
+            wrong = [name for name, good in zip(held, finite.tolist(), strict=True) if not good]
+            more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+            raise NotFiniteError(f"{wrong[0]}{more} became not finite", _CURE)
 
     def enter(self, moment: Moment) -> None:
         """Bring networks, optimisers and pool to the stage of `moment`: grow, drop faded layers."""

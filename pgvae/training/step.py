@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from pgvae.config import Precision
+from pgvae.errors import is_out_of_memory
 from pgvae.objectives import Context, Objective, Phase
 from pgvae.schedule import Moment
 from pgvae.training.ema import half_life_decay, update_ema
@@ -21,12 +22,6 @@ from pgvae.training.pool import ImagePool
 from pgvae.training.state import TrainState
 from pgvae.types import AVERAGES, Batch
 
-# What PyTorch, cuBLAS and cuDNN say of it; the last where a native op asked for memory.
-_OUT_OF_MEMORY = (
-    *("out of memory", "can't allocate memory", "bad_alloc", "ALLOC_FAILED"),
-    '"aten::new_empty"',
-)
-
 
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:
     """The autocast that a resolved precision means: on for "bf16" alone."""
@@ -34,9 +29,9 @@ def autocast(device: torch.device, precision: Precision) -> torch.autocast:
 
 
 def resolve_precision(precision: Precision, device: torch.device) -> Precision:
-    """What "auto" means on a device: fp32 on CPU, bf16 on GPUs that have it, else tf32."""
+    """What "auto" means on a device: bf16 on CUDA GPUs that have it, else tf32; fp32 elsewhere."""
     if precision == "auto":
-        if device.type == "cpu":
+        if device.type != "cuda":
             return "fp32"
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "tf32"
     return precision
@@ -161,11 +156,6 @@ def _with_memory(
         for optimizer in optimizers:  # with no error held, whose frames hold what filled memory
             optimizer.zero_grad(set_to_none=True)
         state.batch_gpu = -(-at_once // 2)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether it says that memory ran out; CUDA's OutOfMemoryError is a RuntimeError."""
-    return isinstance(error, MemoryError) or any(words in str(error) for words in _OUT_OF_MEMORY)
 
 
 def _gradients(optimizers: list[torch.optim.Adam]) -> list[Tensor]:

@@ -8,7 +8,7 @@ from commands import contents
 from generated import RIGHT, as_images, as_pixels, cells, names_in, near, pixels
 
 from pgvae.cli import main
-from pgvae.inference import load
+from pgvae.inference import Model, load
 
 
 def test_samples_are_one_file_each_and_a_grid(desk, generate, capsys):
@@ -16,13 +16,85 @@ def test_samples_are_one_file_each_and_a_grid(desk, generate, capsys):
     assert names_in(desk / "o") == [*(f"sample-{i:04d}.png" for i in range(5)), "samples.png"]
     assert pixels(desk / "o" / "sample-0000.png").shape == (8, 8, 3)
     assert capsys.readouterr().out == "samples from the fitted prior\no/samples.png\n"
+    assert generate("samples", "--count", "2", "--no-grid", out="p") == 0
+    assert names_in(desk / "p") == ["sample-0000.png", "sample-0001.png"]
+    assert capsys.readouterr().out.splitlines()[-1] == "p: 2 images"
+
+
+def test_the_first_samples_are_the_same_for_any_count(desk, generate):
+    for count in (1, 3, 7):
+        assert generate("samples", "--count", count, out=str(count)) == 0
+    for index in range(3):
+        name = f"sample-{index:04d}.png"
+        assert near(pixels(desk / "3" / name), pixels(desk / "7" / name))
+    assert near(pixels(desk / "1" / "sample-0000.png"), pixels(desk / "7" / "sample-0000.png"))
+
+
+def test_any_count_of_samples_goes_through_the_networks_in_batches(desk, generate, monkeypatch):
+    sizes, decode = [], Model.decode
+    monkeypatch.setattr(Model, "batch_size", 4)
+
+    def noted(model, latents):
+        sizes.append(len(latents))
+        return decode(model, latents)
+
+    monkeypatch.setattr(Model, "decode", noted)
+    assert generate("samples", "--count", "10") == 0
+    assert sizes == [4, 4, 2]
+    assert len(names_in(desk / "o")) == 11
+
+
+def test_of_many_samples_the_grid_shows_the_first(desk, generate, capsys, monkeypatch):
+    monkeypatch.setattr("pgvae.cli.session._SHOWN", 4)
+    assert generate("samples", "--count", "6") == 0
+    assert "o/samples.png shows the first 4 of 6\n" in capsys.readouterr().out
+    assert pixels(desk / "o" / "samples.png").shape == (128, 128, 3)
+
+
+def test_an_image_of_each_seed_is_the_first_of_that_seed(desk, generate):
+    words = ("--truncation", "0.5")
+    assert generate("samples", "--seeds", "7,1-2,1", *words) == 0
+    names = [*(f"seed-{seed:04d}.png" for seed in (1, 2, 7)), "samples.png"]
+    assert names_in(desk / "o") == sorted(names)
+    for seed in (1, 7):
+        assert generate("--seed", seed, "samples", "--count", "3", *words, out=f"s{seed}") == 0
+        first = pixels(desk / f"s{seed}" / "sample-0000.png")
+        assert near(pixels(desk / "o" / f"seed-{seed:04d}.png"), first)
+    grid = cells(pixels(desk / "o" / "samples.png"))
+    assert near(grid[0, 0], pixels(desk / "o" / "seed-0007.png"))  # in the order that was asked for
 
 
 def test_samples_are_the_default(desk):
     with pytest.raises(SystemExit) as caught:
         main(["--snapshot", "v.safetensors"], command="generate")
     assert caught.value.code == 0
-    assert len(list((desk / "out").glob("sample-*.png"))) == 64
+    assert len(list((desk / "out" / "00000-samples").glob("sample-*.png"))) == 64
+
+
+def test_without_a_folder_each_command_gets_a_new_one(desk, run_pgvae, capsys):
+    words = ("generate", "--snapshot", "v.safetensors")
+    for own in (("samples", "--count", "3"), ("reconstruct", "a.png"), ("samples", "--count", "1")):
+        assert run_pgvae(*words, *own) == 0
+    assert names_in(desk / "out") == ["00000-samples", "00001-reconstruct", "00002-samples"]
+    assert names_in(desk / "out" / "00002-samples") == ["sample-0000.png", "samples.png"]
+    assert "out/00002-samples/samples.png\n" in capsys.readouterr().out
+
+
+def test_what_is_replaced_is_named_and_what_is_left_from_before_too(desk, generate, capsys):
+    assert generate("samples", "--count", "5") == 0
+    (desk / "o" / "sample-mine.png").write_bytes(b"")  # not of the series
+    assert "replaced" not in capsys.readouterr().out
+    assert generate("samples", "--count", "2") == 0
+    first, *told = capsys.readouterr().out.splitlines()[1:]
+    assert first == "o/samples.png"
+    assert told == [
+        "replaced in o: sample-0000.png, sample-0001.png and 1 more",
+        "o has older files beside these: sample-0002.png, sample-0003.png and 1 more",
+    ]
+    assert generate("reconstruct", "a.png") == 0
+    assert generate("reconstruct", "a.png") == 0
+    told = capsys.readouterr().out.splitlines()[-1]
+    assert told == "replaced in o: a-pair.png, a-reconstruction.png and 1 more"
 
 
 def test_options_of_all_commands_stand_before_one_or_after_it_and_the_later_goes_first(
@@ -83,6 +155,7 @@ def test_a_file_is_reconstructed_beside_its_original(desk, generate, capsys):
     pair = pixels(desk / "o" / "a-pair.png")
     assert pair.shape == (8, 16, 3)
     original, again = pair[None, :, :8], pair[None, :, 8:]
+    assert (pixels(desk / "o" / "a-reconstruction.png") == again[0]).all()
     model = load(desk / "v.safetensors")
     assert near(again, as_pixels(model.reconstruct(as_images(original))))
     told = float(out.split("RMSE ")[1].split("/")[0])
@@ -100,6 +173,22 @@ def test_of_a_prepared_set_the_unseen_images_are_reconstructed(data_root, desk, 
     assert generate("reconstruct", data_root / "tiny") == 0
     assert "4 images at 8 px" in capsys.readouterr().out
     assert len(list((desk / "o").glob("tiny-*-pair.png"))) == 4
+
+
+def test_a_prepared_set_is_found_by_its_name(desk, generate, capsys):
+    for words in ("reconstruct", "interpolate", "walk --steps 1", "edit --attribute glasses",
+                  "encode"):  # fmt: skip
+        assert generate(*words.split(), "tiny", out="name") == 0
+        by_name = capsys.readouterr().out
+        assert generate(*words.split(), "datasets/tiny", out="path") == 0
+        assert by_name.replace("name/", "path/") == capsys.readouterr().out
+    assert contents(desk / "name") == contents(desk / "path")
+    (desk / "tiny").mkdir()
+    shutil.copy(desk / "a.png", desk / "tiny")  # what is there goes first
+    assert generate("reconstruct", "tiny", out="folder") == 0
+    assert "1 images at 8 px" in capsys.readouterr().out
+    assert generate("reconstruct", "faces", "--data-root", "elsewhere", out="o") == 2
+    assert "no such folder or zip: faces" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -39,10 +39,27 @@ REFUSED = {
         paint | no command 'paint'
         sample | no command 'sample': did you mean 'samples'?
         --bogus | generate has no option --bogus: see --help
-        --seeds 3 samples | generate has no option --seeds: did you mean --seed?
+        --seeds 3 samples | generate has no option --seeds: it belongs after samples
         --seed -1 | --seed | -1
         --device foo | foo
-        samples --seeds 3 | samples has no option --seeds: did you mean --seed?
+        samples --sed 3 | samples has no option --sed: did you mean --seed?
+        samples --seeds x | 'x' is no seed and no range
+        samples --seeds 1,,2 | '' is no seed and no range
+        samples --seeds 1.5 | '1.5' is no seed
+        samples --seeds -3 | '-3' is no seed
+        samples --seeds 9-3 | '9-3': give the lower seed first
+        samples --seeds 0-100000 | '0-100000': | 100,000 seeds at most
+        samples --seeds 3 --count 2 | --count and --seeds: give one of them
+        samples --out walk.gif | --out walk.gif is the name of a file: --out takes a folder, such as
+        samples --out a.png | cannot write to a.png: a.png is a file; use another --out
+        samples --out a.png/deep/er | cannot write to a.png/deep/er: a.png is a file; use another
+        reconstruct tinny | no such folder or zip: tinny, nor a set in datasets (did you mean 'tiny
+        encode a.png --name a.csv | a.csv: a file of latents ends in .npz or .npy; name another
+        encode a.png --name o/a.npz | --name o/a.npz: give a name; --out says the folder
+        encode | PATHS
+        decode | FILE
+        decode no.npz | no such file of latents: no.npz
+        decode a.png | a.png: a file of latents ends in .npz or .npy
         samples --steps 3 | samples has no option --steps: it belongs after interpolate, walk
         samples nine | samples takes no 'nine': leave it out
         samples --count 0 | --count | 0
@@ -51,7 +68,7 @@ REFUSED = {
         samples --snapshot no.safetensors | no such snapshot: no.safetensors
         reconstruct | PATHS
         reconstruct empty | holds no images
-        reconstruct nowhere | no such folder or zip: nowhere
+        reconstruct nowhere | no such folder or file: nowhere
         reconstruct a.png --count 0 | --count | 0
         reconstruct a.png blank.png | blank.png
         reconstruct a.png text.png | text.png
@@ -59,7 +76,7 @@ REFUSED = {
         reconstruct half.png | half.png
         interpolate | PATHS
         interpolate empty | holds no images
-        interpolate nowhere | no such folder or zip: nowhere
+        interpolate nowhere | no such folder or file: nowhere
         interpolate a.png b.png --steps 1 | --steps | 1
         interpolate a.png blank.png | blank.png
         interpolate a.png text.png | text.png
@@ -73,7 +90,7 @@ REFUSED = {
         a.png --attribute glases | no attribute 'glases' | did you mean 'glasses'?
         a.png --attribute zzz | no attribute 'zzz' | known: glasses, hat
         a.png --attribute glasses --attribute zzz | no attribute 'zzz'
-        no.png --attribute glasses | no such folder or zip: no.png
+        no.png --attribute glasses | no such folder or file: no.png
         s.safetensors --attribute glasses | s.safetensors
         """,
     "generate --snapshot v.safetensors edit a.png --attribute glasses": """
@@ -113,7 +130,7 @@ REFUSED = {
         """,
     "generate --snapshot v.safetensors walk": """
         a.png | walk needs 2 or more images: got a.png
-        no.png | no such folder or zip: no.png
+        no.png | no such folder or file: no.png
         --count 1 | --count | 1 is not in the range
         --steps 0 | --steps | 0 is not in the range
         --fps 0 | --fps | 0 is not in the range 1<=x<=100

@@ -7,10 +7,7 @@ from PIL import Image
 
 from pgvae.data.images import (
     RejectError,
-    decode_pixels,
-    encode_pixels,
     fit,
-    pyramid,
     side_after,
 )
 
@@ -71,35 +68,3 @@ def test_below_the_resolution_every_crop_needs_upscale(crop, size, resolution):
 def test_below_178_px_celebas_crop_is_refused(size, upscale):
     with pytest.raises(RejectError, match="too small for the 178 px crop"):
         fit(Image.new("RGB", size), 64, "celeba", upscale=upscale)
-
-
-# Pyramid and codecs
-
-
-def test_every_level_of_the_pyramid_is_the_rounded_box_mean_of_the_top():
-    top = noise(0, 64, 64).transpose(2, 0, 1)
-    levels = pyramid(top)
-    assert [level.shape[-1] for level in levels] == [64, 32, 16, 8, 4]
-    for level in levels:
-        box = 64 // level.shape[-1]
-        means = top.reshape(3, 64 // box, box, 64 // box, box).mean(axis=(2, 4))
-        np.testing.assert_array_equal(level, np.floor(means + 0.5))
-
-
-def test_the_sums_of_a_1024_px_pyramid_do_not_overflow():
-    levels = pyramid(np.full((1, 1024, 1024), 255, np.uint8))
-    assert all((level == 255).all() for level in levels)
-
-
-@pytest.mark.parametrize("codec", ["raw", "webp", "png"])
-@pytest.mark.parametrize("channels", [1, 3])
-def test_lossless_codecs_return_what_they_were_given(codec, channels):
-    array = noise(0, 32, 32).transpose(2, 0, 1)[:channels]
-    data = encode_pixels(array, codec)
-    np.testing.assert_array_equal(decode_pixels(data, codec, channels, 32), array)
-
-
-def test_jpeg_keeps_a_smooth_image_within_a_few_levels():
-    ramp = np.broadcast_to(np.arange(0, 256, 4, dtype=np.uint8), (3, 64, 64))
-    found = decode_pixels(encode_pixels(ramp, "jpeg"), "jpeg", 3, 64)
-    assert np.abs(found.astype(int) - ramp).max() <= 4

@@ -180,8 +180,9 @@ def test_what_may_have_been_meant_as_labels_is_named(tmp_path):
     assert "'meta/labels.csv' are not read: --labels takes" in note
     note = said_of_labels(tmp_path / "three", of_classes | {"cats/dataset.json": b"{}"})
     assert "'cats/dataset.json'" in note
-    wrapped = {f"all/{name}": data for name, data in of_classes.items()}
-    for path, files in (("four", of_classes), ("five", wrapped)):
+    loose = of_classes | noise_files(1)
+    wrapped = {f"all/{name}": data for name, data in loose.items()}
+    for path, files in (("four", loose), ("five", wrapped)):
         assert "2 folders, 'cats', 'dogs'" in said_of_labels(tmp_path / path, files)
 
 

@@ -143,7 +143,7 @@ def test_links_in_a_circle_are_images_that_cannot_be_read(tmp_path):
     with pytest.raises(OSError, match="symbolic links"):
         source.read(0)
     (tmp_path / "circle").symlink_to("circle")
-    with pytest.raises(InputError, match="no such folder or zip"):
+    with pytest.raises(InputError, match="no such folder or file"):
         open_source(tmp_path / "circle")
 
 

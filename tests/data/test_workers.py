@@ -2,12 +2,13 @@
 
 import errno
 import os
-from concurrent.futures import ProcessPoolExecutor
+import subprocess
 
 import pytest
-from making import Memory, left_in, noise_files, prepared, recipe_of, write_files
+from making import Memory, left_in, noise_files, prepared, recipe_of, workers_at_once
 
-import pgvae.data.workers
+from pgvae.data.workers import Crew
+from pgvae.errors import ResourceError
 
 
 def refused(number: int):
@@ -17,32 +18,67 @@ def refused(number: int):
     return start
 
 
-@pytest.mark.parametrize("number", [errno.EROFS, errno.ENOENT, errno.ENOSPC, errno.EACCES])
-def test_without_shared_memory_this_process_makes_all(tmp_path, monkeypatch, number):
+@pytest.fixture(autouse=True)
+def any_work_is_worth_it(monkeypatch):
+    workers_at_once(monkeypatch)
+
+
+@pytest.mark.parametrize("number", [errno.EAGAIN, errno.ENOMEM, errno.EMFILE])
+def test_without_processes_this_process_makes_all(tmp_path, monkeypatch, number):
     source, said = Memory(noise_files(70)), []
     digest = prepared(recipe_of(source), tmp_path / "alone").digest
-    monkeypatch.setattr(pgvae.data.workers, "ProcessPoolExecutor", refused(number))
+    monkeypatch.setattr(subprocess, "Popen", refused(number))
     store = prepared(recipe_of(source), tmp_path / "root", workers=2, said=said)
     assert store.digest == digest
     assert [os.strerror(number) in line for line in said if line.startswith("warning")] == [True]
+    assert left_in(tmp_path / "root") == ["set"]
 
 
-def test_without_processes_this_process_makes_all(tmp_path, monkeypatch):
-    monkeypatch.setattr(ProcessPoolExecutor, "submit", refused(errno.EAGAIN))
-    said = []
-    store = prepared(recipe_of(Memory(noise_files(70))), tmp_path, workers=2, said=said)
-    assert len(store) == 70
-    assert any("no worker process can be started" in line for line in said)
-    assert left_in(tmp_path) == ["set"]
+def number_of(source: Memory, index: int) -> tuple[int, int]:
+    return index, os.getpid()
 
 
-def test_a_temporary_folder_of_any_length_will_do(tmp_path, command, monkeypatch):
-    path = write_files(tmp_path / "in", noise_files(70))
+def test_work_comes_back_in_order_from_several_processes():
+    said: list[str] = []
+    with Crew(Memory({}), 3, said.append) as crew:
+        found = [*crew.map(number_of, range(500), chunk=7)]
+        again = [*crew.map(number_of, [9] * 40, chunk=1)]
+    assert [index for index, _ in found] == [*range(500)]
+    assert len({pid for _, pid in found}) > 2
+    assert {index for index, _ in again} == {9}
+    assert said == []
+
+
+def test_little_work_is_done_by_this_process(monkeypatch):
+    monkeypatch.setattr("pgvae.data.workers._WORTH", 60)
+    with Crew(Memory({}), 3, print) as crew:
+        assert {pid for _, pid in crew.map(number_of, range(500), chunk=7)} == {os.getpid()}
+
+
+def raise_at_30(source: Memory, index: int) -> int:
+    if index == 30:
+        raise ValueError("at 30")
+    return index
+
+
+def run_out_of_memory(source: Memory, index: int) -> int:
+    if index >= 16:
+        raise MemoryError
+    return index
+
+
+def test_what_a_worker_raises_is_raised_here():
+    with Crew(Memory({}), 2, print) as crew, pytest.raises(ValueError, match="at 30"):
+        [*crew.map(raise_at_30, range(60), chunk=4)]
+    with Crew(Memory({}), 2, print) as crew, pytest.raises(ResourceError, match="out of memory"):
+        [*crew.map(run_out_of_memory, range(60), chunk=4)]
+
+
+def test_a_temporary_folder_of_any_length_will_do(tmp_path, monkeypatch):
     deep = tmp_path / "/".join(["scratch-of-a-job"] * 8)
     deep.mkdir(parents=True)
     assert len(str(deep)) > 108  # bytes of a socket's address
     monkeypatch.setenv("TMPDIR", str(deep))
-    done = command("data", "prepare", path, "--workers", 2)
-    assert done.returncode == 0, done.stderr
-    assert "no worker process can be started (AF_UNIX path too long)" in done.stdout
-    assert "70 images" in done.stdout
+    said: list[str] = []
+    store = prepared(recipe_of(Memory(noise_files(70))), tmp_path, workers=2, said=said)
+    assert (len(store), said) == (70, [])

@@ -217,6 +217,17 @@ def test_devices_that_are_not_here_are_refused():
         pick_device(missing)
 
 
+def test_a_gpu_of_apples_is_taken_where_there_is_one(monkeypatch):
+    for there in (True, False):
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda there=there: there)
+        if there:
+            assert pick_device("mps").type == "mps"
+            assert pick_device("auto").type != "mps"
+        else:
+            with pytest.raises(InputError, match=r"mps is not here.*Apple's; use --device cpu"):
+                pick_device("mps")
+
+
 def test_auto_takes_what_there_is():
     assert pick_device("cpu").type == "cpu"
     assert pick_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")

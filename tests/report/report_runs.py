@@ -40,7 +40,8 @@ def make_run(path: Path, lines: list[dict], *snapshots: int, name: str = "faces"
     objective = {"name": "pioneer", "lambda_x": 10.0, "lambda_z": 1000.0}
     config = RunConfig(name, "0123456789abcdef" * 4, model, PLAN, objective)
     (path / "config.json").write_text(json.dumps(config.to_dict()))
-    Request(dataset="my $faces", settings=("lambda_x=10",)).write(path / "request.json")
+    asked = Request(dataset="my $faces", settings=("lambda_x=10",))
+    (path / "request.json").write_text(asked.to_json())
     (path / "stats.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     (path / "status.json").write_text(json.dumps({"status": "done", "images_seen": 0, **status}))
     for images in snapshots:

@@ -58,6 +58,19 @@ def test_points_are_where_they_belong_a_floor_is_dashed_gaps_are_marked_and_stag
     assert (axes.patches[1].get_x(), axes.patches[1].get_width()) == (2, 1)
 
 
+def test_a_line_of_figures_of_images_ends_where_its_stage_does():
+    images = np.array([1000.0, 2000, 2016, 3000, 4000, 4100])  # 4 px ends at 2 kimg, 8 px at 4
+    curve = charts.Curve("val/psnr", "", images, np.arange(6.0))
+    for by_stage, breaks in ((True, [2, 6]), (False, [])):
+        panel = charts.Panel("", "", [curve], by_stage)
+        with matplotlib.rc_context(charts.STYLE):
+            [axes] = charts.chart(panel, PLAN, 5000.0).axes
+        drawn = next(line for line in axes.lines if len(line.get_xdata()) > 2)
+        assert np.flatnonzero(np.isnan(drawn.get_xdata())).tolist() == breaks
+        kept = [value for value in drawn.get_ydata() if not math.isnan(value)]
+        assert kept == [0, 1, 2, 3, 4, 5]
+
+
 @pytest.mark.parametrize(
     ("values", "scale", "remarks"),
     [

@@ -75,6 +75,16 @@ def test_the_page_says_what_the_run_is_and_how_to_repeat_it(page):
     assert rows[1:5] == ["SWD x 100063.57.258 px 2", "fidNaN–lowerstd 0.5", "plain3–", "none––"]
 
 
+def test_a_figure_is_compared_with_those_of_its_stage_alone(tmp_path):
+    figures = [(2000, 30.0), (3000, 21.0), (3500, 22.5), (4000, 23.0)]  # 4 px ends at 2 kimg
+    run = make_run(tmp_path / "run", [tick(n, **{"val/psnr": v}) for n, v in figures])
+    text = page_of(run).text
+    assert "PSNR23 dBunseen images; 21 dB at the first look at this resolution" in text
+    assert text.count("Figures compare within a stage") == 1
+    alone = make_run(tmp_path / "alone", [tick(n, **{"val/psnr": 30.0}) for n in (2000, 2100)])
+    assert "PSNR30 dBunseen images\n" in page_of(alone).text
+
+
 def test_pictures_are_the_newest_of_each_kind_and_some_of_the_earlier_ones(page):
     newest = ["Samples: 8 kimg, 16 px", "Real images: of the training data"]
     newest += ["Reconstructions: 8 kimg, 16 px", "Interpolation: interpolation.png"]

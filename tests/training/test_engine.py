@@ -22,7 +22,7 @@ from pgvae.inference import load
 from pgvae.schedule import Stage
 from pgvae.snapshot import Snapshot, load_snapshot
 from pgvae.training import engine, record
-from pgvae.training.engine import stop_signals, train
+from pgvae.training.engine import train
 from pgvae.training.rundir import RunDirectory
 
 
@@ -175,45 +175,6 @@ def test_a_signal_saves_within_a_step_and_the_run_goes_on_to_the_same_bytes(
     run_to(tiny_config(store), store, tmp_path, 0.160)
     assert state_bytes(tmp_path, 160) == state_bytes(whole, 160)
     assert status_of(tmp_path)["status"] == "done"
-
-
-def test_a_terminal_that_closes_and_a_queue_that_warns_ask_to_stop_too():
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever started the tests
-    for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
-        with stop_signals() as stop:
-            os.kill(os.getpid(), number)
-            assert stop.requested
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as under nohup
-    try:
-        with stop_signals() as stop:
-            os.kill(os.getpid(), signal.SIGHUP)
-            assert not stop.requested
-    finally:
-        signal.signal(signal.SIGHUP, before)
-
-
-def test_a_system_without_these_signals_is_asked_to_stop_by_the_others(monkeypatch):
-    for name in ("SIGHUP", "SIGUSR1", "SIGUSR2"):  # as on Windows
-        monkeypatch.delattr(signal, name)
-    with stop_signals() as stop:
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert stop.requested
-
-
-def test_a_second_signal_stops_at_once_and_handlers_are_put_back():
-    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
-
-    def two_signals() -> None:
-        with stop_signals() as stop:
-            os.kill(os.getpid(), signal.SIGTERM)
-            assert stop.requested
-            os.kill(os.getpid(), signal.SIGTERM)  # handed on by torchrun
-            os.kill(os.getpid(), signal.SIGINT)
-            pytest.fail("the second signal did not stop it")
-
-    with pytest.raises(KeyboardInterrupt):
-        two_signals()
-    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
 
 
 SLOW_SAVE = """

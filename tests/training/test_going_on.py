@@ -52,12 +52,19 @@ def made(outdir: Path, asked: Request = ASKED, start: str | None = None, **chang
     return run.path
 
 
-def found(outdir: Path, asked: Request, digest: str = DIGEST, start: str | None = None):
-    planned = None
+def found(
+    outdir: Path,
+    asked: Request,
+    digest: str = DIGEST,
+    start: str | None = None,
+    said: list[str] | None = None,
+):
+    """The run directory that `newest_like` finds; said: gets what it says."""
+    planned, said = None, [] if said is None else said
     if start or not asked.init_from:
         planned = plan(asked, FakeStore())
         planned = dataclasses.replace(planned, dataset_digest=digest, init_from=start)
-    kept = newest_like(outdir, asked, digest, start, planned)
+    kept = newest_like(outdir, asked, digest, start, planned, said.append)
     return kept and kept.path
 
 
@@ -66,6 +73,17 @@ def going_on(path: Path, digest: str = DIGEST, start: str | None = None, **asked
 
 
 # Finding the run
+
+
+def test_a_run_goes_on_with_another_batch_in_some_stages_and_keeps_both_in_words(tmp_path):
+    path = made(tmp_path, dataclasses.replace(ASKED, batch=8, lr={4: 0.25}))
+    before = Kept.read(path).config.schedule.stages
+    request, config, changes = going_on(path, batch={8: 2}, lr={16: 0.5})
+    stages = config.schedule.stages
+    assert [stage.batch_size for stage in stages] == [8, 2, 8]
+    assert [stage.lr for stage in stages] == [0.25, before[1].lr, 0.5]
+    assert (request.batch, request.lr) == ({4: 8, 8: 2, 16: 8}, {4: 0.25, 16: 0.5})
+    assert "--batch 8:2 (before: 8)" in changes
 
 
 def test_of_several_runs_of_a_request_the_newest_is_found_though_it_was_moved(tmp_path):
@@ -142,16 +160,25 @@ def test_the_weights_count_that_a_run_started_from_and_not_their_name(tmp_path):
 
 @pytest.mark.parametrize("file", ["config.json", "request.json"])
 @pytest.mark.parametrize("text", ["", "{", "[1, 2]", "7", '{"resolutions": 3}', "\xff\xfe", None])
-def test_a_damaged_run_is_passed_over_and_refused_where_it_is_named(file, text, tmp_path):
+def test_a_damaged_run_is_passed_over_with_a_word_and_refused_where_it_is_named(
+    file, text, tmp_path
+):
     good, bad = made(tmp_path), made(tmp_path)
     error, words = CorruptFileError, f"{file} cannot be read"
     (bad / file).write_bytes((text or "").encode("latin-1"))
     if text is None:
         (bad / file).unlink()
         error, words = InputError, f"is no run directory|earlier version.*--init-from {bad}"
-    assert found(tmp_path, ASKED) == good
-    with pytest.raises(error, match=words if text is None else f"{file} is not as it was written"):
+    said: list[str] = []
+    assert found(tmp_path, ASKED, said=said) == good
+    assert [line.startswith(f"warning: {bad} is passed over: ") for line in said] == [True]
+    why = f"has lost its {file}" if text is None else f"{file} is not as it was written"
+    with pytest.raises(CorruptFileError, match=why):
         Kept.read(bad)
+    shutil.rmtree(good)
+    with pytest.raises(CorruptFileError, match=f"{why}.*or leave --resume out to start a new run"):
+        found(tmp_path, ASKED)  # it may be the one: nothing starts from zero here
+    assert found(tmp_path, dataclasses.replace(ASKED, resolution=8)) is None
     (bad / SUMS).unlink()  # as of earlier versions
     with pytest.raises(error, match=words):
         Kept.read(bad)
@@ -160,6 +187,7 @@ def test_a_damaged_run_is_passed_over_and_refused_where_it_is_named(file, text, 
 def test_a_run_of_an_earlier_version_is_never_started_over(tmp_path):
     path = made(tmp_path)
     (path / "request.json").unlink()
+    (path / SUMS).unlink()  # which such runs have not
     (path / "checkpoint-000000096").mkdir()
     with pytest.raises(InputError, match="earlier version"):
         found(tmp_path, ASKED)

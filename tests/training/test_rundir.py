@@ -1,8 +1,10 @@
 """Run directories are numbered, locked and found again."""
 
+import contextlib
 import dataclasses
 import errno
 import fcntl
+import itertools
 import json
 import multiprocessing
 import os
@@ -10,17 +12,16 @@ import random
 import sys
 import time
 from pathlib import Path
-from unittest.mock import Mock
 
 import pytest
 from damage import damaged_copies
 from runs import NO_STORE, tiny_config
 
+from pgvae import files
 from pgvae.config import RunConfig
 from pgvae.errors import CorruptFileError, InputError
 from pgvae.objectives import OBJECTIVES
 from pgvae.request import Request
-from pgvae.training import rundir
 from pgvae.training.resume import Kept
 from pgvae.training.rundir import RunDirectory, read_status
 
@@ -116,7 +117,7 @@ def test_runs_made_together_get_numbers_of_their_own(tmp_path, config):
 
 def test_a_number_that_another_process_has_just_taken_is_passed_over(tmp_path, config, monkeypatch):
     seen = iter([set(), {0}, {0}])
-    monkeypatch.setattr(rundir, "_numbers", lambda _: next(seen))
+    monkeypatch.setattr(files, "_numbers", lambda _: next(seen))
     assert make(tmp_path, config).name.startswith("00001-")
 
 
@@ -160,13 +161,24 @@ def test_a_plan_that_was_changed_by_hand_is_taken_once_its_sums_are_gone(tmp_pat
     assert Kept.read(path).request.workers == 3
 
 
+@pytest.mark.parametrize("written", range(5))
 def test_a_plan_is_never_taken_for_a_damaged_one_because_a_process_died_between_its_files(
-    tmp_path, config, monkeypatch
+    written, tmp_path, config, monkeypatch
 ):
     path = make(tmp_path, config)
-    run = RunDirectory(path)
-    monkeypatch.setattr(Request, "write", Mock(side_effect=KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt):
-        run.write_plan(dataclasses.replace(config, seed=7), Request())
-    assert Kept.read(path).config.seed == 7
+    run, write, calls = RunDirectory(path), RunDirectory._write, itertools.count()
+
+    def dying(run: RunDirectory, name: str, text: str) -> None:
+        if next(calls) == written:
+            raise KeyboardInterrupt
+        write(run, name, text)
+
+    monkeypatch.setattr(RunDirectory, "_write", dying)
+    with contextlib.suppress(KeyboardInterrupt):
+        run.write_plan(dataclasses.replace(config, seed=7), Request(workers=7))
+    kept = Kept.read(path)
+    assert (kept.config.seed == 7, kept.request.workers == 7) == (written > 1, written > 2)
+    (path / "config.json").write_text("{}")  # and there is no moment without sums
+    with pytest.raises(CorruptFileError, match="SHA256SUMS"):
+        Kept.read(path)
     run.close()

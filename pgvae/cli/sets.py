@@ -1,0 +1,73 @@
+"""`pgvae data remove`, and which runs use a prepared set."""
+
+import contextlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pgvae.cli import options
+from pgvae.cli.options import PATH, option
+from pgvae.config import require
+
+if TYPE_CHECKING:
+    from pgvae.data import Store
+
+OUTDIR = option("--outdir", "Where run directories are.", PATH, default=Path("runs"))
+
+
+@click.command()
+@click.argument("names", metavar="NAME", nargs=-1, required=True)
+@options.DATA_ROOT
+@OUTDIR
+@option("--force", "Delete a set that a run uses too.", is_flag=True)
+def remove(names: tuple[str, ...], data_root: Path, outdir: Path, force: bool) -> None:
+    """Delete prepared sets, or what is left of a preparation that was stopped.
+
+    The images that a set was made of stay. A run whose set is gone cannot go on.
+
+    Example: pgvae data remove photos-1a2b3c4d
+    """
+    from pgvae.data import Store
+    from pgvae.data.removing import check_removable, delete
+    from pgvae.errors import PgvaeError
+
+    uses = users_in(outdir)
+    for name in names:
+        path = check_removable(name, data_root)
+        try:
+            digest = Store(path).digest
+        except PgvaeError:  # damaged: no run can go on with it
+            continue
+        require_unused(path, uses.get(digest, []), force)
+    for name in names:
+        path = delete(name, data_root, say=click.echo)
+        click.echo(f"deleted {path}")
+
+
+def users_in(outdir: Path) -> dict[str, list[Path]]:
+    """Run directories by the digest of the images that they train on."""
+    found: dict[str, list[Path]] = {}
+    for file in sorted(outdir.glob("*/config.json")):
+        with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+            digest = json.loads(file.read_text(encoding="utf-8"))["dataset_digest"]
+            found.setdefault(digest, []).append(file.parent)
+    return found
+
+
+def require_unused(path: Path, runs: list[Path], force: bool) -> None:
+    """Raise InputError where runs use a set, unless forced."""
+    more = f" and {len(runs) - 1} more" if len(runs) > 1 else ""
+    require(
+        force or not runs,
+        f"{path} is used by {runs[0] if runs else ''}{more}: --force deletes it all the same",
+    )
+
+
+def about_use(store: "Store", uses: dict[str, list[Path]]) -> str:
+    """A word about a set that no run uses; "" where one does, or there are no runs."""
+    if not uses or store.digest in uses:
+        return ""
+    size = sum(entry["size"] for entry in store.manifest["files"].values())
+    return f", {size / 2**20:,.0f} MiB that no run uses"

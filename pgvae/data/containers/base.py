@@ -1,0 +1,296 @@
+"""Files that hold many images: what their sources share, and several of them as one set."""
+
+import bisect
+import hashlib
+import io
+import itertools
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from pgvae.config import require
+from pgvae.data import images
+from pgvae.data.labels import Columns, joined
+from pgvae.data.matching import some
+from pgvae.data.paths import is_file
+from pgvae.errors import InputError
+
+MAX_FILE_BYTES = 512 << 20
+MAX_RATIO = 200  # unpacked over packed: an image hardly shrinks at all
+CLASS_COLUMNS = ("class", "cls", "label", "labels", "category", "target", "y")
+_HELD = frozenset(("val", "valid", "validation", "dev", "eval", "test", "testing"))
+_SAYS_NO_CLASS = re.compile(rf"({'|'.join(_HELD)}|train|training|data|lmdb|of|part|shard)?\d*")
+
+
+class FileSource:
+    """Images in one file, opened anew in each process. Below it: `_open`, `names` and `read`.
+
+    skipped, tables: as of any source. held: see `sources.Source`.
+    """
+
+    names: Sequence[str] = ()
+    tables: Sequence[str] = ()
+    held: np.ndarray | None = None
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.skipped: list[dict[str, str]] = []
+        self._opened: tuple[int, Any] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_opened": None}
+
+    def read(self, index: int) -> bytes | images.Decoded:
+        """As of any source."""
+        raise NotImplementedError
+
+    def size(self, index: int) -> tuple[int, int]:
+        """Width and height, of a header or of pixels."""
+        data = self.read(index)
+        return data.image.size if isinstance(data, images.Decoded) else of_header(data)
+
+    def side_file(self, name: str) -> bytes | None:
+        """There is none."""
+
+    def columns(self) -> Columns | None:
+        """None: it brings no labels."""
+
+    def fingerprint(self) -> str:
+        """Of its size and time."""
+        status = self.path.stat()
+        return hashlib.sha256(f"{status.st_size}\0{status.st_mtime_ns}".encode()).hexdigest()
+
+    def close(self) -> None:
+        """Close the file in this process; reading opens it again."""
+        if self._opened is not None and self._opened[0] == os.getpid():
+            self._opened[1].close()
+        self._opened = None
+
+    def _file(self) -> Any:
+        """What `_open` made in this process."""
+        if self._opened is None or self._opened[0] != os.getpid():
+            self._opened = (os.getpid(), self._open())
+        return self._opened[1]
+
+    def _open(self) -> Any:
+        raise NotImplementedError
+
+
+class Joined:
+    """The images of several sources as one set, each named after its file.
+
+    Held out are those of files called val, valid, test, ..., if there are others.
+    """
+
+    tables: Sequence[str] = ()
+
+    def __init__(self, path: Path, parts: dict[str, Any]) -> None:
+        self.path, self._files, self._parts = path, [*parts], [*parts.values()]
+        self._counts = [len(part.names) for part in self._parts]
+        self._ends = [*itertools.accumulate(self._counts)]
+        self.names = [f"{name}/{own}" for name, part in parts.items() for own in part.names]
+        self.skipped = [
+            {**entry, "name": f"{name}/{entry['name']}"}
+            for name, part in parts.items()
+            for entry in part.skipped
+        ]
+        self.held = held_by_name(self._files, self._counts)
+
+    def read(self, index: int) -> bytes | images.Decoded:
+        """Of the source that has it."""
+        part, own = self._place(index)
+        return part.read(own)
+
+    def size(self, index: int) -> tuple[int, int]:
+        """Of the source that has it."""
+        part, own = self._place(index)
+        return part.size(own)
+
+    def side_file(self, name: str) -> bytes | None:
+        """There is none for all of them."""
+
+    def columns(self) -> Columns | None:
+        """What the parts say; InputError where only some of them say anything."""
+        said = [part.columns() for part in self._parts]
+        if all(columns is None for columns in said):
+            return classes_by_name(self._files, self._counts)
+        mute = [name for name, columns in zip(self._files, said, strict=True) if columns is None]
+        require(not mute, f"{self.path}: files without labels beside others: {some(mute)}")
+        return joined(said, self._counts)
+
+    def fingerprint(self) -> str:
+        """Of all of them."""
+        parts = "\0".join(part.fingerprint() for part in self._parts)
+        return hashlib.sha256(f"{parts}\0{self._ends}".encode()).hexdigest()
+
+    def close(self) -> None:
+        """All of them."""
+        for part in self._parts:
+            part.close()
+
+    def _place(self, index: int) -> tuple[Any, int]:
+        part = bisect.bisect_right(self._ends, index)
+        return self._parts[part], index - (self._ends[part - 1] if part else 0)
+
+
+def held_by_name(names: Sequence[str], counts: Sequence[int]) -> np.ndarray | None:
+    """uint8 [sum(counts)], 1 for the images of names that speak of validation or test.
+
+    None where all or none do.
+
+    >>> held_by_name(["train-00000-of-00001.parquet", "data/test.parquet"], [2, 1]).tolist()
+    [0, 0, 1]
+    """
+    said = [bool(_HELD & {*re.split(r"[\W_]+", name.lower())}) for name in names]
+    if all(said) or not any(said):
+        return None
+    return np.repeat(np.array(said, np.uint8), counts)
+
+
+def classes_by_name(names: Sequence[str], counts: Sequence[int]) -> Columns | None:
+    """The class of the images of each file, by its name without numbers, train, val, lmdb, ...
+
+    None where these do not differ.
+
+    >>> classes_by_name(["bedroom_train_lmdb/data.mdb", "tower_val_lmdb/data.mdb"], [1, 1]).classes
+    {'class': ('bedroom', 'tower')}
+    >>> classes_by_name(["set-00000-of-00002.zip", "set-00001-of-00002.zip"], [1, 1])
+    """
+    words = [re.split(r"[\W_]+", str(PurePosixPath(name).with_suffix(""))) for name in names]
+    said = ["_".join(w for w in row if not _SAYS_NO_CLASS.fullmatch(w.lower())) for row in words]
+    classes = sorted({*said})
+    if len(classes) < 2 or "" in classes:
+        return None
+    numbers = np.repeat([classes.index(name) for name in said], counts)
+    return Columns({"class": numbers}, {"class": tuple(classes)})
+
+
+def of_header(data: bytes) -> tuple[int, int]:
+    """Width and height of an encoded image."""
+    return images.size_of(io.BytesIO(data))
+
+
+def checked_size(size: int, name: str) -> None:
+    """RejectError for a record that is too large for an image."""
+    if size > MAX_FILE_BYTES:
+        raise images.RejectError(f"{size:,} bytes are too many for an image: {name}")
+
+
+def require_honest(path: Path, unpacked: int) -> None:
+    """InputError for a file that says that it holds far more than its size."""
+    most = MAX_RATIO * path.stat().st_size + (1 << 20)
+    require(unpacked <= most, f"{path} says that it unpacks to {unpacked:,} bytes: refused")
+
+
+def needed(load: Callable[[], ModuleType], what: str) -> ModuleType:
+    """A module of an optional package; InputError with the command that installs it."""
+    try:
+        return load()
+    except ImportError as error:
+        raise InputError(
+            f"{what} needs the package {error.name}: pip install 'pgvae[sources]'"
+        ) from error
+
+
+@contextmanager
+def damaged(path: Path, what: str) -> Iterator[None]:
+    """Turn whatever a library raises for a file as a whole into an InputError."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise InputError(f"{path} is no readable {what}: {reason}") from error
+
+
+@contextmanager
+def bad_record() -> Iterator[None]:
+    """Turn whatever a library raises for one record into a RejectError."""
+    try:
+        yield
+    except (images.RejectError, InputError):
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise images.RejectError(f"cannot be read: {reason}") from error
+
+
+def cell_of(value: object) -> bool:
+    """Whether a value is one number, yes or no, or a text: what a cell may hold."""
+    return isinstance(value, str | int | float | np.number | np.bool_)
+
+
+def column_of(
+    title: str, values: Sequence[Any], is_class: bool = False
+) -> tuple[Sequence[str] | np.ndarray, bool]:
+    """A column of values, None where an image has none, and whether it numbers classes.
+
+    -> numbers as an array, or text; whole numbers are classes where their title says so.
+
+    >>> column_of("label", [1, 0])[1], column_of("age", [1, 0])[1], column_of("a", ["x", None])[0]
+    (True, False, ['x', ''])
+    """
+    if not all(isinstance(value, int | float) for value in values):
+        return ["" if value is None else str(value) for value in values], False
+    whole = all(isinstance(v, int) and not isinstance(v, bool) for v in values)
+    array = np.array(values, np.int64 if whole and _fit(values) else np.float64)
+    return array, whole and (is_class or title.lower() in CLASS_COLUMNS)
+
+
+def _fit(values: Sequence[int]) -> bool:
+    return all(-(1 << 63) <= value < 1 << 63 for value in values)
+
+
+def beside(path: Path, count: int) -> Columns | None:
+    """PGGAN's labels in a file of NumPy beside a set: a class or a vector for each image.
+
+    None where there is no such file, or it is empty; InputError for another number of labels.
+    """
+    if not is_file(path):
+        return None
+    with damaged(path, "file of labels"):
+        array = np.load(path, allow_pickle=False)
+    array = array.reshape(len(array), -1) if array.ndim else array
+    require(
+        array.ndim == 2 and len(array) == count and array.dtype.kind in "iufb",
+        f"{path} has {array.dtype} {list(array.shape)}: labels of {count:,} images are wanted",
+    )
+    width = array.shape[1]
+    if width == 1 and array.dtype.kind in "iu":
+        return Columns({"class": array[:, 0].astype(np.int64)}, {"class": ()})
+    hot = width > 1 and ((array == 0) | (array == 1)).all() and (array.sum(1) == 1).all()
+    if hot:  # one column for each class
+        return Columns({"class": array.argmax(1)}, {"class": [f"class{i}" for i in range(width)]})
+    cells = {f"label{i}": array[:, i].astype(np.float32) for i in range(width)}
+    return Columns(cells) if cells else None
+
+
+def pixels_as_image(pixels: np.ndarray) -> images.Decoded:
+    """uint8 [C, H, W], [H, W, C] or [H, W] as an image; RejectError for any other."""
+    if pixels.ndim == 3 and pixels.shape[0] in (1, 3, 4) and pixels.shape[2] not in (1, 3, 4):
+        pixels = pixels.transpose(1, 2, 0)
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        pixels = pixels[..., 0]
+    if pixels.dtype != np.uint8 or not (pixels.ndim == 2 or pixels.shape[2:] in ((3,), (4,))):
+        raise images.RejectError(f"{pixels.dtype} {list(pixels.shape)} are no pixels of an image")
+    if pixels.shape[0] * pixels.shape[1] > images.MAX_PIXELS:
+        raise images.RejectError("more pixels than an image may have")
+    return images.Decoded(images.to_rgb(Image.fromarray(np.ascontiguousarray(pixels))))
+
+
+def numbered(count: int) -> list[str]:
+    """Names of images that have none.
+
+    >>> numbered(2)
+    ['000000', '000001']
+    """
+    width = max(6, len(str(count - 1)))
+    return [f"{i:0{width}}" for i in range(count)]

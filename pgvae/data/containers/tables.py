@@ -1,0 +1,219 @@
+"""Tables with a column of images: Parquet, and the Arrow files of Hugging Face's `datasets`."""
+
+import json
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from pgvae.config import require
+from pgvae.data import images
+from pgvae.data.containers.base import (
+    FileSource,
+    bad_record,
+    checked_size,
+    column_of,
+    damaged,
+    needed,
+    numbered,
+    require_honest,
+)
+from pgvae.data.labels import Columns
+from pgvae.errors import InputError
+
+_IMAGE_COLUMNS = ("image", "img", "picture", "photo", "jpg", "png", "webp", "bytes", "data")
+_MAX_ROWS = 5_000_000
+_MAX_GROUP = 2 << 30  # bytes of images that must be read at once
+
+
+class ParquetSource(FileSource):
+    """The images of a Parquet file, row by row; the other columns are labels.
+
+    Its column of images holds files, as bytes or as Hugging Face's {bytes, path}. Raises
+    InputError where there is none, and for damaged files.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        with damaged(path, self._kind):
+            self._schema, rows = self._described()
+            self._column, self._inner = _image_column(path, self._schema)
+        require(rows <= _MAX_ROWS, f"{path} has {rows:,} rows: at most {_MAX_ROWS:,}; refused")
+        self.names = numbered(rows)
+
+    _kind = "Parquet file"
+
+    def read(self, index: int) -> bytes:
+        with bad_record():
+            data = self._cell(index)
+        if data is None:
+            raise images.RejectError("the table has no bytes of it, at most a path")
+        checked_size(len(data), self.names[index])
+        return data
+
+    def columns(self) -> Columns | None:
+        """The columns of numbers and text; of classes by what Hugging Face noted of them."""
+        features = _features_of(self._schema)
+        titles = [field.name for field in self._schema if _is_plain(field.type)]
+        if not titles:
+            return None
+        with damaged(self.path, self._kind):
+            table = self._table(titles)
+            cells = {title: table.column(title).to_pylist() for title in titles}
+        names = {t: features[t]["names"] for t in titles if features.get(t, {}).get("names")}
+        made = {title: column_of(title, cells[title], title in names) for title in titles}
+        classes = {title: names.get(title, ()) for title, (_, is_class) in made.items() if is_class}
+        return Columns({title: column for title, (column, _) in made.items()}, classes)
+
+    def _described(self) -> tuple[Any, int]:
+        """Schema and number of rows; InputError for what would not fit in memory."""
+        file = self._file()
+        total = 0
+        for group in map(file.metadata.row_group, range(file.num_row_groups)):
+            size = group.total_byte_size  # a look at its columns may end the process
+            total += size
+            require(
+                size <= _MAX_GROUP,
+                f"{self.path} has a row group of {size:,} bytes: at most {_MAX_GROUP:,} are read "
+                "at once: write it with fewer rows in each",
+            )
+        require_honest(self.path, total)
+        self._starts = [0]
+        for group in range(file.num_row_groups):
+            self._starts.append(self._starts[-1] + file.metadata.row_group(group).num_rows)
+        return file.schema_arrow, file.metadata.num_rows
+
+    def _cell(self, index: int) -> bytes | None:
+        file = self._file()
+        group = next(i for i, end in enumerate(self._starts[1:]) if index < end)
+        if self._group is None or self._group[0] != group:
+            self._group = None  # before the next one: two do not fit where one does
+            table = file.read_row_group(group, columns=[self._column])
+            table.validate(full=True)
+            self._group = (group, table)
+        return _bytes_of(self._group[1], self._column, self._inner, index - self._starts[group])
+
+    def _table(self, titles: Sequence[str]) -> Any:
+        return self._file().read(columns=list(titles))
+
+    def _open(self) -> Any:
+        self._group: tuple[int, Any] | None = None
+        return _parquet().ParquetFile(self.path)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_group": None}
+
+    def close(self) -> None:
+        super().close()
+        self._group = None
+
+
+class ArrowSource(ParquetSource):
+    """The images of an Arrow file, as `datasets.save_to_disk` writes them; mapped, not read."""
+
+    _kind = "Arrow file"
+
+    def _described(self) -> tuple[Any, int]:
+        table = self._file().table
+        return table.schema, table.num_rows
+
+    def _cell(self, index: int) -> bytes | None:
+        return _bytes_of(self._file().table, self._column, self._inner, index)
+
+    def _table(self, titles: Sequence[str]) -> Any:
+        return self._file().table.select(list(titles))
+
+    def _open(self) -> "_Mapped":
+        self._group = None
+        return _Mapped(self.path)
+
+
+class _Mapped:
+    """An Arrow file in memory that is the file's own."""
+
+    def __init__(self, path: Path) -> None:
+        self._arrow, self._path = _arrow(), path
+
+    @cached_property
+    def table(self) -> Any:
+        arrow = self._arrow
+        mapped = arrow.memory_map(str(self._path))
+        try:
+            table = arrow.ipc.open_stream(mapped).read_all()
+        except arrow.ArrowInvalid:
+            table = arrow.ipc.open_file(mapped).read_all()
+        table.validate(full=True)  # a damaged one would end the process when it is read
+        return table
+
+    def close(self) -> None:
+        self.__dict__.pop("table", None)
+
+
+def _bytes_of(table: Any, column: str, inner: str, row: int) -> bytes | None:
+    cell = table.column(column)[row].as_py()
+    return cell[inner] if inner and cell is not None else cell
+
+
+def _image_column(path: Path, schema: Any) -> tuple[str, str]:
+    """Name of the column of images, and of the field in it with their bytes, or ""."""
+    arrow = _arrow()
+    features = _features_of(schema)
+    found = {}
+    for field in schema:
+        kind = field.type
+        if arrow.types.is_struct(kind):
+            inner = [kind.field(i) for i in range(kind.num_fields)]
+            if any(f.name == "bytes" and _is_binary(f.type) for f in inner):
+                found[field.name] = "bytes"
+        elif _is_binary(kind):
+            found[field.name] = ""
+    marked = [n for n in found if features.get(n, {}).get("_type") == "Image"]
+    called = [name for name in _IMAGE_COLUMNS if name in found]
+    candidates = marked or called or [*found]
+    if not candidates or (len(candidates) > 1 and not (marked or called)):
+        raise InputError(
+            f"{path} has no column of images among {', '.join(schema.names)}: bytes of files, or "
+            "Hugging Face's images, are wanted, best in one called image"
+        )
+    return candidates[0], found[candidates[0]]
+
+
+def _features_of(schema: Any) -> dict[str, Any]:
+    """What Hugging Face notes of the columns, by name; {} where it did not write the file."""
+    try:
+        noted = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        return {k: v for k, v in noted.items() if isinstance(v, dict)}
+    except (KeyError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _is_binary(kind: Any) -> bool:
+    types = _arrow().types
+    return types.is_binary(kind) or types.is_large_binary(kind)
+
+
+def _is_plain(kind: Any) -> bool:
+    """Whether cells are numbers, yes and no, or text."""
+    types = _arrow().types
+    tests = (types.is_integer, types.is_floating, types.is_boolean)
+    return any(test(kind) for test in (*tests, types.is_string, types.is_large_string))
+
+
+def _arrow() -> ModuleType:
+    def load() -> ModuleType:
+        import pyarrow
+        import pyarrow.ipc
+
+        return pyarrow
+
+    return needed(load, "Parquet and Arrow")
+
+
+def _parquet() -> ModuleType:
+    def load() -> ModuleType:
+        import pyarrow.parquet
+
+        return pyarrow.parquet
+
+    return needed(load, "Parquet")

@@ -1,0 +1,132 @@
+"""Images in a tar, such as WebDataset's shards; it is never extracted."""
+
+import json
+import os
+import tarfile
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
+
+from pgvae.config import require
+from pgvae.data import images
+from pgvae.data.containers.base import FileSource, cell_of, checked_size, column_of, damaged
+from pgvae.data.kinds import MASK, PACKED, is_container, is_hidden, is_mask, may_be_image
+from pgvae.data.labels import Columns
+from pgvae.data.paths import printable
+from pgvae.errors import InputError
+
+_MAX_FILES = 5_000_000
+_MAX_TEXT = 1 << 20  # bytes of a json or cls beside an image
+_BLOCK = 512
+
+
+class TarSource(FileSource):
+    """Every image in a tar without compression, sorted by name.
+
+    Labels are what WebDataset puts beside an image: KEY.cls, a class, and KEY.json, an object.
+    Raises InputError for a damaged or packed tar, links, devices, and a name that stands twice.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        with damaged(path, "tar"):
+            members = _members_of(path)
+        self._texts = {n: m for n, m in members.items() if n.endswith((".cls", ".json"))}
+        with damaged(path, "tar"), path.open("rb") as file:
+            found = sorted(
+                name
+                for name, place in members.items()
+                if may_be_image(name, lambda place=place: _read(file, place[0], 16))
+            )
+        left = {name: MASK for name in found if is_mask(name)}
+        left |= {name: PACKED for name in members if is_container(name)}
+        self.skipped = [{"name": printable(n), "reason": reason} for n, reason in left.items()]
+        self._places = [(name, members[name]) for name in found if name not in left]
+        self.names = [printable(name) for name, _ in self._places]
+
+    def read(self, index: int) -> bytes:
+        name, (offset, size) = self._places[index]
+        checked_size(size, name)
+        data = _read(self._file(), offset, size)
+        if len(data) < size:
+            raise images.RejectError("the tar ends before it")
+        return data
+
+    def side_file(self, name: str) -> bytes | None:
+        """Such as a dataset.json."""
+        place = self._texts.get(name)
+        return None if place is None else _read(self._file(), *place)
+
+    def columns(self) -> Columns | None:
+        """Of the .cls and .json of each image."""
+        keys = [_key(name) for name, _ in self._places]
+        if not any(f"{key}{end}" in self._texts for key in keys for end in (".cls", ".json")):
+            return None
+        rows = [self._row(key) for key in keys]
+        titles = dict.fromkeys(title for row in rows for title in row)
+        made = {title: column_of(title, [row.get(title) for row in rows]) for title in titles}
+        classes = {title: () for title, (_, is_class) in made.items() if is_class}
+        return Columns({title: cells for title, (cells, _) in made.items()}, classes)
+
+    def _row(self, key: str) -> dict[str, Any]:
+        """What the files beside an image say: text or numbers by title."""
+        row: dict[str, Any] = {}
+        for end in (".json", ".cls"):
+            place = self._texts.get(key + end)
+            if place is None:
+                continue
+            require(place[1] <= _MAX_TEXT, f"{key}{end} in {self.path} is too long: refused")
+            try:
+                value = json.loads(_read(self._file(), *place))
+            except (ValueError, RecursionError) as error:
+                raise InputError(f"{key}{end} in {self.path} cannot be read: {error}") from error
+            row |= value if isinstance(value, dict) else {"class": value}
+        return {str(title): cell for title, cell in row.items() if cell_of(cell)}
+
+    def _open(self) -> BinaryIO:
+        return self.path.open("rb")
+
+
+def _members_of(path: Path) -> dict[str, tuple[int, int]]:
+    """Offset and size of each file of a tar, by name.
+
+    InputError where it stops within: Python's tarfile takes a damaged header for the end.
+    """
+    found: dict[str, tuple[int, int]] = {}
+    with tarfile.open(path, "r:") as archive:
+        for member in archive:
+            archive.members.clear()  # else it keeps them all
+            name = member.name.removeprefix("./")
+            problem = _problem_of(member, name in found, len(found))
+            require(not problem, f"{path} holds {problem}: {printable(name)!r}; refused")
+            if member.isfile() and not any(map(is_hidden, PurePosixPath(name).parts)):
+                found[name] = (member.offset_data, member.size)
+        end = archive.offset
+    with path.open("rb") as file:
+        rest = _read(file, end, _BLOCK)
+    if any(rest):
+        raise InputError(f"{path} is damaged after {len(found):,} files, at byte {end:,}")
+    return found
+
+
+def _problem_of(member: tarfile.TarInfo, again: bool, count: int) -> str:
+    if again:
+        return "a name twice"
+    if not (member.isfile() or member.isdir()):
+        return "a link or device"
+    if member.sparse is not None:
+        return "a file with holes"
+    return f"more than {_MAX_FILES:,} files" if count > _MAX_FILES else ""
+
+
+def _key(name: str) -> str:
+    """WebDataset's: the path up to the first dot of the file's name.
+
+    >>> _key("./a.b/000.left.png")
+    './a.b/000'
+    """
+    folder, slash, file = name.rpartition("/")
+    return folder + slash + file.partition(".")[0]
+
+
+def _read(file: BinaryIO, offset: int, size: int) -> bytes:
+    return os.pread(file.fileno(), size, offset)

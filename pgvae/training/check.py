@@ -1,0 +1,119 @@
+"""What `pgvae check` finds: every file of a run, or a snapshot or a set, read and not changed."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pgvae.config import require
+from pgvae.data import Store
+from pgvae.data.images import RejectError, decode
+from pgvae.data.store import may_be_set
+from pgvae.errors import CorruptFileError, PgvaeError
+from pgvae.files import SUMS
+from pgvae.inference.directions import directions_path, load_directions
+from pgvae.seal import is_sealed
+from pgvae.snapshot import MALFORMED, load_snapshot, snapshots_in
+from pgvae.training.checkpoint import checkpoints_in, require_whole
+from pgvae.training.resume import Kept
+from pgvae.training.rundir import CONFIG, PLANS
+
+_UNSEALED = "written before files had a digest: a changed number would not be seen"
+
+
+@dataclass(frozen=True)
+class Part:
+    """Something that was checked.
+
+    kind:    plan, checkpoint, snapshot, directions, log, picture or set.
+    problem: what is wrong with it; empty where it is whole. note: what could not be checked.
+    """
+
+    kind: str
+    path: Path
+    problem: str = ""
+    note: str = ""
+
+
+def is_run(path: Path) -> bool:
+    """Whether this is a run directory, or what is left of one."""
+    return (path / CONFIG).is_file() or bool(checkpoints_in(path) or snapshots_in(path))
+
+
+def check(path: Path) -> Iterator[Part]:
+    """Read all of a run, a checkpoint, a snapshot or a prepared set; -> what was found, in turn.
+
+    InputError where it is none of these.
+    """
+    if path.name.startswith("checkpoint-") and path.is_dir():
+        yield _tried("checkpoint", path, lambda: require_whole(path))
+    elif may_be_set(path):
+        yield _tried("set", path, lambda: Store(path).verify())
+    elif is_run(path):
+        yield from _of_run(path)
+    else:
+        require(path.exists(), f"there is no {path}: give a run, a snapshot or a prepared set")
+        known = path.is_file() and path.suffix == ".safetensors"
+        require(known, f"{path} is no run, no checkpoint, no snapshot and no prepared set")
+        yield from _of_snapshot(path)
+
+
+def usable(run: Path, parts: list[Part]) -> tuple[Path | None, Path | None]:
+    """The checkpoint that `--resume` would go on from, and the newest whole snapshot."""
+    whole = [part for part in parts if not part.problem]
+    kinds = {part.kind for part in whole}
+    found = {
+        kind: [part.path for part in whole if part.kind == kind and part.path.parent == run]
+        for kind in ("checkpoint", "snapshot")
+    }
+    snapshots = [p for p in snapshots_in(run) if p in found["snapshot"]]
+    checkpoints = [p for p in checkpoints_in(run) if p in found["checkpoint"]]
+    newest = checkpoints[0] if checkpoints and "plan" in kinds else None
+    return newest, snapshots[-1] if snapshots else None
+
+
+def _of_run(run: Path) -> Iterator[Part]:
+    note = "" if (run / SUMS).is_file() else f"there is no {SUMS}: a changed option is not seen"
+    yield _tried("plan", run / CONFIG, lambda: Kept.read(run), note)
+    for path in checkpoints_in(run):
+        yield _tried("checkpoint", path, lambda path=path: require_whole(path))
+    for path in [*snapshots_in(run), *sorted(run.glob("best.safetensors"))]:
+        yield from _of_snapshot(path)
+    logs = (*run.glob("stats.jsonl"), *run.glob("*.json"))
+    for path in sorted(path for path in logs if path.name not in PLANS):
+        yield _tried("log", path, lambda path=path: _read_json(path))
+    for path in sorted(run.glob("*.png")):
+        yield _tried("picture", path, lambda path=path: decode(path.read_bytes()))
+
+
+def _of_snapshot(path: Path) -> Iterator[Part]:
+    """A snapshot and the directions beside it."""
+    part = _tried("snapshot", path, lambda: load_snapshot(path))
+    note = "" if part.problem or is_sealed(path) else _UNSEALED
+    yield Part(part.kind, path, part.problem, note)
+    beside = directions_path(path)
+    if beside.is_file() and not part.problem:
+        d = load_snapshot(path).config.latent_dim
+        yield _tried("directions", beside, lambda: load_directions(beside, path, d))
+
+
+def _read_json(path: Path) -> None:
+    """Raise CorruptFileError for a file, or of .jsonl a line but for the last, that is no JSON."""
+    text = path.read_text(encoding="utf-8")
+    lines = text.splitlines() if path.suffix == ".jsonl" else [text]
+    for number, line in enumerate(lines, start=1):
+        try:
+            json.loads(line)
+        except MALFORMED as error:
+            if 1 < number == len(lines):  # cut short by a kill, and dropped on --resume
+                return
+            raise CorruptFileError(f"{path} is damaged in line {number}: {error}") from error
+
+
+def _tried(kind: str, path: Path, read: Callable[[], object], note: str = "") -> Part:
+    try:
+        read()
+    except (PgvaeError, RejectError, OSError, UnicodeError) as error:
+        words = str(error)
+        return Part(kind, path, words if str(path) in words else f"{path}: {words}")
+    return Part(kind, path, note=note)

@@ -1,0 +1,114 @@
+"""`pgvae check`: everything is read, nothing is changed, what is damaged is named."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from commands import contents
+
+
+@pytest.fixture
+def run(desk, finished) -> Path:
+    """A copy of a finished run, which may be damaged."""
+    return Path(shutil.copytree(finished, desk / "runs" / finished.name)).relative_to(desk)
+
+
+def flip(path: Path) -> None:
+    """Change a byte in the middle of a file."""
+    damaged = bytearray(path.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    path.write_bytes(damaged)
+
+
+def test_a_whole_run_is_counted_and_nothing_is_changed(run, run_pgvae, desk, capsys):
+    before = contents(desk)
+    assert run_pgvae("check", run) == 0
+    assert contents(desk) == before
+    first, *rest = capsys.readouterr().out.splitlines()
+    snapshots, pictures = len([*run.glob("snapshot-*")]), len([*run.glob("*.png")])
+    logs = len([*run.glob("*.json*")]) - 2  # config.json and request.json are the plan
+    assert first == (
+        f"{run}: plan 1 of 1 whole, checkpoint 2 of 2 whole, snapshot {snapshots} of {snapshots} "
+        f"whole, log {logs} of {logs} whole, picture {pictures} of {pictures} whole"
+    )
+    assert rest == [
+        f"  `python train.py --resume {run}` goes on from checkpoint-000000096",
+        f"  `python generate.py --snapshot {run}/snapshot-000000096.safetensors` has the newest "
+        "whole snapshot",
+    ]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("config.json", "request.json", "status.json", "stats.jsonl", "reals.png"),
+        *("checkpoint-000000096/state.safetensors", "checkpoint-000000096/state.json"),
+        "snapshot-000000096.safetensors",
+    ],
+)
+@pytest.mark.parametrize("how", ["cut", "empty"])
+def test_each_damaged_file_is_found(how, name, run, run_pgvae, capsys):
+    file = run / name
+    text = file.read_bytes()
+    file.write_bytes(text[: len(text) // 3] if how == "cut" else b"")
+    if name == "stats.jsonl":  # a last line that is cut short is dropped on --resume
+        file.write_text("half a li\n" + file.read_text(errors="replace"))
+    assert run_pgvae("check", run) == 3
+    told = capsys.readouterr()
+    assert told.err == "error: 1 damaged: see above\n"
+    first = told.out.splitlines()[0]
+    assert first.startswith("damaged: ")
+    assert name.split("/")[0] in first
+
+
+def test_what_can_still_be_used_is_told(run, run_pgvae, capsys):
+    flip(run / "checkpoint-000000096" / "state.safetensors")
+    flip(run / "snapshot-000000096.safetensors")
+    assert run_pgvae("check", run) == 3
+    told = capsys.readouterr().out
+    older = sorted(p.name for p in run.glob("checkpoint-*"))[0]
+    assert f"`python train.py --resume {run}` goes on from {older}" in told
+    assert "snapshot-000000096.safetensors` has" not in told
+    shutil.rmtree(run / older)
+    assert run_pgvae("check", run) == 3
+    assert "nothing to go on from: `--init-from" in capsys.readouterr().out
+
+
+def test_sets_snapshots_directions_and_folders_of_all_are_checked(run, run_pgvae, desk, capsys):
+    about = ("--snapshot", "s.safetensors", "--dataset", "faces", "--attribute", "glasses")
+    assert run_pgvae("directions", *about) == 0
+    assert run_pgvae("check", "s.safetensors", "tiny", "datasets", "runs") == 0
+    told = capsys.readouterr().out
+    assert "s.safetensors: snapshot 1 of 1 whole, directions 1 of 1 whole\n" in told
+    assert told.count("datasets/tiny: set 1 of 1 whole\n") == 2  # by its name and in the folder
+    assert "datasets/faces: set 1 of 1 whole\n" in told
+    assert f"{run}: plan 1 of 1 whole" in told
+    flip(desk / "directions-s.safetensors")
+    assert run_pgvae("check", "s.safetensors") == 3
+    assert "directions 0 of 1 whole" in capsys.readouterr().out
+
+
+def test_a_damaged_set_is_found(desk, run_pgvae, capsys):
+    shutil.copytree(desk / "datasets" / "tiny", desk / "copy")
+    flip(desk / "copy" / "0032" / "data.mdb")
+    assert run_pgvae("check", "copy") == 3
+    assert "set 0 of 1 whole" in capsys.readouterr().out
+
+
+def test_a_file_from_before_digests_is_said_to_be_unchecked(run, run_pgvae, capsys):
+    (run / "SHA256SUMS").unlink()
+    assert run_pgvae("check", run) == 0
+    assert "note: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("what", ["nothing", "a.png", "empty"])
+def test_what_is_none_of_these_is_refused(what, rejected, desk):
+    (desk / "empty").mkdir()
+    assert what in rejected("check", what)
+
+
+def test_figures_of_an_evaluation_that_are_damaged_are_found(run, run_pgvae, capsys):
+    (run / "evaluation.json").write_text(json.dumps({"metrics": {}})[:-1])
+    assert run_pgvae("check", run) == 3
+    assert "evaluation.json is damaged in line 1" in capsys.readouterr().out
