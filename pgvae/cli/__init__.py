@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import click
 
@@ -24,6 +25,7 @@ _HOMES = {
     "prior": "pgvae.cli.prior:prior_command",
     "convert": "pgvae.cli.convert:convert",
     "export": "pgvae.cli.export:export_command",
+    "publish": "pgvae.cli.publish:publish_command",
     "report": "pgvae.cli.report:report_command",
     "explore": "pgvae.cli.explore:explore_command",
     "check": "pgvae.cli.check:check_command",
@@ -48,7 +50,7 @@ def main(arguments: Sequence[str] | None = None, command: str | None = None) -> 
     """
     terminal.fill_in()
     tuning.keep_freed_memory()
-    chosen = cli.get_command(None, command) if command else cli
+    chosen: Any = cli.get_command(None, command) if command else cli
     try:
         code = chosen.main(
             args=list(sys.argv[1:] if arguments is None else arguments),

@@ -91,8 +91,9 @@ def _interpolation(
     if dataset is None:
         images = model.sample(4, seed=seed)
         return _between(model, images, f"samples from the {model.default_prior} prior")
-    path = next((p for p in (data_root / dataset, Path(dataset)) if p.exists()), None)
-    require(path is not None, f"--dataset {dataset}: not in {data_root}, and no such path")
+    path = data_root / dataset
+    path = path if path.exists() else Path(dataset)
+    require(path.exists(), f"--dataset {dataset}: not in {data_root}, and no such path")
     images, _ = inputs.read_paths(model, (path,), 4)
     require(len(images) == 4, f"--dataset {dataset}: has {len(images)} such images, 4 are needed")
     unseen = "unseen " if (path / "manifest.json").is_file() else ""

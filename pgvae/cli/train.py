@@ -9,7 +9,7 @@ from pgvae.request import BY_STAGE, NEWEST, Request, helps, kinds, metavar, opti
 from pgvae.terminal import say
 from pgvae.training.stops import Stop, nothing_to_save
 
-_TYPES = {int: click.INT, float: click.FLOAT, str: click.STRING}
+_TYPES: dict[Any, click.ParamType] = {int: click.INT, float: click.FLOAT, str: click.STRING}
 
 
 def _declared(name: str, kind: Any, text: str) -> click.Option:

@@ -18,7 +18,8 @@ from pgvae.errors import CorruptFileError
 _HEADER = 16  # bytes of a page: number, padding, flags, where free space begins and ends
 _BRANCH, _LEAF, _DIRTY, _BIG = 1, 2, 16, 1
 _MAGIC, _VERSION = 0xBEEFC0DE, 1
-_KEY = 4
+KEY = 4  # bytes of a key of a prepared set
+_LONGEST_KEY = 511
 _DEEPEST = 32
 # After a page's header: magic, version, address, map size; of the free list and the main tree
 # page size or nothing, flags, depth, three counts of pages, entries, root; last page, transaction.
@@ -29,24 +30,27 @@ class _WrongError(Exception):
     """Something points to where nothing can be."""
 
 
-def require_sound(file: Path) -> None:
+def require_sound(file: Path, key: int | None = KEY) -> None:
     """Raise CorruptFileError where a page of a data.mdb points outside of it, or round and round.
 
-    Reads no image. Raises OSError where it cannot be read.
+    key: bytes of each key; None: any that LMDB allows, as in others' files. Reads no image. Raises
+    OSError where it cannot be read.
     """
+    advice = "get it anew" if key is None else "prepare the set again"
     try:
         content = np.memmap(file, np.uint8, "r")
     except ValueError as error:  # an empty file
-        raise CorruptFileError(f"{file} is empty; prepare the set again") from error
+        raise CorruptFileError(f"{file} is empty; {advice}") from error
     try:
-        _Pages(content).walk()
+        _Pages(content, key).walk()
     except _WrongError as error:
-        raise CorruptFileError(f"{file} is damaged: {error}; prepare the set again") from error
+        raise CorruptFileError(f"{file} is damaged: {error}; {advice}") from error
 
 
 class _Pages:
-    def __init__(self, content: np.ndarray) -> None:
+    def __init__(self, content: np.ndarray, key: int | None) -> None:
         self._content = content
+        self._keys = (1, _LONGEST_KEY) if key is None else (key, key)
         first = self._meta(0)
         self._size = first[4]
         if self._size not in (1 << k for k in range(9, 17)):
@@ -100,15 +104,16 @@ class _Pages:
         if not sound:
             raise _WrongError(f"page {number}")
         low, high, kind, key = (words[offsets // 2 + k] for k in range(4))
+        known = (key >= self._keys[0]) & (key <= self._keys[1])
         if flags == _BRANCH:
             inside = offsets + 8 + key <= size
             self._require(number, inside[:1])  # whose key may be missing
-            self._require(number, (inside & (key == _KEY))[1:])
+            self._require(number, (inside & known)[1:])
             return (low | high << 16 | kind << 32).astype(np.uint64), 0
         length, big = low | high << 16, kind == _BIG
-        ends = offsets + 8 + _KEY + np.where(big, 8, length)
-        self._require(number, (key == _KEY) & (kind & ~_BIG == 0) & (ends <= size))
-        at = (offsets[big] + 8 + _KEY)[:, None] + np.arange(8)
+        ends = offsets + 8 + key + np.where(big, 8, length)
+        self._require(number, known & (kind & ~_BIG == 0) & (ends <= size))
+        at = (offsets + 8 + key)[big][:, None] + np.arange(8)
         pages = page[at].copy().view("<u8")[:, 0] if len(at) else np.empty(0, np.uint64)
         needed = -(-(_HEADER + length[big]) // size)
         inside = (pages < self._count) & (pages.astype(np.float64) + needed <= self._count)

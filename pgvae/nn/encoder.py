@@ -66,8 +66,7 @@ class Encoder(GrowingNet):
         """What the last full layer sees: [N, f(4), 4, 4]."""
         x = self.rgb[str(self.resolution)](images)
         for key in reversed(self.blocks.keys()):
-            block = self.blocks[key]
-            x = block.features(x) if key == "4" else block(x)
+            x = self.blocks["4"].features(x) if key == "4" else self.run_block(key, x)
             if self.fading and key == str(self.resolution):
                 old = self.rgb[str(self.resolution // 2)](F.avg_pool2d(images, 2))
                 x = blend(old, x, alpha)

@@ -1,25 +1,28 @@
 """What a run would be: stages, sizes and memory, without running it."""
 
 import torch
-from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.func import functional_call
 
-from pgvae.config import ModelConfig, RunConfig
-from pgvae.nn import Encoder, Generator, build_nets, parameter_count
-from pgvae.objectives import objective_class
+from pgvae import tuning
+from pgvae.config import RunConfig
+from pgvae.nn import build_nets, parameter_count
+from pgvae.schedule import Moment
+from pgvae.training.rehearsal import bytes_of_iteration
+
+_PROCESS = 0.32  # GiB of Python and PyTorch, before there is a network
+# What glibc's heap, which keeps what is freed (`pgvae.tuning`), holds for each byte that comes and
+# goes: 1.3 to 2.3 measured. From `tuning.LARGE_PX` on it gives large blocks back.
+_HELD, _HELD_BY_LARGE = 1.8, 1.1
 
 _HEAD = ("px", "from kimg", "fade", "batch", "lr", "G params", "E params", "memory")
 _ROW = "{:>5} {:>10} {:>8} {:>6} {:>8} {:>12} {:>12} {:>10}"
 
 
-def describe(config: RunConfig, batch_gpu: int | None = None) -> str:
+def describe(config: RunConfig, batch_gpu: int | None = None, *, recompute: bool = False) -> str:
     """The run's settings and a table of its stages; parameters are those of the stable phase.
 
-    Memory is an estimate: weights, gradients, Adam's moments and the average, and what autograd
-    keeps of the largest update in float32 (`Objective.passes`), `batch_gpu` images at a time.
+    Memory is `memory_of` each stage once it has faded in.
     """
-    schedule, passes = config.schedule, objective_class(config.objective["name"]).passes
+    schedule = config.schedule
     lines = [*settings_lines(config), _ROW.format(*_HEAD)]
     for index, stage in enumerate(schedule.stages):
         start, resolution = schedule.start_of(index) / 1000, stage.resolution
@@ -29,10 +32,8 @@ def describe(config: RunConfig, batch_gpu: int | None = None) -> str:
         with torch.device("meta"):
             nets = build_nets(config.model, resolution)
         weights = parameter_count(nets.generator), parameter_count(nets.encoder)
-        generator, encoder = saved_bytes(config.model, resolution)
-        at_once = min(stage.batch_size, batch_gpu or stage.batch_size)
-        kept = at_once * (passes[0] * generator + passes[1] * encoder)
-        bytes_needed = 4 * 5 * sum(weights) + kept  # gradient, two moments and average beside each
+        last = min(schedule.start_of(index + 1), schedule.total_images) - 1
+        memory = memory_of(config, schedule.at(last), batch_gpu, recompute=recompute)
         lines.append(
             _ROW.format(
                 resolution,
@@ -42,11 +43,20 @@ def describe(config: RunConfig, batch_gpu: int | None = None) -> str:
                 f"{stage.lr:g}",
                 f"{weights[0]:,}",
                 f"{weights[1]:,}",
-                f"{bytes_needed / 2**30:.2f} GiB",
+                f"{memory:.2f} GiB",
             )
             + "".join(f"  {name} {value}" for name, value in stage.settings.items())
         )
     return "\n".join(lines)
+
+
+def memory_of(
+    config: RunConfig, moment: Moment, batch_gpu: int | None = None, *, recompute: bool = False
+) -> float:
+    """An estimate of what a process on a CPU has in memory at most, in float32: GiB."""
+    stay, pass_by = bytes_of_iteration(config, moment, batch_gpu, recompute=recompute)
+    held = _HELD if moment.resolution < tuning.LARGE_PX else _HELD_BY_LARGE
+    return _PROCESS + (stay + held * pass_by) / 2**30
 
 
 def settings_lines(config: RunConfig) -> list[str]:
@@ -66,35 +76,3 @@ def settings_lines(config: RunConfig) -> list[str]:
         *([f"labels {', '.join(config.labels.attributes)}"] if model.classes else []),
     ]
     return [*lines, "; ".join(changes)] if changes else lines
-
-
-def saved_bytes(config: ModelConfig, resolution: int) -> tuple[int, int]:
-    """Bytes of activations that autograd keeps for one image: (generator, encoder)."""
-    with torch.device("meta"):
-        generator, encoder = Generator(config, resolution), Encoder(config, resolution)
-    # As "meta", without memory, but on a device that has an autocast.
-    with FakeTensorMode(allow_non_fake_inputs=True):
-        latents = torch.zeros(2, config.latent_dim)
-        images = torch.zeros(2, config.channels, resolution, resolution, requires_grad=True)
-        return _kept_by(generator, latents), _kept_by(encoder, images)
-
-
-def _kept_by(net: torch.nn.Module, inputs: Tensor) -> int:
-    """Bytes that a pass of two images keeps for its backward, halved, weights left out."""
-    weights = {
-        name: torch.empty_strided(w.shape, w.stride(), requires_grad=w.requires_grad)
-        for name, w in net.state_dict(keep_vars=True).items()
-    }
-    ours = {id(weight) for weight in weights.values()}
-    kept: dict[int, int] = {}
-
-    def note(tensor: Tensor) -> Tensor:
-        if id(tensor) not in ours and tensor.ndim == 4 and tensor.shape[0] == len(inputs):
-            kept[id(tensor)] = tensor.numel() * tensor.element_size()
-            alive.append(tensor)
-        return tensor
-
-    alive: list[Tensor] = []  # an id is only the tensor's own while the tensor lives
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        functional_call(net, weights, inputs)
-    return sum(kept.values()) // len(inputs)

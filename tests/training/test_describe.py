@@ -11,7 +11,8 @@ from pgvae.nn import build_nets, parameter_count
 from pgvae.objectives import OBJECTIVES
 from pgvae.request import Request
 from pgvae.schedule import from_preset
-from pgvae.training.describe import describe, saved_bytes, settings_lines
+from pgvae.training import describe as describe_module
+from pgvae.training.describe import describe, settings_lines
 
 
 def rows_of(config: RunConfig) -> list[list[str]]:
@@ -22,14 +23,17 @@ def rows_of(config: RunConfig) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("objective", ["pioneer", "vae", "balanced_pioneer", "introvac"])
-def test_each_stage_has_its_start_fade_batch_rate_and_the_parameters_of_its_networks(objective):
+def test_each_stage_has_its_start_fade_batch_rate_and_the_parameters_of_its_networks(
+    objective, monkeypatch
+):
+    monkeypatch.setattr(describe_module, "memory_of", lambda *_, **__: 1.5)
     config = tiny_config(NO_STORE, objective, seed=5)
     starts = [("4", "0", "-"), ("8", "0.048", "0.032"), ("16", "0.104", "0.032")]
     rows = rows_of(config)
     for row, start in zip(rows, starts, strict=True):
         nets = build_nets(config.model, int(row[0]))
         counted = [f"{parameter_count(net):,}" for net in (nets.generator, nets.encoder)]
-        assert row[:7] == [*start, "4", "0.001", *counted]
+        assert row[:9] == [*start, "4", "0.001", *counted, "1.50", "GiB"]
     head = describe(config).splitlines()[0]
     for word in ("tiny", objective, "seed 5", "0.16 kimg", "3 stages"):
         assert word in head
@@ -59,30 +63,6 @@ def test_memory_is_of_the_images_at_hand():
     assert describe(config, 4) == describe(config, 100) == whole
     assert describe(config, 2).splitlines()[-1].split()[3] == "4"  # the batch is what it was
     assert small != whole
-
-
-BATCH_NORM = {"arch": "residual", "encoder_norm": "batch", "generator_norm": "batch"}
-
-
-@pytest.mark.parametrize("changes", [{}, {"arch": "residual"}, BATCH_NORM], ids=str)
-@pytest.mark.parametrize("head", ["sphere", "gaussian"])
-@pytest.mark.parametrize("resolution", [4, 8, 32])
-def test_the_estimate_is_what_a_real_pass_keeps(resolution, head, changes):
-    model = ModelConfig(resolution=32, latent_dim=8, fmap_max=8, head=head, **changes)
-    nets = build_nets(model, resolution)
-    images = torch.zeros(2, 3, resolution, resolution, requires_grad=True)
-    passes = ((nets.generator, torch.zeros(2, 8)), (nets.encoder, images))
-    for (net, inputs), estimate in zip(passes, saved_bytes(model, resolution), strict=True):
-        weights, kept = {id(p) for p in net.parameters()}, {}
-
-        def keep(tensor, weights=weights, kept=kept):
-            if id(tensor) not in weights and tensor.ndim == 4 and len(tensor) == 2:
-                kept[id(tensor)] = tensor  # held, so that no other gets its id
-            return tensor
-
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            net(inputs)
-        assert estimate == sum(t.numel() * t.element_size() for t in kept.values()) // 2 > 0
 
 
 @pytest.mark.parametrize(("name", "first"), [("age", "an autoencoder"), ("introvae", "a VAE")])
