@@ -28,7 +28,7 @@ from safetensors.torch import save_file
 from pgvae.cli import main
 from pgvae.data import load_images, open_dataset
 from pgvae.data.labels import from_csv, from_dataset_json
-from pgvae.errors import PgvaeError
+from pgvae.errors import InputError, PgvaeError
 from pgvae.interop import read_pioneer
 from pgvae.report.collect import read_run
 from pgvae.request import Request
@@ -157,7 +157,9 @@ def table_of_a_set(path: Path) -> None:
         try:
             main([*words, "--data-root", str(path.parent / "sets")])
         except SystemExit as ended:
-            if ended.code not in (0, 2, 3, 4):
+            if ended.code in (2, 3, 4):
+                raise InputError("said in a line") from ended
+            if ended.code:
                 raise
 
 
