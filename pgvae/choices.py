@@ -13,3 +13,4 @@ Likeness = Literal["l1", "ssim", "features"]  # by what images are each other's 
 Prior = Literal["fitted", "training"]  # what latents are drawn from
 PriorKind = Literal["gaussian", "mixture"]  # what is fitted to them
 Sampling = Literal["langevin", "rejection"]  # how latents with given attributes are drawn
+PROJECTION_STEPS = 200  # that find the latent of an image without an encoder

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pgvae.choices import Prior, Sampling
+from pgvae.choices import PROJECTION_STEPS, Prior, Sampling
 from pgvae.config import require
-from pgvae.inference import conditional, paths
+from pgvae.inference import conditional, paths, projection
 from pgvae.inference.directions import Directions, directions_path, load_directions, move, move_to
 from pgvae.inference.prior import LatentStream, choose_prior
 from pgvae.prior import FittedPrior
@@ -53,7 +53,8 @@ class Model:
     ) -> None:
         self.path = path
         self.device = torch.device(device)
-        self.encoder = self._own(snapshot.nets.ema_encoder)
+        own = snapshot.nets.ema_encoder
+        self.encoder = None if own is None else self._own(own)
         self.generator = self._own(snapshot.nets.ema)
         self.config = snapshot.config
         self.alpha = snapshot.alpha
@@ -74,25 +75,44 @@ class Model:
     def posterior(self, images: Tensor) -> Posterior:
         """What the encoder says of images: [N, C, R, R] in [-1, 1] -> mean, logvar, [N, d] each.
 
-        logvar is None for a sphere model. ValueError where the shape is another.
+        logvar is None for a sphere model. ValueError where the shape is another, InputError for a
+        model without an encoder.
         """
-        shape = (self.config.channels, self.resolution, self.resolution)
-        if images.ndim != 4 or tuple(images.shape[1:]) != shape:
-            want = "x".join(map(str, shape))
-            raise ValueError(f"images must be [N, {want}]: got {list(images.shape)}")
-        images = images.to(self.device, torch.float32, memory_format=torch.channels_last)
+        self.require_encoder()
+        images = self.as_input(images)
         parts = [self.encoder(part, self.alpha) for part in images.split(self.batch_size)]
         mean = torch.cat([part.mean for part in parts])
         if self.config.head == "sphere":
             return Posterior(mean)
         return Posterior(mean, torch.cat([part.logvar for part in parts]))
 
+    def as_input(self, images: Tensor) -> Tensor:
+        """Images [N, C, R, R] as the networks take them; ValueError where the shape is another."""
+        shape = (self.config.channels, self.resolution, self.resolution)
+        if images.ndim != 4 or tuple(images.shape[1:]) != shape:
+            want = "x".join(map(str, shape))
+            raise ValueError(f"images must be [N, {want}]: got {list(images.shape)}")
+        return images.to(self.device, torch.float32, memory_format=torch.channels_last)
+
     def encode(self, images: Tensor) -> Tensor:
         """Latents of images: [N, C, R, R] in [-1, 1] -> [N, d], the posterior's mean.
 
-        For a sphere model that is the unit vector. ValueError where the shape is another.
+        For a sphere model that is the unit vector. Raises as `posterior`.
         """
         return self.posterior(images).mean
+
+    @property
+    def encodes(self) -> bool:
+        """Whether it has an encoder; a pure GAN has none."""
+        return self.encoder is not None
+
+    def require_encoder(self) -> None:
+        """Raise InputError for a model without an encoder."""
+        require(
+            self.encodes,
+            f"a model of objective {self.objective['name']} has no encoder, which this needs: take "
+            "one of another objective; `reconstruct` alone does without, by optimisation",
+        )
 
     @property
     def classifies(self) -> bool:
@@ -166,9 +186,24 @@ class Model:
         sizes = (min(most, count - start) for start in range(0, count, most))
         return (self.decode(stream.next(size)) for size in sizes)
 
-    def reconstruct(self, images: Tensor) -> Tensor:
-        """decode(encode(images)): [N, C, R, R] -> [N, C, R, R], both in [-1, 1]."""
-        return self.decode(self.encode(images))
+    def reconstruct(
+        self, images: Tensor, *, steps: int = PROJECTION_STEPS, seed: int = 0
+    ) -> Tensor:
+        """decode(encode(images)): [N, C, R, R] -> [N, C, R, R], both in [-1, 1].
+
+        Without an encoder decode(project(images, steps, seed)).
+        """
+        if self.encodes:
+            return self.decode(self.encode(images))
+        return self.decode(self.project(images, steps, seed))
+
+    def project(self, images: Tensor, steps: int = PROJECTION_STEPS, seed: int = 0) -> Tensor:
+        """Latents [N, d] whose images are near to others, found by optimisation from samples.
+
+        For a model without an encoder; images are [N, C, R, R] in [-1, 1]. Takes `steps` passes
+        of the generator and back. InputError for less than a step.
+        """
+        return projection.project(self, images, steps, seed)
 
     def interpolate(self, images: Tensor, steps: int = 8) -> Tensor:
         """Between two images [steps, C, R, R]; between four, a grid [steps * steps, C, R, R].
@@ -181,8 +216,12 @@ class Model:
         """
         if len(images) not in (2, 4) or steps < 2:
             raise ValueError(f"give 2 or 4 images and 2 or more steps: got {len(images)}, {steps}")
-        corners, head = self.encode(images), self.config.head
-        if len(images) == 2:
+        return self.between(self.encode(images), steps)
+
+    def between(self, corners: Tensor, steps: int = 8) -> Tensor:
+        """What `interpolate` shows, between two or four latents: [2, d] or [4, d]."""
+        corners, head = corners.to(self.device), self.config.head
+        if len(corners) == 2:
             return self.decode(paths.line(head, *corners, steps))
         return self.decode(paths.square(head, corners, steps).flatten(0, 1))
 
@@ -205,6 +244,7 @@ class Model:
 
         InputError where there are none, CorruptFileError for a damaged file.
         """
+        self.require_encoder()
         found: list[Directions] = []
         if self.classifies:
             weight = self.encoder.classifier.weight[: len(self.attributes)]

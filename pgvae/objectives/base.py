@@ -80,7 +80,8 @@ class Objective:
     grows:        whether it grows by default.
     betas:        Adam's.
     min_batch:    fewest images it is defined for.
-    passes:       of generator and encoder, in batches, that its largest phase keeps for autograd.
+    passes:       of generator, encoder and, where there is one, discriminator, in batches, that its
+                  largest phase keeps for autograd.
     needs_labels: whether it learns from labels.
     """
 
@@ -92,7 +93,7 @@ class Objective:
     grows: ClassVar[bool] = True
     betas: ClassVar[tuple[float, float]] = (0.0, 0.99)
     min_batch: ClassVar[int] = 1
-    passes: ClassVar[tuple[int, int]] = (1, 1)
+    passes: ClassVar[tuple[int, ...]] = (1, 1)
     needs_labels: ClassVar[bool] = False
 
     @property
