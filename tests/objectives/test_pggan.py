@@ -141,8 +141,9 @@ def test_the_penalty_goes_through_the_native_ops_twice(run_world, dtype, rtol, f
     w = run_world(dtype, resolution=16, fmap_max=fmap_max, fmap_base=1024)
     (losses, gradients), (expected, others) = (learned(w, i) for i in ("native", "reference"))
     assert losses == pytest.approx(expected, rel=rtol)
-    for one, other in zip(gradients, others, strict=True):
-        torch.testing.assert_close(one, other, rtol=rtol, atol=rtol * other.abs().max().item())
+    # All at once: in float32 rounding may carry a unit across LeakyReLU's kink.
+    one, other = (torch.cat([g.flatten() for g in found]) for found in (gradients, others))
+    assert (one - other).norm().item() <= rtol * other.norm().item()
 
 
 def test_the_penaltys_gradient_is_that_of_finite_differences(run_world) -> None:
