@@ -134,6 +134,8 @@ PRESETS: dict[str, dict[str, Preset]] = {
     },
     "vae": {"sharp": replace(_PLAIN, settings={"beta_kl": 0.02})},
     "ae": {"plain": _PLAIN},
+    "pggan": {"plain": replace(_PLAIN, latent_dim=4)},
+    "ali": {"plain": replace(_PLAIN, latent_dim=4)},
 }
 
 
