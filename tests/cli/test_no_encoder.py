@@ -66,7 +66,7 @@ NEEDING = [
     "directions --dataset faces",
     "prior --dataset tiny",
     "export --part encoder --format torch-export",
-    "evaluate --dataset tiny --metrics psnr,swd",
+    "evaluate --dataset tiny --metrics psnr,msssim",
 ]
 
 
@@ -113,7 +113,10 @@ def test_the_generator_is_exported(trained, run_pgvae):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("--objective pggan --metrics msssim,psnr", "psnr: a model of objective pggan has no encoder"),
+        (
+            "--objective pggan --metrics msssim,psnr",
+            "psnr: a model of objective pggan has no encoder",
+        ),
         ("--objective pggan --set penalty=-1", "penalty is -1"),
         ("--objective pggan --set drift=nan", "drift is nan"),
         ("--objective ali --set penalty=1", "--set penalty=1: ali has no settings"),

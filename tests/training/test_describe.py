@@ -21,15 +21,16 @@ def rows_of(config: RunConfig) -> list[list[str]]:
     return lines[head + 1 :]
 
 
-@pytest.mark.parametrize("objective", ["pioneer", "vae", "balanced_pioneer", "introvac"])
+@pytest.mark.parametrize("objective", ["pioneer", "vae", "introvac", "pggan", "ali"])
 def test_each_stage_has_its_start_fade_batch_rate_and_the_parameters_of_its_networks(objective):
     config = tiny_config(NO_STORE, objective, seed=5)
     starts = [("4", "0", "-"), ("8", "0.048", "0.032"), ("16", "0.104", "0.032")]
     rows = rows_of(config)
     for row, start in zip(rows, starts, strict=True):
         nets = build_nets(config.model, int(row[0]))
-        counted = [f"{parameter_count(net):,}" for net in (nets.generator, nets.encoder)]
-        assert row[:7] == [*start, "4", "0.001", *counted]
+        order = (nets.generator, nets.encoder, nets.discriminator)
+        counted = [f"{parameter_count(net):,}" for net in order if net is not None]
+        assert row[: 5 + len(counted)] == [*start, "4", "0.001", *counted]
     head = describe(config).splitlines()[0]
     for word in ("tiny", objective, "seed 5", "0.16 kimg", "3 stages"):
         assert word in head
@@ -64,15 +65,21 @@ def test_memory_is_of_the_images_at_hand():
 BATCH_NORM = {"arch": "residual", "encoder_norm": "batch", "generator_norm": "batch"}
 
 
-@pytest.mark.parametrize("changes", [{}, {"arch": "residual"}, BATCH_NORM], ids=str)
+JUDGED = {"discriminator": "image", "encoder": False}
+
+
+@pytest.mark.parametrize("changes", [{}, {"arch": "residual"}, BATCH_NORM, JUDGED], ids=str)
 @pytest.mark.parametrize("head", ["sphere", "gaussian"])
 @pytest.mark.parametrize("resolution", [4, 8, 32])
 def test_the_estimate_is_what_a_real_pass_keeps(resolution, head, changes):
     model = ModelConfig(resolution=32, latent_dim=8, fmap_max=8, head=head, **changes)
     nets = build_nets(model, resolution)
     images = torch.zeros(2, 3, resolution, resolution, requires_grad=True)
-    passes = ((nets.generator, torch.zeros(2, 8)), (nets.encoder, images))
-    for (net, inputs), estimate in zip(passes, saved_bytes(model, resolution), strict=True):
+    passes = {"generator": torch.zeros(2, 8), "encoder": images, "discriminator": images}
+    saved = saved_bytes(model, resolution)
+    assert saved.keys() == nets.trained().keys()
+    for name, estimate in saved.items():
+        net, inputs = getattr(nets, name), passes[name]
         weights, kept = {id(p) for p in net.parameters()}, {}
 
         def keep(tensor, weights=weights, kept=kept):
