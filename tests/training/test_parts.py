@@ -100,23 +100,19 @@ def test_what_is_compared_stays_together() -> None:
 @pytest.mark.parametrize("size", [1, 4, 8])
 def test_parts_learn_what_the_whole_batch_does_where_images_are_compared(name, phase, size) -> None:
     """With a run's networks: the deviation of a minibatch is within groups that stay together."""
-    found = []
-    for at_once in (10, size):
-        objective = an(name)
+
+    def learned_by(at_once: int) -> tuple[dict[str, Tensor], Tensor]:
+        objective, rng = an(name), torch.Generator().manual_seed(0)
         w = small_world(objective, count=10)
-        rng = torch.Generator().manual_seed(0)
-        context = Context(
-            alpha=torch.tensor(1.0), noise=lambda shape, r=rng: torch.randn(shape, generator=r)
-        )
+        alpha = torch.tensor(1.0)
+        context = Context(alpha, noise=lambda shape: torch.randn(shape, generator=rng))
         losses = Work(context, ALONE, 10, together=4).run(
             at_once, lambda rows, part: objective.losses(phase, w.nets, w.batch.rows(rows), part)
         )
-        nets = w.nets.trained().values()
-        gradients = [
-            p.grad.flatten() for net in nets for p in net.parameters() if p.grad is not None
-        ]
-        found.append((losses, torch.cat(gradients)))
-    (expected, whole), (losses, parts) = found
+        parameters = [p for net in w.nets.trained().values() for p in net.parameters()]
+        return losses, torch.cat([p.grad.flatten() for p in parameters if p.grad is not None])
+
+    (expected, whole), (losses, parts) = learned_by(10), learned_by(size)
     for key, value in expected.items():
         torch.testing.assert_close(losses[key], value, rtol=1e-4, atol=1e-6, msg=key)
     assert (parts - whole).norm() < 1e-4 * whole.norm()
