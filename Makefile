@@ -7,14 +7,14 @@ DEMO := demo
 
 SOURCES := $(wildcard csrc/*.* csrc/cpu/* csrc/cuda/*)
 
-.PHONY: setup demo test test-slow lint clean
+.PHONY: setup demo test test-slow lint docs clean
 setup: $(READY)
 
 # torch first, so that the native ops are built with its headers and not with a second copy's.
 $(READY): pyproject.toml setup.py $(wildcard requirements/*.txt) $(SOURCES)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c requirements/constraints.txt torch
-	$(BIN)/pip install --quiet --disable-pip-version-check -c requirements/constraints.txt -e ".[demo,dev,eval,explore,export,prior,report,sources,video]"
+	$(BIN)/pip install --quiet --disable-pip-version-check -c requirements/constraints.txt -e ".[demo,dev,eval,explore,export,hub,prior,report,sources,video]"
 	touch $@
 
 # Prepare cartoon faces, grow 4 -> 32 px, and print the paths of the pictures.
@@ -33,6 +33,11 @@ test-slow: $(READY)
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# Every public name with its docstring, on one page: docs/reference.html.
+docs: $(READY)
+	$(BIN)/python docs/reference.py
 
 clean:
 	rm -rf $(VENV) $(DEMO) build pgvae/ops/lib *.egg-info

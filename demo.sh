@@ -5,10 +5,10 @@ set -euo pipefail
 cd "$(dirname "$0")"
 demo=${DEMO:-demo}
 objective=${OBJECTIVE:-rivae}
-kimg=${KIMG:-14}
+kimg=${KIMG:-18}
 settings=()
 if [ "$objective" = vae ]; then settings=(--set beta_kl=0.4 --lr 0.002); fi
-if [ "$objective" = rivae ]; then settings=(--set game=10); fi
+if [ "$objective" = rivae ]; then settings=(--set game=5); fi
 
 if [ ! -e "$demo/datasets/avatars/manifest.json" ]; then
   pgvae data prepare avatars --resolution 32 --count 6000 --data-root "$demo/datasets"
@@ -22,3 +22,4 @@ for what in samples "reconstruct $demo/datasets/avatars" "interpolate $demo/data
   # shellcheck disable=SC2086 # the words are a subcommand and its arguments
   python generate.py --snapshot "$run" --out "$demo/$objective-$kimg/pictures" $what
 done
+pgvae evaluate --snapshot "$run" --dataset "$demo/datasets/avatars" --metrics swd,psnr

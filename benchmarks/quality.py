@@ -37,6 +37,7 @@ from pgvae.metrics.frechet import frechet_distance, kernel_distance
 from pgvae.metrics.sets import full_precision
 from pgvae.objectives import objective_from
 from pgvae.pictures import grid_of, to_picture
+from pgvae.snapshot import load_snapshot
 from pgvae.training.plan import plan
 from pgvae.training.state import TrainState
 from pgvae.training.step import train_step
@@ -69,14 +70,20 @@ TRIALS: dict[str, dict[str, Any]] = {
     "soft_introvae": {"objective": "soft_introvae", "arch": "pggan"},
     "introvac": {"objective": "introvac", "arch": "pggan", "attributes": LABELS},
 }
+# The recipe without one of its ingredients. Two more are taken from the recipe's own runs: the
+# fitted prior (columns "training prior") and the averaged encoder ("raw encoder").
+ABLATION: dict[str, dict[str, Any]] = {
+    "recipe-no-game": {"objective": "rivae", "settings": ("game=0",)},
+    "recipe-flat-rate": {"objective": "rivae", "lr_milestones": (1e6,)},  # never
+}
 KEYS = ("trial", "set", "seed", "cpu_seconds", "images", "rmse", "psnr", "ssim", "swd", "fid")
 KEYS += ("kid", "diversity", "swd_training_prior", "fid_training_prior")
-KEYS += ("swd_reconstructions", "fid_reconstructions")
+KEYS += ("swd_reconstructions", "fid_reconstructions", "rmse_raw_encoder", "fid_raw_encoder")
 
 
 def request_of(trial: str, store: Store, seed: int, kimg: float) -> pgvae.Request:
     """What one run of a trial asks for, `kimg` thousand images a stage."""
-    options = COMMON | TRIALS[trial.partition("/")[0]]
+    options = COMMON | (TRIALS | ABLATION)[trial.partition("/")[0]]
     where = {"dataset": store.name, "data_root": str(store.path.parent), "seed": seed}
     length = {"kimg_per_stage": kimg, "total_kimg": STAGES * kimg}
     return pgvae.Request(**options, **where, **length, device="cpu")
@@ -167,7 +174,16 @@ class Referee:
         for name, images in (("training_prior", training), ("reconstructions", again)):
             found[f"swd_{name}"] = self.swd(images)
             found[f"fid_{name}"] = frechet_distance(self.features, self.extract(images))
-        return found
+        return found | self.without_average(model)
+
+    def without_average(self, model: pgvae.Model) -> dict[str, float]:
+        """Reconstructions by the encoder as it was in training, not its average."""
+        snapshot = load_snapshot(model.path)
+        snapshot.nets.ema_encoder = snapshot.nets.encoder
+        again = pgvae.Model(snapshot).reconstruct(self.unseen)
+        error = rmse(self.unseen[:RECONSTRUCTED], again[:RECONSTRUCTED]).mean().item()
+        distance = frechet_distance(self.features, self.extract(again))
+        return {"rmse_raw_encoder": error, "fid_raw_encoder": distance}
 
 
 def recorded() -> list[dict[str, Any]]:
@@ -249,7 +265,9 @@ def prepare(
 @click.option("--set", "set_name", type=click.Choice(["faces", "fashion-mnist"]), default="faces")
 @click.option("--data-root", type=click.Path(path_type=Path), default=Path("datasets"))
 @click.option("--outdir", type=click.Path(path_type=Path), default=Path("runs/quality"))
-@click.option("--trial", "trials", multiple=True, help="Of TRIALS, or NAME/4.  [default: all]")
+@click.option(
+    "--trial", "trials", multiple=True, help="Of TRIALS or ABLATION, or NAME/4.  [default: TRIALS]"
+)
 @click.option("--seed", "seeds", multiple=True, type=int, default=(0, 1, 2))
 @click.option("--budget", default=BUDGET, help="CPU-seconds of a run.")
 def main(

@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar, cast, get_args
 
 from pgvae.errors import InputError
 from pgvae.schedule import Schedule, Stage
@@ -116,10 +116,11 @@ def from_dict(cls: type[T], values: Mapping[str, Any], what: str) -> T:
     Traceback (most recent call last):
     pgvae.errors.InputError: unknown labels setting 'atributes': did you mean 'attributes'?
     """
-    names = [f.name for f in dataclasses.fields(cls) if f.init]
+    fields = dataclasses.fields(cast(Any, cls))
+    names = [f.name for f in fields if f.init]
     for name in values:
         require(name in names, f"unknown {what} setting {name!r}: {nearest(name, names)}")
-    needed = [f.name for f in dataclasses.fields(cls) if not _has_default(f)]
+    needed = [f.name for f in fields if not _has_default(f)]
     missing = [name for name in needed if name not in values]
     require(not missing, f"{what} settings lack {', '.join(missing)}")
     return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
@@ -340,6 +341,8 @@ class RunConfig:
         stages = [from_dict(Stage, stage, "stage") for stage in schedule.pop("stages", ())]
         if stages:
             schedule["stages"] = stages
-        parts = {"model": ModelConfig, "schedule": Schedule, "labels": LabelConfig}
-        nested = {n: from_dict(part, values[n], n) for n, part in parts.items() if n in values}
+        parts: dict[str, type] = {"model": ModelConfig, "schedule": Schedule, "labels": LabelConfig}
+        nested: dict[str, Any] = {
+            n: from_dict(part, values[n], n) for n, part in parts.items() if n in values
+        }
         return from_dict(cls, {**values, **nested}, "run")

@@ -209,6 +209,16 @@ def _is_full(folder: Path) -> bool:
     return False
 
 
+def path_of(error: OSError) -> str:
+    """Of what file or folder an error tells; "" where it does not.
+
+    >>> path_of(FileNotFoundError(2, "No such file or directory", b"a.png"))
+    'a.png'
+    """
+    where = error.filename2 or error.filename or ""
+    return os.fsdecode(where) if isinstance(where, (str, bytes)) else str(where)
+
+
 def numbered_folder(parent: Path, name: str) -> Path:
     """A new folder `parent/NNNNN-name`, of the next number, which no other process can take.
 

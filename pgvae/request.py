@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
+from pgvae.choices import TrackerKind
 from pgvae.config import Arch, EncoderNorm, GeneratorNorm, Precision, check_resolution, nearest
 from pgvae.errors import CorruptFileError, InputError
 from pgvae.schedule import at_stage
@@ -28,10 +29,10 @@ OBJECTIVES = (  # each the name of its module in pgvae/objectives
 FREE = frozenset(
     {
         *("dataset", "data_root", "outdir", "resume"),
-        *("device", "precision", "workers", "batch_gpu"),
+        *("device", "precision", "workers", "batch_gpu", "compile", "graphs", "recompute"),
         *("total_kimg", "batch", "lr", "lr_milestones", "pretrain_kimg"),
         *("snapshot_kimg", "keep_snapshots", "metrics", "metric_kimg", "inception_weights"),
-        "max_hours",
+        *("max_hours", "tracker"),
     }
 )
 _CHOICES = {
@@ -40,6 +41,7 @@ _CHOICES = {
     "encoder_norm": get_args(EncoderNorm),
     "generator_norm": get_args(GeneratorNorm),
     "precision": get_args(Precision),
+    "tracker": get_args(TrackerKind),
 }
 _METAVARS = {
     **{name: "|".join(choices) for name, choices in _CHOICES.items()},
@@ -138,8 +140,15 @@ class Request:
         and KID.  [default: EfficientNet-Lite0's, said so in the names]
     max_hours: save and stop, with exit code 75, before this process has run so long: for a queue's
         limit.  [default: none]
+    tracker: what shows figures and pictures while it trains, beside the run directory's own files.
+        [default: tensorboard]
     device: where it runs.  [default: auto]
     precision: auto is fp32 on a CPU, bf16 on GPUs that have it, else tf32.  [default: auto]
+    compile: the networks through torch.compile, each stage anew: worth it on a GPU alone, or in a
+        long stage.  [default: no]
+    graphs: replay iterations as CUDA graphs, on one GPU.  [default: no]
+    recompute: work the activations of blocks from 512 px on out twice rather than keep them: less
+        memory, more time.  [default: no]
     workers: threads that decode images above 128 px.  [default: 2]
     data_root: where prepared sets are.  [default: datasets]
     outdir: where numbered run directories are made.  [default: runs]
@@ -181,8 +190,12 @@ class Request:
     metric_kimg: float | None = None
     inception_weights: str | None = None
     max_hours: float | None = None
+    tracker: str | None = None
     device: str | None = None
     precision: str | None = None
+    compile: bool | None = None
+    graphs: bool | None = None
+    recompute: bool | None = None
     workers: int | None = None
     data_root: str | None = None
     outdir: str | None = None
@@ -222,7 +235,7 @@ class Request:
     def recorded(self) -> "Request":
         """What a run directory keeps: paths that hold from any folder; no `resume`, no `max_hours`,
         which are of one process."""
-        absolute = {
+        absolute: dict[str, Any] = {
             name: str(Path(value).absolute())
             for name, value in self.given(*_PATHS).items()
             if name != "dataset" or Path(value).exists()
@@ -343,6 +356,8 @@ def _wrong(name: str, value: Any) -> str | None:
             check_resolution(value)
         except InputError as error:
             return str(error).partition(" is ")[2]
+    if name == "device" and not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value):
+        return "use auto, cpu, mps or cuda:I"
     if isinstance(value, float) and not math.isfinite(value):
         return "use a finite number"
     if name in _POSITIVE and value <= 0:

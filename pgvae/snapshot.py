@@ -29,6 +29,7 @@ from pgvae.types import AVERAGES, Nets
 T = TypeVar("T")
 
 FORMAT = 1
+PRETRAINED = "model.safetensors"  # of a folder that was made to be given away
 _MAX_HEADER = 16 << 20
 _DTYPES = {torch.float32: "F32", torch.int64: "I64"}  # the second for batch norm's count
 _PICKLES = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
@@ -78,8 +79,10 @@ class _Entry(NamedTuple):
     size: int
 
 
-def save_snapshot(path: Path, snapshot: Snapshot) -> None:
+def save_snapshot(path: Path, snapshot: Snapshot, *, averages_only: bool = False) -> None:
     """Write atomically; ResourceError when the disk is full.
+
+    averages_only: half of the file, all that inference needs.
 
     >>> save_snapshot(folder / "snapshot-60.safetensors", snapshot)
     >>> load_snapshot(folder / "snapshot-60.safetensors").attributes
@@ -87,6 +90,8 @@ def save_snapshot(path: Path, snapshot: Snapshot) -> None:
     """
     tensors = {"mean_image": snapshot.mean_image.contiguous().cpu()}
     for part, net in snapshot.nets.parts().items():
+        if averages_only and part not in AVERAGES:
+            continue
         state = net.state_dict()
         tensors.update({f"{part}/{k}": v.contiguous().cpu() for k, v in state.items()})
     about = {
@@ -107,7 +112,9 @@ def save_snapshot(path: Path, snapshot: Snapshot) -> None:
 
 
 def newest_snapshot(path: Path) -> Path:
-    """The snapshot itself, or the newest one of a run directory; InputError without any.
+    """The snapshot itself, the newest one of a run directory, or a folder's `PRETRAINED`.
+
+    InputError without any.
 
     >>> for name in ("snapshot-60.safetensors", "snapshot-200.safetensors"):
     ...     (folder / name).touch()
@@ -117,6 +124,8 @@ def newest_snapshot(path: Path) -> Path:
     if not path.is_dir():
         return path
     found = snapshots_in(path)
+    if not found and (path / PRETRAINED).is_file():
+        return path / PRETRAINED
     require(
         bool(found),
         f"no snapshot-*.safetensors in {path}: a run writes its first one early, and one when it "
@@ -170,7 +179,7 @@ def load_snapshot(path: str | Path) -> Snapshot:
         if part in AVERAGES:  # of older files: the encoder's own tensors
             state = {name: tensor.clone() for name, tensor in state.items()}
         net.load_state_dict(state, assign=True)
-        net.to(memory_format=torch.channels_last)
+        net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs
     fields = ("alpha", "images_seen", "objective", "dataset")
     return Snapshot(
         nets=nets,
@@ -183,13 +192,21 @@ def load_snapshot(path: str | Path) -> Snapshot:
 
 
 def with_averages(entries: dict[str, T]) -> dict[str, T]:
-    """What a file says of its tensors, by name, with the averages that older files lack.
+    """What a file says of its tensors, by name, with those of the networks that it lacks.
 
-    There the average of a network is the network itself.
+    In older files the average of the encoder is the encoder itself; where a file has averages
+    alone, they are the networks.
 
     >>> sorted(with_averages({"encoder/rgb": 1, "ema/rgb": 2}))
     ['ema/rgb', 'ema_encoder/rgb', 'encoder/rgb']
+    >>> sorted(with_averages({"ema/rgb": 1, "ema_encoder/rgb": 2}))
+    ['ema/rgb', 'ema_encoder/rgb', 'encoder/rgb', 'generator/rgb']
     """
+    if not any(name.startswith((*AVERAGES.values(),)) for name in entries):
+        for average, network in AVERAGES.items():
+            own = {k: v for k, v in entries.items() if k.startswith(f"{average}/")}
+            entries = {**entries, **{k.replace(average, network, 1): v for k, v in own.items()}}
+        return entries
     of_networks = {f"ema_{k}": v for k, v in entries.items() if k.startswith("encoder/")}
     has = any(name.startswith("ema_encoder/") for name in entries)
     return entries if has else {**entries, **of_networks}
@@ -280,9 +297,10 @@ def _declared_prior(path: Path, about: dict[str, Any], d: int) -> dict[str, _Ent
 
 def _prior(path: Path, about: dict[str, Any], tensors: dict[str, Tensor]) -> FittedPrior:
     """The prior of a file that was compared with what it declares."""
-    said = {name: about["prior"][name] for name in ("kind", "is_default", "about")}
+    said: dict[str, Any] = {n: about["prior"][n] for n in ("kind", "is_default", "about")}
+    said |= {name: tensors[f"prior/{name}"] for name in _PRIOR}
     try:
-        return FittedPrior(**said, **{name: tensors[f"prior/{name}"] for name in _PRIOR})
+        return FittedPrior(**said)
     except InputError as error:
         raise CorruptFileError(f"{path} holds an impossible prior: {error}") from error
 

@@ -1,9 +1,10 @@
-"""The terminal that a command was started from, which may go away while it runs."""
+"""The terminal that a command was started from, which may go away or not be there at all."""
 
 import contextlib
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 
 @contextlib.contextmanager
@@ -20,3 +21,22 @@ def outlived() -> Iterator[None]:
                 nowhere = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(nowhere, stream.fileno())
                 os.close(nowhere)
+
+
+def say(text: str) -> None:
+    """Print a line, while there is somebody to read it."""
+    with outlived():
+        print(text, flush=True)
+
+
+def fill_in() -> None:
+    """Put nowhere in the place of standard streams that are closed (`2>&-`, some daemons).
+
+    Else the next files to be opened would get their numbers, and what is printed would go there.
+    """
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(number, True)
+    os.close(number)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115

@@ -1,7 +1,7 @@
 """The values that travel between the rooms of the house."""
 
 from dataclasses import dataclass, fields
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -55,11 +55,11 @@ class Nets:
     A further network is a field here, and built in `pgvae.nn.build_nets`.
     """
 
-    encoder: nn.Module | None
+    encoder: Any
     generator: nn.Module
     ema: nn.Module
-    ema_encoder: nn.Module | None
-    discriminator: nn.Module | None = None
+    ema_encoder: Any
+    discriminator: Any = None
 
     def parts(self) -> dict[str, nn.Module]:
         """Every network that there is by its name, as files name it."""

@@ -20,6 +20,8 @@ FITTING = {
     "encoder_norm": "batch",
     "generator_norm": "spectral",
     "precision": "bf16",
+    "device": "cuda:1",
+    "tracker": "none",
     "settings": ("beta_kl=0.5", "rec@8=l1"),
     "label_thresholds": (0.25, 0.75),
     "dataset": "my photos-2.0",

@@ -2,6 +2,7 @@
 
 import os
 import pty
+import shlex
 import signal
 import subprocess
 import sys
@@ -33,6 +34,36 @@ def test_what_is_said_to_nobody_is_lost_and_the_exit_code_is_not():
     process.stdout.close()
     process.stdin.close()
     assert process.wait(60) == 75
+
+
+FILLS = (
+    "import os\n"
+    "from pgvae.terminal import fill_in\n"
+    "fill_in()\n"
+    "import sys\n"
+    "file = open(sys.argv[1], 'w')\n"
+    "assert file.fileno() > 2\n"
+    "print('nowhere', flush=True)\n"
+    "print('nowhere', file=sys.stderr, flush=True)\n"
+    "os.system('echo nowhere; echo nowhere >&2')\n"
+)
+
+
+def test_where_standard_streams_are_closed_nothing_is_printed_into_files(tmp_path):
+    file = tmp_path / "a.bin"
+    command = f"exec {sys.executable} -c {shlex.quote(FILLS)} {file} <&- >&- 2>&-"
+    assert subprocess.run(["sh", "-c", command], cwd=ROOT, timeout=60, check=False).returncode == 0
+    assert file.read_bytes() == b""
+
+
+@pytest.mark.parametrize("closed", [">&- 2>&-", ">/dev/full 2>/dev/full", "2>&- | true"])
+def test_a_run_needs_nobody_to_talk_to(closed, data_root, tmp_path):
+    words = f"--dataset tiny --data-root {data_root} --device cpu --outdir {tmp_path} --fmap-max 8"
+    words += " --resolution 4 --batch 4 --latent-dim 8 --kimg-per-stage 0.04"
+    command = f"{sys.executable} train.py {words} {closed}"
+    subprocess.run(["sh", "-c", command], cwd=ROOT, timeout=120, check=False)
+    (run,) = tmp_path.iterdir()
+    assert read_status(run)["status"] == "done"
 
 
 @pytest.mark.parametrize(("kind", "number"), [("terminal", signal.SIGHUP), ("pipe", signal.SIGINT)])

@@ -2,12 +2,14 @@
 
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import click
 
-from pgvae import tuning
+from pgvae import terminal, tuning
 from pgvae.cli.groups import Commands, explain
 from pgvae.errors import PgvaeError, Preempted, ResourceError, is_out_of_memory
+from pgvae.files import path_of
 from pgvae.terminal import outlived
 
 tuning.shorten_spinning()  # no command is imported yet, nor PyTorch
@@ -23,6 +25,7 @@ _HOMES = {
     "prior": "pgvae.cli.prior:prior_command",
     "convert": "pgvae.cli.convert:convert",
     "export": "pgvae.cli.export:export_command",
+    "publish": "pgvae.cli.publish:publish_command",
     "report": "pgvae.cli.report:report_command",
     "explore": "pgvae.cli.explore:explore_command",
     "check": "pgvae.cli.check:check_command",
@@ -45,8 +48,9 @@ def main(arguments: Sequence[str] | None = None, command: str | None = None) -> 
     arguments: without the program's name; default those of the process.
     command:   the one subcommand to run, as train.py and generate.py do.
     """
+    terminal.fill_in()
     tuning.keep_freed_memory()
-    chosen = cli.get_command(None, command) if command else cli
+    chosen: Any = cli.get_command(None, command) if command else cli
     try:
         code = chosen.main(
             args=list(sys.argv[1:] if arguments is None else arguments),
@@ -78,7 +82,7 @@ def main(arguments: Sequence[str] | None = None, command: str | None = None) -> 
 
 
 def _of_the_system(error: OSError) -> str:
-    where = error.filename2 or error.filename
+    where = path_of(error)
     what = f"{error.strerror or error}; see to the drive and to what this system allows"
     return f"{where}: {what}" if where else what
 

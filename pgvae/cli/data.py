@@ -30,7 +30,11 @@ class _Prepare(click.Command):
         super().format_epilog(ctx, formatter)
 
 
-@click.group(cls=Commands)
+_FEW_PAIRS = 2 * 10**8  # of images of train and val that are compared within a second or so
+_HOMES = {name: f"pgvae.cli.prepared:{name}" for name in ("show", "update", "merge", "export")}
+
+
+@click.group(cls=Commands, homes=_HOMES)
 def data() -> None:
     """Prepare sets of images, list them, check them.
 
@@ -40,7 +44,7 @@ def data() -> None:
 
 @data.command("prepare", cls=_Prepare)
 @click.argument("what", metavar="RECIPE|PATH")
-@option("--source", "Folder, zip or .tar.gz that a recipe reads.", PATH)
+@option("--source", "Folder or file that a recipe reads.", PATH)
 @option("--name", "Name of the set.  [default: the recipe's or the folder's]")
 @option("--resolution R", "Highest one, a power of two.  [default: the images']", Resolution())
 @option("--count N", "Images to take, or to draw.  [default: all, or the recipe's]", POSITIVE)
@@ -73,7 +77,8 @@ def data() -> None:
 def prepare_command(what: str, data_root: Path, force: bool, **given: Any) -> None:
     """Turn images into a multi-resolution set that training reads.
 
-    RECIPE is the name of one of the recipes below; PATH a folder or zip of images, or an .npz file.
+    RECIPE is the name of one of the recipes below; PATH a folder of images, or a file that holds
+    many: .zip, .tar, .parquet, .arrow, .h5, .tfrecords, .mdb, .npy, .npz.
 
     Examples: pgvae data prepare photos/ --name mine --resolution 128
 
@@ -90,12 +95,27 @@ def prepare_command(what: str, data_root: Path, force: bool, **given: Any) -> No
         **{name: given[name] for name in ("source", "resolution", "count", "seed", "labels")},
     )
     prepared = {field.name for field in fields(Options)} - {"channels", "about"}
+    asked = {n: given[n] for n in ("attributes", "split_by", "upscale") if given[n]}
     chosen = Options(
         channels=1 if given["grayscale"] else 3,
-        about={"recipe": what if what in RECIPES else "folder"},
+        about={
+            "recipe": what if what in RECIPES else "folder",
+            **({"asked": asked} if asked else {}),  # of `update`, which does the same again
+        },
         **{name: given[name] for name in prepared if given[name] is not None},
     )
     store = prepare(recipe_of(what, ingredients), chosen, data_root, force=force, say=click.echo)
+    report(store)
+
+
+def report(store: "Store") -> None:
+    """Say what a set that was made has, and what may falsify its figures."""
+    from pgvae.data.similar import near_duplicates
+
+    if len(store.split("train")) * len(store.split("val")) <= _FEW_PAIRS:
+        similar = near_duplicates(store)
+        if similar:
+            click.echo(f"warning: {_say_similar(store, similar)}; `pgvae data show` names all")
     counts = store.manifest["splits"]
     click.echo(
         f"{store.path}: {len(store):,} images ({counts['train']:,} train, {counts['val']:,} val) "
@@ -112,9 +132,11 @@ def info(name: str, data_root: Path) -> None:
 
     Example: pgvae data info avatars
     """
+    from pgvae.data.show import balance_of
+    from pgvae.data.similar import near_duplicates
     from pgvae.data.store import REJECTS
 
-    store = _store(name, data_root)
+    store = store_called(name, data_root)
     manifest = store.manifest
     click.echo(f"{store.name} in {store.path}, digest {store.digest[:16]}")
     click.echo(
@@ -127,12 +149,26 @@ def info(name: str, data_root: Path) -> None:
         codec = manifest["codecs"][str(resolution)]
         click.echo(f"{resolution:>6} px   {codec:<5} {size / 2**20:>10,.1f} MiB")
     for index, attribute in enumerate(store.attributes):
-        click.echo(f"label       {attribute}: mean {store.labels[:, index].mean():.3f}")
+        counts = ", ".join(
+            f"{split} {yes:,} yes, {no:,} no"
+            for split, (yes, no) in balance_of(store, index).items()
+        )
+        click.echo(f"label       {attribute}: mean {store.labels[:, index].mean():.3f}; {counts}")
     click.echo(f"duplicates  {manifest['duplicates']:,}")
+    if len(store.split("train")) * len(store.split("val")) <= _FEW_PAIRS:
+        click.echo(f"similar     {_say_similar(store, near_duplicates(store))}")
     click.echo(f"left out    {manifest['rejected']:,}")
     for line in (store.path / REJECTS).read_text(encoding="utf-8").splitlines()[:10]:
         reject = json.loads(line)
         click.echo(f"            {reject['name']}: {reject['reason']}")
+
+
+def _say_similar(store: "Store", pairs: list[tuple[int, int]]) -> str:
+    names = store.names()
+    shown = ", ".join(f"{names[i]} ~ {names[k]}" for i, k in pairs[:5])
+    return f"{len(pairs):,} of val nearly the same as one of train" + (
+        f": {shown}" if pairs else ""
+    )
 
 
 @data.command()
@@ -143,7 +179,7 @@ def verify(name: str, data_root: Path) -> None:
 
     Example: pgvae data verify avatars
     """
-    store = _store(name, data_root)
+    store = store_called(name, data_root)
     store.verify()
     click.echo(f"{store.name}: {len(store):,} images at {len(store.resolutions)} sizes are whole")
 
@@ -176,7 +212,7 @@ def list_command(data_root: Path, outdir: Path) -> None:
 data.add_command(remove)
 
 
-def _store(name: str, data_root: Path) -> "Store":
+def store_called(name: str, data_root: Path) -> "Store":
     """A prepared set by name or by path."""
     from pgvae.data import Store, prepared_in
     from pgvae.data.paths import is_folder

@@ -54,7 +54,7 @@ def directions_command(
     from pgvae.inference.images import encode
 
     model = load(snapshot, pick_device(device))
-    options.require_writable_file(directions_path(model.path))
+    options.require_writable_file(directions_path(model.file))
     store = inputs.open_for(model, dataset, data_root)
     require(len(store.attributes) > 0, f"{store.name} has no labels: prepare it with --labels")
     known = model.attributes if model.classifies else ()
@@ -73,8 +73,8 @@ def directions_command(
         latents = encode(model, store, unseen)
         accuracy = found.accuracy(latents, torch.from_numpy(said[unseen]))
     about = {**found.about, "dataset": store.name, "count": len(training), "accuracy": accuracy}
-    path = directions_path(model.path)
-    save_directions(path, dataclasses.replace(found, about=about), model.path)
+    path = directions_path(model.file)
+    save_directions(path, dataclasses.replace(found, about=about), model.file)
     for name, value in accuracy.items():
         click.echo(f"{name}: {value:.1%} right on unseen images")
     click.echo(path)

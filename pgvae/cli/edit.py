@@ -177,8 +177,17 @@ def conditional(
 
     Example: python generate.py --snapshot PATH conditional --with glasses=1,hat=0 --count 16
     """
-    model, own = session.model, {"method": method, "step_size": step_size, "sure": sure}
-    found = model.conditional_latents(count, wanted, steps, seed=session.seed, prior=prior, **own)
+    model = session.model
+    found = model.conditional_latents(
+        count,
+        wanted,
+        steps,
+        method=method,
+        step_size=step_size,
+        sure=sure,
+        seed=session.seed,
+        prior=prior,
+    )
     what = "chains from the training prior"
     if method == "rejection":
         what = f"draws from the {prior or model.default_prior} prior"

@@ -106,7 +106,7 @@ def evaluate_command(
         watch=_progress,
     )
     click.echo(
-        f"{model.path.name} at {model.resolution} px, {store.name}: {found.count:,} images of "
+        f"{model.file.name} at {model.resolution} px, {store.name}: {found.count:,} images of "
         f"split {split} and as many samples from the {found.prior} prior, seed {seed}"
         + (f" ({count:,} asked for)" if found.count < count else "")
         + f"; floor: {found.count:,} other images, of split train"
@@ -128,7 +128,7 @@ def _without_encoder(names: tuple[str, ...], objective: str) -> tuple[str, ...]:
 
 def _write_json(path: Path, found: "Evaluation", model: "Model", store: "Store") -> None:
     about = {
-        "snapshot": model.path.name,
+        "snapshot": model.file.name,
         "images_seen": model.images_seen,
         "objective": model.objective["name"],
         "dataset": store.name,
@@ -144,7 +144,7 @@ def _progress(starts: Iterator[int], total: int) -> Iterator[int]:
     from tqdm import tqdm
 
     with tqdm(total=total, unit="img", disable=None, dynamic_ncols=True) as bar:
-        told = 0
+        told = 0.0
         for start in starts:
             bar.update(start - bar.n)
             if bar.disable and start >= told:

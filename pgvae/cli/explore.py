@@ -1,6 +1,6 @@
 """`pgvae explore`: a page to play with a model."""
 
-import contextlib
+import os
 from pathlib import Path
 
 import click
@@ -49,5 +49,5 @@ def explore_command(
     model = load(snapshot, pick_device(device))
     store = inputs.open_for(model, dataset, data_root) if dataset else None
     explorer = Explorer(model, snapshot if snapshot.is_dir() else None, store)
-    with contextlib.suppress(KeyboardInterrupt):
-        serve(explorer, host, port, open_browser=open_browser, say=click.echo)
+    if serve(explorer, host, port, open_browser=open_browser, say=click.echo):
+        os._exit(0)  # nothing interrupts the networks, and the interpreter would wait for them

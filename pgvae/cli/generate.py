@@ -1,7 +1,7 @@
 """`pgvae generate`: use a snapshot."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +15,11 @@ from pgvae.cli.options import POSITIVE, SEVERAL, option
 from pgvae.cli.session import Session, in_session, shared
 from pgvae.cli.types import Seeds
 from pgvae.config import require
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from torch import Tensor
 
 _COLUMNS, _COUNT = 8, 64
 
@@ -64,7 +69,7 @@ def samples(
     if seeds:
         names = [f"seed-{seed:04d}.png" for seed in seeds]
         latents = [model.sample_latents(1, seed, *how) for seed in seeds]
-        images = map(model.decode, torch.cat(latents).split(model.batch_size))
+        images: Iterable[Tensor] = map(model.decode, torch.cat(latents).split(model.batch_size))
     else:
         names = [f"sample-{i:04d}.png" for i in range(count)]
         images = model.sample_batches(count, session.seed, *how)

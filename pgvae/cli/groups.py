@@ -26,10 +26,10 @@ class Commands(click.Group):
         super().__init__(*args, **more)
         self._homes = dict(homes or {})
 
-    def list_commands(self, ctx: click.Context | None) -> list[str]:
+    def list_commands(self, ctx: Any) -> list[str]:
         return [*self._homes, *self.commands]
 
-    def get_command(self, ctx: click.Context | None, name: str) -> click.Command | None:
+    def get_command(self, ctx: Any, name: str) -> click.Command | None:
         if name not in self._homes:
             return super().get_command(ctx, name)
         module, _, attribute = self._homes[name].partition(":")
@@ -49,8 +49,11 @@ def tree(
     """A command and all below it, each with the words that name it."""
     yield words, command
     if isinstance(command, click.Group):
-        for name in command.list_commands(None):
-            yield from tree(command.get_command(None, name), (*words, name))
+        nowhere: Any = None  # what a group is asked for without a context
+        for name in command.list_commands(nowhere):
+            below = command.get_command(nowhere, name)
+            if below is not None:
+                yield from tree(below, (*words, name))
 
 
 def explain(error: click.ClickException) -> str:
@@ -69,7 +72,8 @@ def explain(error: click.ClickException) -> str:
 
 def _about_option(ctx: click.Context, option: str) -> str:
     """What to do about an option that the command does not have."""
-    wrong, place = f"{ctx.info_name} has no option {option}", ctx
+    wrong = f"{ctx.info_name} has no option {option}"
+    place: click.Context | None = ctx
     while place is not None:  # the nearest group that has commands with it
         owners = [words for words, other in tree(place.command) if option in _names(other)]
         if owners:

@@ -62,7 +62,7 @@ def neighbours(
     )
     queries = model.decode(session.draw(count, prior))
     for measure in measures:
-        name = features.name if measure == "features" else measure
+        name = features.name if features and measure == "features" else measure
         parts = batches_for(model, store, training)
         batches = -(-len(training) // model.batch_size)
         candidates = tqdm(parts, name, batches, leave=False, disable=None, unit="batch")

@@ -93,8 +93,9 @@ def _interpolation(
         if not model.encodes:
             return _between(model, model.sample_latents(4, seed), what)
         return _between(model, model.encode(model.sample(4, seed)), what)
-    path = next((p for p in (data_root / dataset, Path(dataset)) if p.exists()), None)
-    require(path is not None, f"--dataset {dataset}: not in {data_root}, and no such path")
+    path = data_root / dataset
+    path = path if path.exists() else Path(dataset)
+    require(path.exists(), f"--dataset {dataset}: not in {data_root}, and no such path")
     images, _ = inputs.read_paths(model, (path,), 4)
     require(len(images) == 4, f"--dataset {dataset}: has {len(images)} such images, 4 are needed")
     latents = model.encode(images)

@@ -13,9 +13,8 @@ import click
 from pgvae.choices import Prior
 from pgvae.cli import options
 from pgvae.cli.options import PATH, option
-from pgvae.config import require
 from pgvae.errors import InputError
-from pgvae.files import disk_errors, numbered_folder
+from pgvae.files import disk_errors, numbered_folder, path_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -154,7 +153,7 @@ class Session:
         try:
             yield
         except OSError as error:
-            where, why = error.filename2 or error.filename or folder, error.strerror or error
+            where, why = path_of(error) or folder, error.strerror or error
             raise InputError(f"cannot write to {where}: {why}; use another --out") from error
 
 
@@ -178,9 +177,8 @@ def in_session(command: Callable[..., None]) -> Callable[..., None]:
     @shared
     @functools.wraps(command)
     def run(snapshot: Path | None, out: Path | None, seed: int, device: str, **own: Any) -> None:
-        require(
-            snapshot is not None, "give --snapshot PATH: a .safetensors snapshot or a run directory"
-        )
+        if snapshot is None:
+            raise InputError("give --snapshot PATH: a .safetensors snapshot or a run directory")
         options.require_writable_folder(out or _OUT)
         session = Session(command.__name__, snapshot, out, seed, device)
         command(session, **own)

@@ -6,9 +6,10 @@ import click
 
 from pgvae.cli.types import ByStage, WordList
 from pgvae.request import BY_STAGE, NEWEST, Request, helps, kinds, metavar, option
+from pgvae.terminal import say
 from pgvae.training.stops import Stop, nothing_to_save
 
-_TYPES = {int: click.INT, float: click.FLOAT, str: click.STRING}
+_TYPES: dict[Any, click.ParamType] = {int: click.INT, float: click.FLOAT, str: click.STRING}
 
 
 def _declared(name: str, kind: Any, text: str) -> click.Option:
@@ -48,7 +49,7 @@ def train(dry_run: bool, **options: Any) -> None:
         if dry_run:
             start.dry_run(request, click.echo)
         else:
-            start.train(request, click.echo, stop)
+            start.train(request, say, stop)
 
 
 _ABOUT = helps()

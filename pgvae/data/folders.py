@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from pathlib import PurePosixPath
 
 import numpy as np
 
@@ -48,7 +47,7 @@ def held_by_folder(names: Sequence[str]) -> np.ndarray | None:
 
 def _parts(names: Sequence[str]) -> list[tuple[str, ...]]:
     """The path of each image below what all have in common."""
-    paths = [PurePosixPath(name).parts for name in names]
+    paths = [tuple(name.split("/")) for name in names]
     common = 0
     while all(len(path) > common + 1 for path in paths) and len({p[common] for p in paths}) == 1:
         common += 1

@@ -72,17 +72,27 @@ class RejectError(Exception):
 
 @dataclass(frozen=True)
 class Decoded:
-    """An upright RGB image, and a note where something was left out."""
+    """An upright RGB image, and a note where something was left out.
+
+    part: the image is a 1/part of the file's own `full` width and height.
+    """
 
     image: Image.Image
     note: str = ""
+    part: int = 1
+    full: tuple[int, int] = (0, 0)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the whole."""
+        return self.full if self.part > 1 else self.image.size
 
 
 def decode(data: bytes, resolution: int = 0, crop: Crop = "center") -> Decoded:
     """Bytes of a file of one of the `FORMATS` (whatever its name) to an upright RGB image.
 
-    resolution, crop: what will be made of it: a JPEG that has many times more pixels is decoded
-    at a half, a quarter or an eighth, with at least twice the pixels that are wanted (0: in full).
+    resolution, crop: what will be made of it (0: anything): a JPEG with many times more pixels is
+    decoded at a half, a quarter or an eighth, with twice the pixels a side that are wanted or more.
 
     EXIF rotation is applied; CMYK goes through its profile; 16 bits are scaled to 8; grey is
     replicated; transparency is composited on white; of an animation, or of pages, the first is
@@ -94,14 +104,16 @@ def decode(data: bytes, resolution: int = 0, crop: Crop = "center") -> Decoded:
         _check_size(image)
         note = _PAGES.get(image.format, _FRAMES) if _has_frames(image) else ""
         deep = _has_16_bits(image)
-        if resolution and crop != "celeba" and image.format == "JPEG":
-            _draft(image, resolution)
+        part, full = 1, image.size
+        if resolution and crop == "center" and image.format == "JPEG":
+            part = _draft(image, 2 * resolution)
         image.load()
         _check_depth(image)
-        decoded = to_rgb(_upright(image))
+        upright = _upright(image)
+        decoded = to_rgb(upright)
         if deep and 0 < max(high for _, high in decoded.getextrema()) <= _DIM:
             note = "16 bits a pixel of which the upper ones are not used, so they are nearly black"
-        return Decoded(decoded, note)
+        return Decoded(decoded, note, part, full[::-1] if _is_turned(image) else full)
 
 
 def size_of(file: BinaryIO) -> tuple[int, int]:
@@ -110,9 +122,7 @@ def size_of(file: BinaryIO) -> tuple[int, int]:
     file.seek(0)
     with _strict(start), _opened(file, start) as image:
         _check_size(image)
-        exif = Image.Image.getexif(image)  # PNG's own decodes all of the image to look behind it
-        turned = exif.get(_ORIENTATION, 1) in (5, 6, 7, 8)
-        return (image.height, image.width) if turned else image.size
+        return image.size[::-1] if _is_turned(image) else image.size
 
 
 def side_after(
@@ -136,28 +146,36 @@ def fit(image: Image.Image, resolution: int, crop: Crop, *, upscale: bool) -> Im
 
     Raises RejectError where the image is too small, as `side_after`.
     """
-    width, height = image.size
+    return _fit(Decoded(image), resolution, crop, upscale)
+
+
+def fitted(
+    data: bytes | Decoded, resolution: int, crop: Crop, *, upscale: bool
+) -> tuple[Decoded, Image.Image]:
+    """What a source gives, decoded, and as a square of `resolution`; RejectError as those two."""
+    decoded = data if isinstance(data, Decoded) else decode(data, resolution, crop)
+    return decoded, _fit(decoded, resolution, crop, upscale)
+
+
+def _fit(decoded: Decoded, resolution: int, crop: Crop, upscale: bool) -> Image.Image:
+    image, part = decoded.image, decoded.part
+    width, height = decoded.size
     side = side_after(crop, width, height, resolution, upscale=upscale)
     if crop == "pad":
         image = ImageOps.pad(image, (side, side), color=BACKGROUND)
         width = height = side
     left, top = (width - side) // 2, (height - side) // 2
     box = (left, top, left + side, top + side)
+    if box == (0, 0, resolution, resolution) == (0, 0, *image.size):
+        return image
     if side == resolution:
-        return image if image.size == (side, side) else image.crop(box)
+        return image.crop(box)
+    box = tuple(edge / part for edge in box)
     return image.resize((resolution, resolution), Image.Resampling.LANCZOS, box=box)
 
 
-def fitted(
-    data: "bytes | Decoded", resolution: int, crop: Crop, *, upscale: bool
-) -> tuple[Decoded, Image.Image]:
-    """What a source gives, decoded, and as a square of `resolution`; RejectError as those two."""
-    decoded = data if isinstance(data, Decoded) else decode(data, resolution, crop)
-    return decoded, fit(decoded.image, resolution, crop, upscale=upscale)
-
-
 def as_pixels(
-    data: "bytes | Decoded", resolution: int, channels: int, crop: Crop = "center"
+    data: bytes | Decoded, resolution: int, channels: int, crop: Crop = "center"
 ) -> np.ndarray:
     """What a source gives as networks take it: uint8 [C, R, R], small images enlarged.
 
@@ -168,46 +186,10 @@ def as_pixels(
 
 def to_pixels(image: Image.Image, channels: int) -> np.ndarray:
     """An RGB image as uint8 [C, H, W]; with one channel its luma (ITU-R 601-2)."""
-    array = np.asarray(image if channels == 3 else image.convert("L"))
-    return array[None] if channels == 1 else array.transpose(2, 0, 1)
-
-
-def pyramid(image: Image.Image, lowest: int = 4) -> list[Image.Image]:
-    """A square image -> the same at R, R/2, ..., `lowest`: means of boxes, rounded once.
-
-    Each level is the exact mean of its pixels of the top level, rounded half up: Pillow's sums
-    are of 32 bits, and rounding a level never adds to the next one's error.
-    """
-    factors = (2**k for k in range(1, (image.width // lowest).bit_length()))
-    return [image, *(image.reduce(factor) for factor in factors)]
-
-
-def raw(image: Image.Image) -> bytes:
-    """Its pixels, uint8 [C, H, W]."""
-    return b"".join(band.tobytes() for band in image.split())
-
-
-def encode(image: Image.Image, codec: str) -> bytes:
-    """An image as "raw", lossless "webp" or "png", or "jpeg" (quality 95, 4:4:4)."""
-    if codec == "raw":
-        return raw(image)
-    options = {
-        "webp": {"lossless": True, "method": 0, "quality": 0},
-        "png": {"compress_level": 1},
-        "jpeg": {"quality": 95, "subsampling": 0},
-    }[codec]
-    out = io.BytesIO()
-    image.save(out, codec.upper(), **options)
-    return out.getvalue()
-
-
-def decode_pixels(data: bytes, codec: str, channels: int, resolution: int) -> np.ndarray:
-    """The inverse of `encode` (up to JPEG's loss): uint8 [C, R, R]."""
-    if codec == "raw":
-        return np.frombuffer(data, np.uint8).reshape(channels, resolution, resolution)
-    with Image.open(io.BytesIO(data), formats=[codec.upper()]) as image:
-        bands = image.split()[:channels]  # WebP has no grey: its three bands are then the same
-        return np.stack([np.asarray(band) for band in bands])
+    if channels == 1:
+        return np.asarray(image.convert("L"))[None]
+    lines = np.frombuffer(image.tobytes("raw", "RGB;L"), np.uint8)  # line by line R, G, B
+    return np.ascontiguousarray(lines.reshape(image.height, 3, image.width).transpose(1, 0, 2))
 
 
 @contextlib.contextmanager
@@ -243,11 +225,12 @@ def _check_size(image: Image.Image) -> None:
         raise RejectError(_TOO_LARGE)
 
 
-def _draft(image: Image.Image, resolution: int) -> None:
-    """Have libjpeg decode fewer pixels, by its scaled transform."""
-    scale = min(image.size) / (2 * resolution)
-    if scale >= 2:
-        image.draft(None, (int(image.width / scale), int(image.height / scale)))
+def _draft(image: Image.Image, least: int) -> int:
+    """Have libjpeg decode fewer pixels, `least` a side or more; -> what divides the sides."""
+    part = next((p for p in (8, 4, 2) if min(image.size) >= p * least), 1)
+    if part > 1:
+        image.draft(None, (image.width // part, image.height // part))
+    return part
 
 
 def _check_depth(image: Image.Image) -> None:
@@ -281,7 +264,22 @@ def _has_16_bits(image: Image.Image) -> bool:
     return image.mode.startswith("I") or any(";16" in str(tile[3]) for tile in image.tile)
 
 
+def _is_turned(image: Image.Image) -> bool:
+    """Whether it lies on its side, by its EXIF."""
+    if image.format == "JPEG" and _says_nothing(image):
+        return False
+    exif = Image.Image.getexif(image)  # PNG's own decodes all of the image to look behind it
+    return exif.get(_ORIENTATION, 1) in (5, 6, 7, 8)
+
+
+def _says_nothing(image: Image.Image) -> bool:
+    """Whether nothing in a JPEG tells how it lies; to look further takes long."""
+    return not {"exif", "xmp"} & image.info.keys()
+
+
 def _upright(image: Image.Image) -> Image.Image:
+    if image.format == "JPEG" and _says_nothing(image):
+        return image
     try:
         return ImageOps.exif_transpose(image)
     except Exception:  # a broken EXIF block says nothing about rotation
@@ -304,4 +302,6 @@ def to_rgb(image: Image.Image) -> Image.Image:
         image = image.convert("RGBA")
         under = Image.new("RGBA", image.size, (*BACKGROUND, 255))
         return Image.alpha_composite(under, image).convert("RGB")
+    if image.mode == "RGB":
+        return image
     return image.convert("RGB")

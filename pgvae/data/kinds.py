@@ -1,8 +1,8 @@
 """Which files are images, by name and first bytes: to be read, or to be refused by name."""
 
+import posixpath
 import re
 from collections.abc import Callable
-from pathlib import PurePosixPath
 
 _READ = (
     ".png .apng .jpg .jpeg .jpe .jfif .mpo .thm .webp .bmp .dib .gif .tif .tiff "
@@ -39,27 +39,28 @@ _MASKS = (
 _MASK_FOLDERS = frozenset(_MASKS.split())
 
 
-def may_be_image(name: str, start: Callable[[], bytes]) -> bool:
+def may_be_image(name: str, start: Callable[[], bytes | None]) -> bool:
     """Whether a file is an image, of a kind that is read or not: by its ending, if that is known.
 
-    start: gives its first 16 bytes, which tell where the ending does not.
+    start: gives its first 16 bytes, which tell where the ending does not; None where it cannot be
+    read, so that it will be refused by name.
 
     >>> may_be_image("a.HEIC", bytes), may_be_image("notes.txt", lambda: b"GIF89a")
     (True, False)
     >>> may_be_image("photo.of.1999", lambda: b"GIF89a")
     True
     """
-    suffix = PurePosixPath(name).suffix.lower()
+    suffix = _suffix(name)
     if suffix in IMAGE_SUFFIXES | _OTHER_SUFFIXES:
         return suffix in IMAGE_SUFFIXES
-    return _START.match(start()) is not None
+    found = start()
+    return found is None or _START.match(found) is not None
 
 
 def is_table(name: str) -> bool:
     """Whether a file may hold labels."""
-    path = PurePosixPath(name)
-    known = path.name in ("dataset.json", "list_attr_celeba.txt")
-    return known or path.suffix.lower() in (".csv", ".tsv", ".jsonl")
+    known = name.rpartition("/")[2] in ("dataset.json", "list_attr_celeba.txt")
+    return known or _suffix(name) in (".csv", ".tsv", ".jsonl")
 
 
 def is_container(name: str) -> bool:
@@ -68,8 +69,9 @@ def is_container(name: str) -> bool:
     >>> is_container("a.tar.gz"), is_container("cache-12.arrow"), is_container("a.png")
     (True, False, False)
     """
-    path = PurePosixPath(name)  # what Hugging Face keeps of its computations is no data
-    return path.suffix.lower() in _CONTAINER_SUFFIXES and not path.name.startswith("cache-")
+    if _suffix(name) not in _CONTAINER_SUFFIXES:
+        return False
+    return not name.rpartition("/")[2].startswith("cache-")  # of Hugging Face's computations
 
 
 def is_mask(name: str) -> bool:
@@ -78,7 +80,12 @@ def is_mask(name: str) -> bool:
     >>> is_mask("CelebAMask-HQ/CelebAMask-HQ-mask-anno/0/00000_hair.png"), is_mask("hats/0.png")
     (True, False)
     """
-    return any(part.lower() in _MASK_FOLDERS for part in PurePosixPath(name).parts[:-1])
+    return not _MASK_FOLDERS.isdisjoint(name.lower().split("/")[:-1])
+
+
+def _suffix(name: str) -> str:
+    """Its ending, in small letters; a path object for each name of a large set would take long."""
+    return posixpath.splitext(name)[1].lower()
 
 
 def is_hidden(name: str) -> bool:

@@ -1,11 +1,13 @@
 """One image of a set: read, decoded, fitted, scaled and encoded."""
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from pgvae.data import images
+from pgvae.data.pixels import encode_pixels, pyramid
 from pgvae.data.source import Source
-from pgvae.data.store import crc_of
+from pgvae.data.store import Store, crc_of
 
 RAW_UP_TO = 128
 
@@ -14,18 +16,60 @@ RAW_UP_TO = 128
 class Made:
     """One image, encoded at every resolution, or the reason why it cannot be used.
 
-    records: resolution -> CRC and payload.
+    records: resolution -> CRC and payload; or its place, while it lies in memory of two processes.
+    sides:   width and height of the source's image.
     pixels:  SHA-256 of the pixels at the highest resolution.
-    content: SHA-256 of the source's file.
+    content: SHA-256 of the source's file, or of its pixels where it has none.
+    old:     index in the set that it was taken from; -1 for one that was decoded.
     """
 
     index: int
-    records: dict[int, bytes] = field(default_factory=dict)
+    records: dict[int, Any] = field(default_factory=dict)
     reason: str = ""
     note: str = ""
-    square: bool = True
+    sides: tuple[int, int] = (0, 0)
     pixels: bytes = b""
     content: bytes = b""
+    old: int = -1
+
+    def put(self, memory: memoryview, at: int) -> tuple["Made", int]:
+        """Itself with its records from byte `at` of `memory` on, if it has the room; the end."""
+        end = at + sum(map(len, self.records.values()))
+        if end > len(memory):
+            return self, at
+        places = {}
+        for size, record in self.records.items():
+            memory[at : at + len(record)] = record
+            places[size] = (at, at + len(record))
+            at += len(record)
+        return replace(self, records=places), end
+
+    def taken(self, memory: memoryview) -> "Made":
+        """Itself with what `put` put there, which is not copied."""
+        records = {
+            size: memory[slice(*record)] if isinstance(record, tuple) else record
+            for size, record in self.records.items()
+        }
+        return replace(self, records=records)
+
+
+class Known:
+    """The images of a prepared set, which need not be made again."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._pixels = store.hashes()[:, 1]
+        contents = [row.tobytes() for row in store.hashes()[:, 0]]
+        self._index = dict(zip(contents, range(len(contents)), strict=True))
+
+    def made(self, index: int, content: bytes) -> Made | None:
+        """Image `index` of a source, if the set has one of the same file."""
+        old = self._index.get(content)
+        if old is None:
+            return None
+        records, pixels = self.store.records(old), self._pixels[old].tobytes()
+        side = self.store.resolutions[-1]
+        return Made(index, records, sides=(side, side), pixels=pixels, content=content, old=old)
 
 
 @dataclass(frozen=True)
@@ -37,30 +81,33 @@ class Job:
     channels: int
     codec: str
     upscale: bool
+    known: Known | None = None
 
     def make(self, source: Source, index: int) -> Made:
         """Read one image and encode its pyramid."""
         try:
             data = source.read(index)
+            content = _sum_of(data)
+            known = self.known.made(index, content) if self.known else None
+            if known is not None:
+                return known
             decoded, image = images.fitted(data, self.resolution, self.crop, upscale=self.upscale)
         except images.RejectError as error:
             return Made(index, reason=str(error))
         except OSError as error:
             return Made(index, reason=error.strerror or str(error))
-        levels = images.pyramid(image if self.channels == 3 else image.convert("L"))
-        top, records = images.raw(levels[0]), {}
+        levels = pyramid(images.to_pixels(image, self.channels))
+        records = {}
         for level in levels:
-            codec = codec_at(level.width, self.codec)
-            payload = top if level is levels[0] and codec == "raw" else images.encode(level, codec)
-            records[level.width] = crc_of(payload) + payload
-        width, height = decoded.image.size
+            payload = encode_pixels(level, codec_at(level.shape[-1], self.codec))
+            records[level.shape[-1]] = crc_of(payload) + payload
         return Made(
             index,
             records,
             note=decoded.note,
-            square=width == height,
-            pixels=hashlib.sha256(top).digest(),
-            content=hashlib.sha256(decoded.image.tobytes() if data is decoded else data).digest(),
+            sides=decoded.size,
+            pixels=hashlib.sha256(levels[0]).digest(),
+            content=content,
         )
 
 
@@ -83,6 +130,10 @@ class Look:
             )
         except (images.RejectError, OSError) as error:
             return getattr(error, "strerror", None) or str(error)
+
+
+def _sum_of(data: bytes | images.Decoded) -> bytes:
+    return hashlib.sha256(data if isinstance(data, bytes) else data.image.tobytes()).digest()
 
 
 def codec_at(resolution: int, codec: str) -> str:

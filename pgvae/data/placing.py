@@ -80,19 +80,21 @@ def _take(stack: contextlib.ExitStack, final: Path, wait: bool, say: Callable[[s
 
 
 @contextlib.contextmanager
-def written_aside(final: Path) -> Iterator[Path]:
-    """A fresh folder to write a set in; it becomes `final` on success, and is gone on an error.
+def written_aside(final: Path, goes_on: Callable[[Path], bool]) -> Iterator[Path]:
+    """A folder to write a set in; it becomes `final` on success, and is gone on an error.
 
+    It is fresh, unless `goes_on` says that what a killed preparation left there will be used.
     A set that is there before is replaced, and never lost. ResourceError where the disk is full,
     InputError where what lies there is another user's.
     """
     aside, old = aside_of(final), final.with_name(f"{final.name}.old.tmp")
     with _owner_errors():
         _restore(final, old)
-        remove(aside)  # what a killed run left there
+        if not goes_on(aside):
+            remove(aside)
     try:
         with disk_errors(final):
-            aside.mkdir()
+            aside.mkdir(exist_ok=True)
             yield aside
             with _owner_errors():
                 if final.exists():

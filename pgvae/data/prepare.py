@@ -21,8 +21,9 @@ from pgvae.config import (
     resolutions_between,
 )
 from pgvae.data import images
+from pgvae.data.journal import may_go_on
 from pgvae.data.labels import Table
-from pgvae.data.making import Job, Look, codec_at
+from pgvae.data.making import Job, Known, Look, codec_at
 from pgvae.data.placing import check_free, check_name, locked, written_aside
 from pgvae.data.source import Source
 from pgvae.data.store import MANIFEST, REJECTS, Store
@@ -42,6 +43,8 @@ class Recipe:
 
     labels: of all the source's images, by their names; None for a set without labels.
     split:  of the images that are kept, given their indices in the source and their `Table`.
+    known:  images of an older set, taken as they are; `old` is told which those were.
+    further: more entries of the manifest, given the same.
     """
 
     name: str
@@ -49,6 +52,9 @@ class Recipe:
     labels: Callable[[list[str]], Table]
     split: Callable[[list[int], Table], np.ndarray]
     crop: Crop = "center"
+    known: Known | None = None
+    old: dict[int, int] = field(default_factory=dict)
+    further: Callable[[dict[int, int]], dict[str, Any]] = lambda old: {}
 
 
 @dataclass(frozen=True)
@@ -111,8 +117,10 @@ def prepare(
             with Crew(recipe.source, options.workers, say) as crew:
                 sides = _sides(recipe.source, options, crew)
                 resolution = options.resolution or _largest_resolution(recipe.source, sides, say)
-                with written_aside(final) as aside:
-                    _write(recipe, options, resolution, table, aside, crew, say)
+                job = _job_of(recipe, options, resolution)
+                what = _what(recipe, options, job)
+                with written_aside(final, lambda folder: may_go_on(folder, what)) as aside:
+                    _write(recipe, options, job, what, table, aside, crew, say)
     return Store(final)
 
 
@@ -179,29 +187,55 @@ def _taken(source: Source, options: Options) -> range:
     return range(count if options.count is None else min(count, options.count))
 
 
+def _job_of(recipe: Recipe, options: Options, resolution: int) -> Job:
+    return Job(
+        resolution, options.crop, options.channels, options.codec, options.upscale, recipe.known
+    )
+
+
+def _what(recipe: Recipe, options: Options, job: Job) -> dict[str, Any]:
+    """All that the images of a set depend on, before its source may change."""
+    settings = {f: getattr(job, f) for f in ("resolution", "crop", "channels", "codec", "upscale")}
+    known = recipe.known.store.digest if recipe.known else ""
+    return settings | {
+        "source": recipe.source.fingerprint(),
+        "count": len(_taken(recipe.source, options)),
+        "known": known,
+    }
+
+
 def _write(
     recipe: Recipe,
     options: Options,
-    resolution: int,
+    job: Job,
+    what: dict[str, Any],
     table: Table,
     aside: Path,
     crew: Crew,
     say: Callable[[str], None],
 ) -> None:
     """All files of a store, the manifest last."""
-    source, fingerprint = recipe.source, recipe.source.fingerprint()  # before it may change
-    sizes = resolutions_between(MIN_RESOLUTION, resolution)
-    job = Job(resolution, options.crop, options.channels, options.codec, options.upscale)
-    taken = _taken(source, options)
-    bar = tqdm(total=len(taken), unit="img", desc="prepare", disable=None, dynamic_ncols=True)
-    making = crew.map(job.make, taken, max(1, _CHUNK_PIXELS // resolution**2))
+    source, taken = recipe.source, _taken(recipe.source, options)
+    sizes = resolutions_between(MIN_RESOLUTION, job.resolution)
     last = taken[-1]  # where to stop if there are bad images
-    with Writer(aside, sizes, options.channels, len(taken)) as writer, bar:
-        with contextlib.closing(making):
+    with Writer(aside, sizes, options.channels, len(taken), what) as writer:
+        left = taken[writer.due :]
+        if writer.due:
+            say(f"going on after {writer.due:,} images that a stopped preparation made")
+        making = crew.map(job.make, left, max(1, _CHUNK_PIXELS // job.resolution**2))
+        bar = tqdm(
+            total=len(taken),
+            initial=writer.due,
+            unit="img",
+            desc="prepare",
+            disable=None,
+            dynamic_ncols=True,
+        )
+        with contextlib.closing(making), bar:
             for made in making:
                 if made.reason:
                     last = last if writer.rejects else min(last, made.index + _LOOK_AHEAD)
-                    writer.reject(source.names[made.index], made.reason)
+                    writer.reject(made.index, source.names[made.index], made.reason)
                 else:
                     writer.add(made)
                 _check_rejects(writer.rejects, options, last=made.index >= last)
@@ -209,6 +243,7 @@ def _write(
         kept = writer.kept
         require(bool(kept), f"none of the {len(taken)} images can be used: {_some(writer.rejects)}")
     table = table.take(kept)
+    recipe.old.update(writer.old)
     manifest = writer.finish(
         [source.names[i] for i in kept],
         table.values,
@@ -222,7 +257,8 @@ def _write(
             "background": list(images.BACKGROUND),
             "seed": options.seed,
             "about": options.about,
-            "source": fingerprint,
+            "source": what["source"],
+            **recipe.further(writer.old),
         },
     )
     _say_what_happened(manifest, writer, options, say)

@@ -4,6 +4,7 @@ A recipe is a function that returns a `Recipe`, and an entry of `RECIPES`.
 """
 
 import os
+import posixpath
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -269,9 +270,10 @@ def _unseen_labels(source: Source) -> tuple[str, ...]:
     if source.tables:
         found = labels.some(source.tables)
         return (f"labels in {found} are not read: --labels takes a csv or a dataset.json",)
+    places = {name.rpartition("/")[0] for name in source.names}
     inner = _common_folder(source.names)
-    below = [PurePosixPath(name).relative_to(inner).parts for name in source.names]
-    folders = sorted({parts[0] for parts in below if len(parts) > 1})
+    below = [PurePosixPath(place).relative_to(inner).parts for place in places]
+    folders = sorted({parts[0] for parts in below if parts})
     if len(folders) > 1 and source.held is None:
         return (
             f"images of {len(folders):,} folders, {labels.some(folders)}, make one set without "
@@ -282,7 +284,7 @@ def _unseen_labels(source: Source) -> tuple[str, ...]:
 
 def _common_folder(names: Sequence[str]) -> PurePosixPath:
     """The innermost folder that all images are in."""
-    return PurePosixPath(os.path.commonpath([PurePosixPath(name).parent for name in names]))
+    return PurePosixPath(posixpath.commonpath({name.rpartition("/")[0] for name in names}))
 
 
 def _text_of(label_file: Path) -> str:

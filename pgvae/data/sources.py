@@ -80,7 +80,7 @@ class FolderSource:
 
     def read(self, index: int) -> bytes:
         with self._open(index) as file:
-            return file.read(MAX_FILE_BYTES + 1)
+            return file.read()
 
     def size(self, index: int) -> tuple[int, int]:
         with self._open(index) as file:
@@ -121,7 +121,7 @@ class FolderSource:
             raise images.RejectError("not a file")
         if status.st_size > MAX_FILE_BYTES:
             raise images.RejectError(f"{status.st_size:,} bytes are too many for an image")
-        return path.open("rb")
+        return path.open("rb", buffering=0)
 
     def _found(self) -> Iterator[str]:
         """Paths below the root of all images; notes what is skipped, and tables."""
@@ -130,16 +130,16 @@ class FolderSource:
         for folder, folders, files in os.walk(self.root, onerror=unlisted.append):
             links = [name for name in folders if is_link(Path(folder, name))]
             folders[:] = [name for name in folders if not is_hidden(name)]
+            place = os.path.relpath(folder, self.root)
             for file in itertools.filterfalse(is_hidden, [*files, *links]):
-                path = Path(folder, file)
-                name = str(path.relative_to(self.root))
+                path, name = Path(folder, file), file if place == "." else f"{place}/{file}"
                 if is_link(path) and not _is_below(path, inside):
                     self._skip(_behind(path, name), _LINK)
                 elif is_table(name):
                     self._tables.append(name)
                 elif is_container(name):
                     self.containers.append(name)
-                elif file not in links and may_be_image(name, lambda path=path: _start_of(path)):
+                elif file not in links and may_be_image(name, lambda p=path: _start_of(p)):
                     if is_mask(name):
                         self._skip([name], MASK)
                     else:
@@ -237,10 +237,10 @@ def _behind(link: Path, name: str) -> list[str]:
     ]
 
 
-def _start_of(path: Path) -> bytes:
-    """The first bytes of a file; none where it is no file or cannot be read."""
+def _start_of(path: Path) -> bytes | None:
+    """The first bytes of a file, none of what is no file; None where it cannot be read."""
     if not is_file(path):  # a pipe would wait for ever
         return b""
     with contextlib.suppress(OSError), path.open("rb") as file:
         return file.read(16)
-    return b""
+    return None

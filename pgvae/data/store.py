@@ -16,15 +16,16 @@ import numpy as np
 
 from pgvae.config import LabelConfig, nearest, require, require_choice
 from pgvae.data.environments import environment_at
-from pgvae.data.images import decode_pixels
 from pgvae.data.labels import decide
 from pgvae.data.paths import is_file, is_folder, require_readable
+from pgvae.data.pixels import decode_pixels
 from pgvae.errors import CorruptFileError, InputError
 from pgvae.files import sha256_of
 
 FORMAT = 1
-MANIFEST, LABELS, SPLIT, NAMES, REJECTS = (
+MANIFEST, HASHES, LABELS, SPLIT, NAMES, REJECTS = (
     "manifest.json",
+    "hashes.npy",
     "labels.npy",
     "split.npy",
     "names.json",
@@ -125,6 +126,30 @@ class Store:
     def names(self) -> list[str]:
         """The source's file names, by index."""
         return json.loads((self.path / NAMES).read_text(encoding="utf-8"))
+
+    def hashes(self) -> np.ndarray:
+        """uint8 [N, 2, 32]: SHA-256 of each image's file, and of its pixels at the highest size.
+
+        InputError for a set from before they were kept.
+        """
+        if HASHES not in self.manifest["files"]:
+            raise InputError(f"{self.path} is of an older version: prepare it again")
+        return _load_array(self.path / HASHES)
+
+    def records(self, index: int) -> dict[int, bytes]:
+        """One image as it is kept, with its CRC, by resolution; CorruptFileError as `get`."""
+        found = {}
+        for resolution in self.resolutions:
+            with self._environment(resolution).begin(buffers=True) as txn:
+                found[resolution] = bytes(next(self._records(txn, [index], resolution)))
+        return found
+
+    def since(self, digest: str) -> str:
+        """What came and went by `pgvae data update` since it had another digest; "" if unknown."""
+        updates = self.manifest.get("updates", [])
+        start = next((i for i, u in enumerate(updates) if u["digest"] == digest), len(updates))
+        came, gone = (sum(u[what] for u in updates[start:]) for what in ("came", "gone"))
+        return f"{came:,} images came and {gone:,} went since" if start < len(updates) else ""
 
     def get(self, index: int, resolution: int) -> np.ndarray:
         """One image: uint8 [C, R, R]. CorruptFileError, with its key, where its CRC is wrong."""

@@ -1,39 +1,82 @@
 """Worker processes that read and make images for this one.
 
-Each is a command with two pipes. Nothing is forked, so threads and locks of this process are no
-matter, and neither sockets nor shared memory are needed, which some systems lack.
+They are a command (`worker`) with two pipes and a file in memory for each. This process is not
+forked, so its threads and locks are no matter, and neither sockets nor /dev/shm are needed, which
+some systems lack.
 """
 
 import contextlib
+import mmap
 import os
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from pgvae.data.source import Source
+from pgvae.data.worker import SLOT_BYTES
 from pgvae.errors import ResourceError
 
 _TRIED = 16  # images that this process does first, to see how long one takes
 _WORTH = 0.7  # seconds of work for which starting workers is worth it
-_AHEAD = 2  # chunks that a worker has before it
+_SLOTS = 4
 _DIED = "a worker process died, most likely out of memory: rerun with fewer --workers"
+
+Work = Callable[[Source, int], Any]
 
 
 @dataclass
 class _Worker:
-    """A process with a copy of the source, and the numbers of the chunks it was given."""
+    """A process with a copy of the source.
 
-    process: subprocess.Popen
+    given: number and slot of each of its chunks without an answer. free: slots without a chunk.
+    """
+
     tasks: Connection
     results: Connection
-    given: deque[int] = field(default_factory=deque)
+    memory: memoryview
+    given: deque[tuple[int, int]] = field(default_factory=deque)
+    free: list[int] = field(default_factory=lambda: [*range(_SLOTS)])
+    ready: bool = False
+
+    def give(self, number: int, work: Work, indices: Sequence[int]) -> None:
+        """Have it do a chunk."""
+        slot = self.free.pop()
+        self.tasks.send((work, indices, slot))
+        self.given.append((number, slot))
+
+    def answer(self) -> tuple[int, int, list]:
+        """Number, slot and results of the chunk that is done; raises what was raised there."""
+        number, slot = self.given.popleft()
+        found = self.results.recv()
+        if isinstance(found, MemoryError):
+            raise ResourceError(_DIED) from found
+        if isinstance(found, Exception):
+            raise found
+        part = self.memory[slot * SLOT_BYTES : (slot + 1) * SLOT_BYTES]
+        return number, slot, [f.taken(part) if hasattr(f, "taken") else f for f in found]
+
+    def is_ready(self) -> bool:
+        """Whether it has begun, or has ended."""
+        if not self.ready and self.results.poll():
+            self.ready = True
+            with contextlib.suppress(EOFError, ConnectionError):  # its answer will tell
+                self.results.recv()
+        return self.ready
+
+    def close(self) -> None:
+        """Have it end: its next look at the pipes tells it."""
+        self.tasks.close()
+        self.results.close()
 
 
 class Crew:
@@ -45,6 +88,7 @@ class Crew:
     def __init__(self, source: Source, workers: int, say: Callable[[str], None]) -> None:
         self._source, self._wanted, self._say = source, workers, say
         self._workers: list[_Worker] = []
+        self._process: subprocess.Popen | None = None
 
     def __enter__(self) -> "Crew":
         return self
@@ -53,104 +97,117 @@ class Crew:
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
         for worker in self._workers:
-            worker.process.kill()  # it only reads
-            worker.process.wait()
-            worker.tasks.close()
-            worker.results.close()
+            worker.close()
         self._workers.clear()
+        if self._process is not None:
+            if kind is not None:
+                self._process.kill()  # it only reads, and so do those that it forked
+            self._process.wait()
 
-    def map(
-        self, work: Callable[[Source, int], Any], indices: Sequence[int], chunk: int
-    ) -> Iterator[Any]:
+    def map(self, work: Work, indices: Sequence[int], chunk: int) -> Iterator[Any]:
         """`work(source, index)` of each image, in the order of `indices`, by chunks of so many.
 
-        The result does not depend on the number of workers. Where none can be started this
-        process does all, with a warning said. Raises ResourceError where one dies.
+        This process begins, and goes on until the workers are there; where none can be started
+        it does all, with a warning said. Results do not depend on who made them; each is to be
+        used before the next is asked for. Raises ResourceError where a worker dies.
         """
-        done, spent = 0, 0.0
+        spent = 0.0
         for done, index in enumerate(indices):
             rest = (len(indices) - done) * spent / max(done, 1)
-            if done >= _TRIED and self._wanted > 1 and rest > _WORTH and self._start():
-                break
+            if done >= _TRIED and self._wanted > 1 and rest > _WORTH and self._are_ready():
+                yield from self._by_workers(work, indices[done:], chunk)
+                return
             begun = time.perf_counter()
             result = work(self._source, index)
             spent += time.perf_counter() - begun
             yield result
-        else:
-            return
-        yield from self._by_workers(work, indices[done:], chunk)
 
-    def _start(self) -> bool:
-        """Whether there are workers, started here where there are none yet."""
-        if self._workers:
-            return True
-        try:
-            for _ in range(self._wanted):
-                self._workers.append(_started(self._source))
-        except OSError as error:
-            self.__exit__(None, None, None)
-            self._wanted = 0
-            reason = error.strerror or error
-            self._say(
-                f"warning: no worker process can be started ({reason}): this one makes all images"
-            )
-        return bool(self._workers)
+    def _are_ready(self) -> bool:
+        """Whether all workers are there; they are started where they are not yet."""
+        if not self._workers:
+            try:
+                self._process, self._workers = _started(self._source, self._wanted)
+            except OSError as error:
+                self._wanted = 0
+                self._say(
+                    f"warning: no worker process can be started ({error.strerror or error}): this "
+                    "one makes all images"
+                )
+        starting = [worker for worker in self._workers if not worker.is_ready()]
+        return bool(self._workers) and not starting
 
-    def _by_workers(
-        self, work: Callable[[Source, int], Any], indices: Sequence[int], chunk: int
-    ) -> Iterator[Any]:
-        chunks = [indices[i : i + chunk] for i in range(0, len(indices), chunk)]
-        found: dict[int, list] = {}
-        given = returned = 0
+    def _by_workers(self, work: Work, indices: Sequence[int], chunk: int) -> Iterator[Any]:
+        chunks = deque(enumerate(indices[i : i + chunk] for i in range(0, len(indices), chunk)))
+        found: dict[int, tuple[_Worker, int, list]] = {}
+        due, last = 0, len(chunks)
         try:
-            while returned < len(chunks):
-                for worker in self._workers * _AHEAD:
-                    ahead = given - returned < 2 * _AHEAD * len(self._workers)
-                    if given < len(chunks) and len(worker.given) < _AHEAD and ahead:
-                        worker.tasks.send((work, chunks[given]))
-                        worker.given.append(given)
-                        given += 1
+            while due < last:
+                for worker in self._workers * _SLOTS:
+                    if chunks and worker.free:
+                        worker.give(*(chunks[0][0], work, chunks.popleft()[1]))
                 busy = {worker.results: worker for worker in self._workers if worker.given}
                 for results in wait([*busy]):
-                    found[busy[results].given.popleft()] = _checked(results.recv())
-                while returned in found:
-                    yield from found.pop(returned)
-                    returned += 1
+                    number, slot, answer = busy[results].answer()
+                    found[number] = busy[results], slot, answer
+                while due in found:
+                    worker, slot, answer = found.pop(due)
+                    yield from answer
+                    worker.free.append(slot)
+                    due += 1
         except (EOFError, ConnectionError) as error:
             raise ResourceError(_DIED) from error
 
 
-def _checked(answer: Any) -> list:
-    """What a worker sent; raises what it raised."""
-    if isinstance(answer, MemoryError):
-        raise ResourceError(_DIED) from answer
-    if isinstance(answer, Exception):
-        raise answer
-    return answer
-
-
-def _started(source: Source) -> _Worker:
-    """A worker process with its copy of the source; OSError where none can be started."""
-    with contextlib.ExitStack() as stack:
-        ends = []
-        for _ in range(2):
-            reader, writer = os.pipe()
-            ends.append((Connection(reader, writable=False), Connection(writer, readable=False)))
-            stack.callback(ends[-1][0].close)
-            stack.callback(ends[-1][1].close)
-        (tasks_out, tasks), (results, results_in) = ends
-        theirs = (tasks_out.fileno(), results_in.fileno())
+def _started(source: Source, count: int) -> tuple[subprocess.Popen, list[_Worker]]:
+    """The first of so many processes, and all of them; OSError where none can be started."""
+    if os.name != "posix":
+        raise OSError("this system hands no pipes to a new process")
+    theirs: list[int] = []
+    workers: list[_Worker] = []
+    try:
+        for _ in range(count):
+            ours, ends = _ends()
+            workers.append(ours)
+            theirs += ends
         home = str(Path(__file__).resolve().parents[2])
         search = os.pathsep.join([home, *(entry or str(Path.cwd()) for entry in sys.path)])
+        threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # none that a fork loses
         process = subprocess.Popen(
             [sys.executable, "-m", "pgvae.data.worker", *map(str, theirs)],
             pass_fds=theirs,
             stdin=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": search},
+            env={**os.environ, **threads, "PYTHONPATH": search},
         )
-        stack.pop_all()
-    tasks_out.close()
-    results_in.close()
-    with contextlib.suppress(ConnectionError):  # of one that is gone: the next look will tell
-        tasks.send(source)
-    return _Worker(process, tasks, results)
+    except OSError:
+        for worker in workers:
+            worker.close()
+        raise
+    finally:
+        for end in theirs:
+            os.close(end)
+    packed = ForkingPickler.dumps(source)
+    # Beside: names of many images are more than a pipe holds before it is read.
+    threading.Thread(target=_send, args=(workers[0].tasks, packed), daemon=True).start()
+    return process, workers
+
+
+def _send(to: Connection, packed: Any) -> None:
+    with contextlib.suppress(OSError):  # of a worker that is gone: its answer will tell
+        to.send_bytes(packed)
+
+
+def _ends() -> tuple[_Worker, list[int]]:
+    """What this process has of a worker, and the three open files that the worker has."""
+    (tasks_out, tasks), (results, results_in) = os.pipe(), os.pipe()
+    if hasattr(os, "memfd_create"):  # a file that is only in memory
+        memory = os.memfd_create("pgvae")
+    else:
+        memory, path = tempfile.mkstemp()
+        Path(path).unlink()
+    os.truncate(memory, _SLOTS * SLOT_BYTES)
+    ours = _Worker(
+        Connection(tasks, readable=False),
+        Connection(results, writable=False),
+        memoryview(mmap.mmap(memory, _SLOTS * SLOT_BYTES)),
+    )
+    return ours, [tasks_out, results_in, memory]

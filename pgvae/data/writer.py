@@ -5,6 +5,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -12,9 +13,11 @@ from typing import Any
 import lmdb
 import numpy as np
 
+from pgvae.data.journal import JOURNAL, Journal
 from pgvae.data.making import Made
 from pgvae.data.store import (
     FORMAT,
+    HASHES,
     LABELS,
     MANIFEST,
     NAMES,
@@ -24,35 +27,50 @@ from pgvae.data.store import (
     folder_of,
     key_of,
 )
-from pgvae.errors import ResourceError
+from pgvae.errors import CorruptFileError, ResourceError
 from pgvae.files import fsync, sha256_of
 
 _COMMIT_BYTES = 16 << 20  # what a transaction may hold in memory
 _PAGE = 4096
+_THREADS = 4  # that flush and sum files
 
 
 class Writer:
     """Adds images to one LMDB environment per resolution, in order.
 
-    As a context: on success everything is committed and flushed, on an error nothing is.
+    As a context: on success everything is committed, on an error nothing more is. `finish` flushes.
     """
 
-    def __init__(self, root: Path, sizes: tuple[int, ...], channels: int, most: int) -> None:
-        """`most`: at most so many images will come; it bounds the files' size."""
+    def __init__(
+        self, root: Path, sizes: tuple[int, ...], channels: int, most: int, what: dict[str, Any]
+    ) -> None:
+        """`most`: at most so many images will come; it bounds the files' size. what: as `Journal`.
+
+        Where `root` has what a killed preparation of the same wrote, it goes on with that; then
+        `due` is the first image that is to be made.
+        """
         self.root, self.sizes, self.channels = root, sizes, channels
         self.kept: list[int] = []
         self.rejects: list[dict[str, str]] = []
         self.digest = hashlib.sha256()
         self.notes: Counter[str] = Counter()
         self.not_square = 0
-        self._contents: set[bytes] = set()
-        self._pending = 0
+        self.sides: Counter[int] = Counter()  # by the power of two that the shorter one has
+        self.hashes = bytearray()  # of files and of pixels, by image
+        self.old: dict[int, int] = {}  # index in the set that an image was taken from
+        self._pending, self._committed = 0, False
         self._environments = {}
         for size in sizes:
             folder = root / folder_of(size)
-            folder.mkdir()
+            folder.mkdir(exist_ok=True)
             self._environments[size] = _new_environment(folder, _map_size(size, channels, most))
+        self.due, self._noted = 0, (0, 0)
+        self._journal = Journal(root, what)
+        for line in self._journal.lines:
+            self._go_on(line)
         self._transactions = {s: e.begin(write=True) for s, e in self._environments.items()}
+        for transaction in self._transactions.values() if self.due else ():
+            _forget_after(transaction, len(self.kept))
 
     def __enter__(self) -> "Writer":
         return self
@@ -61,13 +79,12 @@ class Writer:
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
         try:
-            for size, environment in self._environments.items():
+            for transaction in self._transactions.values():
                 if kind is None:
                     with _lmdb_errors(self.root):
-                        self._transactions[size].commit()
-                        environment.sync(True)
+                        transaction.commit()
                 else:
-                    self._transactions[size].abort()
+                    transaction.abort()
         finally:
             for environment in self._environments.values():
                 environment.close()
@@ -75,17 +92,23 @@ class Writer:
     @property
     def duplicates(self) -> int:
         """Images whose file is byte for byte another's."""
-        return len(self.kept) - len(self._contents)
+        contents = np.frombuffer(self.hashes, "V32").reshape(-1, 2)[:, 0]
+        return len(contents) - len({content.tobytes() for content in contents})
 
     def add(self, made: Made) -> None:
         """Write one image at every resolution."""
         self._put(key_of(len(self.kept)), made.records)
         self.digest.update(made.pixels)
         self.kept.append(made.index)
-        self._contents.add(made.content)
-        self.not_square += not made.square
+        self.hashes += made.content + made.pixels
+        self.old[made.index] = made.old
+        self.not_square += made.sides[0] != made.sides[1]
+        self.sides[1 << (min(made.sides).bit_length() - 1)] += 1
         if made.note:
             self.notes[made.note] += 1
+        self.due = made.index + 1
+        if self._committed:
+            self._note()
 
     def _put(self, key: bytes, records: dict[int, bytes]) -> None:
         """Write the records of an image, and now and then what waits in memory."""
@@ -98,10 +121,43 @@ class Writer:
                     self._transactions[size].commit()
                     self._transactions[size] = environment.begin(write=True)
                 self._pending = 0
+                self._committed = True
 
-    def reject(self, name: str, reason: str) -> None:
+    def _note(self) -> None:
+        """Write what was committed into the journal."""
+        kept, rejects = self._noted
+        self._journal.add(
+            {
+                "due": self.due,
+                "kept": self.kept[kept:],
+                "old": [self.old[index] for index in self.kept[kept:]],
+                "hashes": self.hashes[64 * kept :].hex(),
+                "rejects": self.rejects[rejects:],
+                "notes": self.notes,
+                "sides": self.sides,
+                "not_square": self.not_square,
+            }
+        )
+        self._noted, self._committed = (len(self.kept), len(self.rejects)), False
+
+    def _go_on(self, line: dict[str, Any]) -> None:
+        """Take over a line of the journal."""
+        hashes = bytes.fromhex(line["hashes"])
+        self.hashes += hashes
+        for at in range(32, len(hashes), 64):
+            self.digest.update(hashes[at : at + 32])
+        self.kept += line["kept"]
+        self.old |= dict(zip(line["kept"], line["old"], strict=True))
+        self.rejects += line["rejects"]
+        self.notes = Counter(line["notes"])
+        self.sides = Counter({int(side): count for side, count in line["sides"].items()})
+        self.not_square, self.due = line["not_square"], line["due"]
+        self._noted = (len(self.kept), len(self.rejects))
+
+    def reject(self, index: int, name: str, reason: str) -> None:
         """Note an image that cannot be used."""
         self.rejects.append({"name": name, "reason": reason})
+        self.due = index + 1
 
     def finish(
         self,
@@ -115,12 +171,18 @@ class Writer:
 
         names, labels, split: of the images that were kept. about: further entries.
         """
+        np.save(self.root / HASHES, np.frombuffer(self.hashes, np.uint8).reshape(-1, 2, 32))
         np.save(self.root / LABELS, labels)
         np.save(self.root / SPLIT, split)
         (self.root / NAMES).write_text(json.dumps(names), encoding="utf-8")
         lines = "".join(json.dumps(reject) + "\n" for reject in rejects)
         (self.root / REJECTS).write_text(lines, encoding="utf-8")
         self.digest.update(labels.tobytes() + split.tobytes())
+        with ThreadPoolExecutor(_THREADS) as pool:  # the disk and the sums, at the same time
+            flushed = [pool.submit(fsync, path) for path in self.root.rglob("*")]
+            files = _files_of(self.root, pool)
+            for flush in flushed:
+                flush.result()
         manifest = {
             "format": FORMAT,
             "count": len(self.kept),
@@ -129,12 +191,12 @@ class Writer:
             "rejected": len(rejects),
             "duplicates": self.duplicates,
             "digest": self.digest.hexdigest(),
-            "files": _files_of(self.root),
+            "sides": {str(side): count for side, count in sorted(self.sides.items())},
+            "files": files,
             **about,
         }
         manifest["checksum"] = checksum_of(manifest)
-        for path in self.root.rglob("*"):
-            fsync(path)
+        self._journal.remove()
         text = json.dumps(manifest, indent=1)
         (self.root / MANIFEST).write_text(text, encoding="utf-8")
         fsync(self.root / MANIFEST)
@@ -157,12 +219,23 @@ def _new_environment(folder: Path, map_size: int) -> lmdb.Environment:
     """One to write to; ResourceError where the process may not have so many addresses."""
     try:
         # Without writemap a full disk is an error, not a fault. No lock: it is ours alone.
-        return lmdb.open(str(folder), map_size=map_size, lock=False, sync=False)
+        # The mode is what the umask takes from.
+        return lmdb.open(str(folder), map_size=map_size, lock=False, sync=False, mode=0o777)
     except lmdb.MemoryError as error:
         raise ResourceError(
             f"{folder} needs {map_size:,} bytes of address space: raise the limit (ulimit -v), or "
             "take a lower --resolution or --count"
         ) from error
+
+
+def _forget_after(transaction: lmdb.Transaction, count: int) -> None:
+    """Delete what was committed and is not in the journal; CorruptFileError where less is there."""
+    cursor = transaction.cursor()
+    there = cursor.set_range(key_of(count))
+    while there:
+        there = cursor.delete()
+    if transaction.stat()["entries"] != count:
+        raise CorruptFileError("what a killed preparation left is damaged: run it again")
 
 
 def _map_size(resolution: int, channels: int, count: int) -> int:
@@ -175,10 +248,11 @@ def _map_size(resolution: int, channels: int, count: int) -> int:
     return 2 * count * record // _PAGE * _PAGE + (16 << 20)
 
 
-def _files_of(root: Path) -> dict[str, dict[str, Any]]:
+def _files_of(root: Path, pool: ThreadPoolExecutor) -> dict[str, dict[str, Any]]:
     """Size and SHA-256 of every file, by path."""
+    paths = sorted(path for path in root.rglob("*") if path.is_file() and path.name != JOURNAL)
+    sums = pool.map(sha256_of, paths)
     return {
-        path.relative_to(root).as_posix(): {"size": path.stat().st_size, "sha256": sha256_of(path)}
-        for path in sorted(root.rglob("*"))
-        if path.is_file()
+        path.relative_to(root).as_posix(): {"size": path.stat().st_size, "sha256": digest}
+        for path, digest in zip(paths, sums, strict=True)
     }

@@ -1,6 +1,7 @@
 """Images in a zip, which is never extracted."""
 
 import contextlib
+import os
 import stat
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -24,6 +25,8 @@ from pgvae.errors import InputError
 
 _MAX_FILES = 5_000_000
 _MAX_BYTES = 8 << 40
+_TOLD_BELOW = 1 << 16  # the end of a zip counts in two bytes, whose largest number is "many"
+_END_BYTES = (1 << 16) + 22  # with the longest comment
 
 
 class ZipSource(FileSource):
@@ -72,11 +75,11 @@ class ZipSource(FileSource):
     def columns(self) -> Columns | None:
         return classes_by_folder(self.names)
 
-    def _start(self, name: str) -> bytes:
-        """The first bytes of a file; none where it cannot be read."""
+    def _start(self, name: str) -> bytes | None:
+        """The first bytes of a file; None where it cannot be read."""
         with contextlib.suppress(images.RejectError, OSError), _zip_errors():
             return self._file().open(name).read(16)
-        return b""
+        return None
 
     def _open(self) -> zipfile.ZipFile:
         return zipfile.ZipFile(self.path)
@@ -97,6 +100,11 @@ def _check_entries(path: Path, entries: Sequence[zipfile.ZipInfo]) -> None:
     """InputError for an archive that no honest packer makes."""
     if len(entries) > _MAX_FILES:
         raise InputError(f"{path} holds {len(entries):,} files: at most {_MAX_FILES:,}; refused")
+    told = _entries_told(path)
+    if told not in (len(entries) % _TOLD_BELOW, _TOLD_BELOW - 1):
+        raise InputError(
+            f"{path} is damaged: it tells of {told:,} files, {len(entries):,} are found"
+        )
     total = sum(entry.file_size for entry in entries)
     if total > _MAX_BYTES:
         raise InputError(f"{path} unpacks to {total:,} bytes: at most {_MAX_BYTES:,}; refused")
@@ -106,6 +114,15 @@ def _check_entries(path: Path, entries: Sequence[zipfile.ZipInfo]) -> None:
         if problem:
             raise InputError(f"{path} holds {problem}: {printable(entry.filename)!r}; refused")
         seen.add(entry.filename)
+
+
+def _entries_told(path: Path) -> int:
+    """How many files the end of a zip tells of, which zipfile does not look at."""
+    with path.open("rb") as file:
+        file.seek(-min(_END_BYTES, path.stat().st_size), os.SEEK_END)
+        end = file.read()
+    at = end.rindex(b"PK\5\6")
+    return int.from_bytes(end[at + 10 : at + 12], "little")
 
 
 def _problem_of(entry: zipfile.ZipInfo) -> str:

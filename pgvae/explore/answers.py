@@ -92,7 +92,7 @@ class Answers:
         found = self._explorer.ends()
         pictures = {part: [shown.addresses(row) for row in rows] for part, rows in found.items()}
         components = self._explorer.components()
-        of = "training images" if self._explorer.store else "its own samples"
+        of = "training images" if self._explorer.store else "samples"
         return {**pictures, "shares": components.shares.tolist(), "of": of}
 
     def nearest(self, asked: Asked) -> dict[str, Any]:

@@ -31,22 +31,36 @@ class Lane:
     def __init__(self) -> None:
         self._turn = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1)
+        self.busy = False
 
     async def run(self, request: Request, work: Callable[[], Any]) -> Response:
         """What the work gives, as JSON where it is no response."""
         async with self._turn:
             if await request.is_disconnected():
                 return Response(status_code=499)
-            found = await asyncio.get_running_loop().run_in_executor(self._thread, work)
+            found = await asyncio.get_running_loop().run_in_executor(self._thread, self._do, work)
         return found if isinstance(found, Response) else JSONResponse(found)
 
+    def _do(self, work: Callable[[], Any]) -> Any:
+        self.busy = True
+        try:
+            return work()
+        finally:
+            self.busy = False
 
-def make_app(explorer: Explorer, token: str | None = None, seconds: float = _SECONDS) -> Guard:
+
+def make_app(
+    explorer: Explorer,
+    token: str | None = None,
+    seconds: float = _SECONDS,
+    lanes: tuple[Lane, Lane] | None = None,
+) -> Guard:
     """The application (ASGI) of a page about a model.
 
-    token: as of `Guard`. seconds: in which the whole of a request must have come.
+    token: as of `Guard`. seconds: in which the whole of a request must have come. lanes: for what
+    is quick, and for what is not.
     """
-    quick, slow, answers = Lane(), Lane(), Answers(explorer)
+    (quick, slow), answers = lanes or (Lane(), Lane()), Answers(explorer)
 
     def answer(name: str) -> Route:
         async def handle(request: Request) -> Response:

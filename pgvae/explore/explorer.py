@@ -27,9 +27,11 @@ from pgvae.snapshot import snapshots_in
 
 _THUMB = 48  # px of pictures at the ends of sliders
 _ENDS = {"attributes": (-6.0, -3.0, 3.0, 6.0), "components": (-4.0, -2.0, 2.0, 4.0)}
-_PIXELS, _LEAST, _MOST = 2**24, 64, 2048  # of images whose latents have components
+_PIXELS, _LEAST, _MOST = 2**22, 64, 2048  # of images whose latents have components
+_DRAWS = 4096  # of a prior in their place
 _SCREEN = 2**21  # pixels of images that are made at once
 _MOST_LOADED = 2  # snapshots kept beside the first
+_MOST_STARTS = 1024  # latents kept, so that a slider does not encode its image at each move
 
 
 class Look(NamedTuple):
@@ -76,6 +78,7 @@ class Explorer:
         self.attributes = _attributes(model)
         self.uploads = Uploads(model.resolution, model.config.channels)
         self._found: Components | None = None
+        self._starts: dict[tuple, Tensor] = {}
         self._loaded: dict[int, Model] = {}
         self._lock, self._loading = Lock(), Lock()
 
@@ -168,10 +171,10 @@ class Explorer:
         return Neighbours(images, [names[i] for i in chosen], figures[0].tolist())
 
     def components(self) -> Components:
-        """Of the latents of training images, without a set of the model's own samples; once."""
+        """Of the latents of training images; without a set of those that samples have; once."""
         with self._lock:
             if self._found is None:
-                self._found = components.principal(self._encoded())
+                self._found = components.principal(self._known_latents())
             return self._found
 
     def ends(self) -> dict[str, Tensor]:
@@ -225,10 +228,17 @@ class Explorer:
 
     def _start(self, point: Point) -> Tensor:
         """Where a point's moves begin: [1, d]."""
-        if point.kind == "seed":
-            own = (point.prior, point.truncation)
-            return self.model.sample_latents(1, point.key, *own).to(self.model.device)
-        return self.model.encode(self.images([point]))
+        source = (point.kind, point.key, point.prior, point.truncation)
+        found = self._starts.get(source)
+        if found is None:
+            if point.kind == "seed":
+                found = self.model.sample_latents(1, *source[1:]).to(self.model.device)
+            else:
+                found = self.model.encode(self.images([point]))
+            if len(self._starts) >= _MOST_STARTS:
+                self._starts.clear()
+            self._starts[source] = found
+        return found
 
     def _pixels(self, point: Point) -> np.ndarray:
         if point.kind == "image":
@@ -245,15 +255,20 @@ class Explorer:
     def _along(self, latents: Tensor, sizes: Mapping[int, float]) -> Tensor:
         return components.move(self.model.config.head, latents, self.components(), sizes)
 
-    def _encoded(self) -> Tensor:
-        """Latents of some of the training images; without a set of the model's own samples."""
+    def _known_latents(self) -> Tensor:
+        """Where the encoder puts images: training images, or what the fitted prior knows of them.
+
+        A training prior is alike in all directions, so that samples must be encoded again.
+        """
         model = self.model
         count = max(_LEAST, min(_MOST, _PIXELS // model.resolution**2))
-        if self.store is None:
-            draws = model.sample_latents(count).split(model.batch_size)
-            return torch.cat([model.encode(model.decode(part)).cpu() for part in draws])
-        training = np.random.default_rng(0).permutation(self.store.split("train"))[:count]
-        return encode(model, self.store, training)
+        if self.store is not None:
+            training = np.random.default_rng(0).permutation(self.store.split("train"))[:count]
+            return encode(model, self.store, training)
+        if model.prior is not None:
+            return model.sample_latents(_DRAWS, prior="fitted")
+        draws = model.sample_latents(count).split(model.batch_size)
+        return torch.cat([model.encode(model.decode(part)).cpu() for part in draws])
 
 
 def _attributes(model: Model) -> Directions | None:

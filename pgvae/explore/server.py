@@ -1,5 +1,8 @@
 """A page about a model, served until it is stopped."""
 
+import asyncio
+import contextlib
+import logging
 import secrets
 import socket
 import webbrowser
@@ -8,7 +11,7 @@ from collections.abc import Callable
 import uvicorn
 
 from pgvae.errors import InputError
-from pgvae.explore.app import make_app
+from pgvae.explore.app import Lane, make_app
 from pgvae.explore.explorer import Explorer
 from pgvae.explore.guard import is_local
 
@@ -22,17 +25,20 @@ def serve(
     *,
     open_browser: bool = False,
     say: Callable[[str], None] = print,
-) -> None:
+) -> bool:
     """Serve until Ctrl-C or SIGTERM; says the address, with a token where others can reach it.
 
-    port: 0 for any that is free. InputError where the address is taken or not of this machine.
+    port: 0 for any that is free. -> whether pictures are still being made, which nobody waits for
+    any more. InputError where the address is taken or not of this machine.
     """
+    lanes = Lane(), Lane()
+    logging.getLogger("uvicorn.error").addFilter(_is_fault)
     token = None if is_local(f"[{host}]") else secrets.token_urlsafe(16)
     with listening(host, port) as own:
         place = f"[{host}]" if own.family == socket.AF_INET6 else host
         address = f"http://{place}:{own.getsockname()[1]}/" + (f"?token={token}" if token else "")
         config = uvicorn.Config(
-            make_app(explorer, token),
+            make_app(explorer, token, lanes=lanes),
             log_level="error",
             access_log=False,
             lifespan="off",
@@ -45,7 +51,9 @@ def serve(
         say(f"{address}  (Ctrl-C ends it)")
         if open_browser:
             webbrowser.open(address)  # which waits until the server answers
-        uvicorn.Server(config).run(sockets=[own])
+        with contextlib.suppress(KeyboardInterrupt):
+            uvicorn.Server(config).run(sockets=[own])
+    return any(lane.busy for lane in lanes)
 
 
 def listening(host: str, port: int) -> socket.socket:
@@ -58,3 +66,9 @@ def listening(host: str, port: int) -> socket.socket:
         raise InputError(
             f"cannot listen on {host}, port {port}: {why}; give another --port or --host"
         ) from error
+
+
+def _is_fault(record: logging.LogRecord) -> bool:
+    """Whether a record is of a bug. What was cut short by the end is none."""
+    error = record.exc_info and record.exc_info[1]
+    return error is not None and not isinstance(error, asyncio.CancelledError)

@@ -106,8 +106,8 @@ def describe(prior: FittedPrior) -> str:
         compared = "not compared on unseen images"
     else:
         compared = (
-            f"SWD of samples to {about['unseen']:,} unseen images {about['swd_fitted']:.2f}, "
-            f"of the training prior {about['swd_training']:.2f}"
+            f"SWD of samples to {about['unseen']:,} unseen images, in {_GROUPS} groups, "
+            f"{about['swd_fitted']:.2f}, of the training prior {about['swd_training']:.2f}"
         )
     return f"{what} fitted to {about['images']:,} images: {default} ({compared})"
 

@@ -20,8 +20,8 @@ def pick_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        device = None
-    require(device is not None and device.type in _KNOWN, f"unknown device {name!r}")
+        device = torch.device("meta")
+    require(device.type in _KNOWN, f"unknown device {name!r}")
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         require(

@@ -41,9 +41,10 @@ def save_latents(path: Path, latents: Tensor, names: Sequence[str] = ()) -> None
     with atomic_path(path) as aside, aside.open("wb") as file:
         if path.suffix == ".npy":
             np.save(file, values)
+        elif names:
+            np.savez(file, latents=values, names=np.array([*names], dtype=np.str_))
         else:
-            named = {"names": np.array([*names], dtype=np.str_)} if names else {}
-            np.savez(file, latents=values, **named)
+            np.savez(file, latents=values)
 
 
 def load_latents(path: Path, dim: int) -> tuple[Tensor, list[str]]:

@@ -7,24 +7,28 @@ again = model.reconstruct(images)
 """
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from pgvae.choices import PROJECTION_STEPS, Prior, Sampling
 from pgvae.config import require
-from pgvae.inference import conditional, paths, projection
+from pgvae.inference import conditional, hub, paths, pretrained, projection
 from pgvae.inference.directions import Directions, directions_path, load_directions, move, move_to
+from pgvae.inference.given import Images, take, to_pictures
 from pgvae.inference.prior import LatentStream, choose_prior
 from pgvae.prior import FittedPrior
 from pgvae.snapshot import Snapshot, load_snapshot, newest_snapshot
 from pgvae.types import Posterior
 
 _BATCH_PIXELS = 64 * 128 * 128
+Given = TypeVar("Given", bound=Images)
 
 
 class Model:
@@ -58,7 +62,7 @@ class Model:
         self.generator = self._own(snapshot.nets.ema)
         self.config = snapshot.config
         self.alpha = snapshot.alpha
-        self.resolution: int = snapshot.nets.ema.resolution
+        self.resolution: int = self.generator.resolution
         self.latent_dim = snapshot.config.latent_dim
         self.attributes = snapshot.attributes
         self.dataset = snapshot.dataset
@@ -67,35 +71,95 @@ class Model:
         self.prior = snapshot.prior
         self.mean_image = snapshot.mean_image.to(self.device)
 
-    def _own(self, net: nn.Module) -> nn.Module:
+    def _own(self, net: nn.Module) -> Any:
         """A copy of a network, which may be in training, on the device."""
         return copy.deepcopy(net).eval().requires_grad_(False).to(self.device)
 
+    @classmethod
+    def from_pretrained(cls, source: str | Path, device: str | torch.device = "cpu") -> "Model":
+        """A model of a folder that `save_pretrained` wrote, a snapshot, or a run directory.
+
+        OWNER/NAME, where it is none of these, is a repository of a hub. Raises as `load`.
+
+        >>> model.save_pretrained(folder / "faces", licence="cc-by-4.0")
+        >>> again = Model.from_pretrained(folder / "faces")
+        >>> torch.equal(again.sample(1), model.sample(1))
+        True
+        """
+        if not Path(source).exists() and hub.is_repository(str(source)):
+            source = hub.pull(str(source))
+        return load(source, device)
+
+    def save_pretrained(
+        self,
+        folder: str | Path,
+        *,
+        licence: str | None = None,
+        figures: Mapping[str, Mapping[str, Any]] | None = None,
+        images: Images | None = None,
+    ) -> None:
+        """Write a folder to give away: model.safetensors, config.json, README.md, pictures.
+
+        licence: for the card, such as "cc-by-4.0". figures: as `Evaluation.to_dict` has them under
+        "metrics". images: unseen ones, to show how they come back. InputError where the folder
+        cannot be written to, ResourceError when the disk is full.
+        """
+        given = None if images is None else self._take(images)[0]
+        pretrained.save(self, Path(folder), licence=licence, figures=figures, images=given)
+
+    def push_to_hub(self, repository: str, *, private: bool = False, **about: Any) -> str:
+        """Upload what `save_pretrained` writes, with its options, to OWNER/NAME; -> its address.
+
+        InputError without huggingface_hub, or where the hub refuses.
+        """
+        with tempfile.TemporaryDirectory() as place:
+            self.save_pretrained(place, **about)
+            return hub.push(Path(place), repository, private=private)
+
+    def to(self, device: str | torch.device) -> "Model":
+        """Move it to a device; -> itself."""
+        self.device = torch.device(device)
+        for part in (self.encoder, self.generator):
+            if part is not None:
+                part.to(self.device)
+        self.mean_image = self.mean_image.to(self.device)
+        self.__dict__.pop("directions", None)  # which are made where it is
+        return self
+
+    def _take(self, images: Images) -> tuple[Tensor, Callable[[Tensor], Any]]:
+        return take(images, self.resolution, self.config.channels, self.alpha)
+
     @torch.no_grad()
-    def posterior(self, images: Tensor) -> Posterior:
+    def posterior(self, images: Images) -> Posterior:
         """What the encoder says of images: [N, C, R, R] in [-1, 1] -> mean, logvar, [N, d] each.
 
-        logvar is None for a sphere model. ValueError where the shape is another, InputError for a
-        model without an encoder.
+        Or pictures of Pillow of any size, or an array of them, uint8 [N, H, W, C]: these are
+        fitted as training images are. logvar is None for a sphere model. ValueError where the
+        shape is another, InputError for a model without an encoder.
         """
         self.require_encoder()
-        images = self.as_input(images)
-        parts = [self.encoder(part, self.alpha) for part in images.split(self.batch_size)]
+        images, _ = self._take(images)
+        self.require_shape(images)
+        split = map(self.as_input, images.split(self.batch_size))
+        parts = [self.encoder(part, self.alpha) for part in split]
         mean = torch.cat([part.mean for part in parts])
         if self.config.head == "sphere":
             return Posterior(mean)
         return Posterior(mean, torch.cat([part.logvar for part in parts]))
 
-    def as_input(self, images: Tensor) -> Tensor:
-        """Images [N, C, R, R] as the networks take them; ValueError where the shape is another."""
+    def require_shape(self, images: Tensor) -> None:
+        """Raise ValueError unless images are [N, C, R, R] of this model."""
         shape = (self.config.channels, self.resolution, self.resolution)
         if images.ndim != 4 or tuple(images.shape[1:]) != shape:
             want = "x".join(map(str, shape))
             raise ValueError(f"images must be [N, {want}]: got {list(images.shape)}")
+
+    def as_input(self, images: Tensor) -> Tensor:
+        """Images as the networks take them, on the device."""
         return images.to(self.device, torch.float32, memory_format=torch.channels_last)
 
-    def encode(self, images: Tensor) -> Tensor:
-        """Latents of images: [N, C, R, R] in [-1, 1] -> [N, d], the posterior's mean.
+    def encode(self, images: Images) -> Tensor:
+        """Latents of images: [N, C, R, R] in [-1, 1], or pictures -> [N, d], the posterior's mean.
 
         For a sphere model that is the unit vector. Raises as `posterior`.
         """
@@ -115,12 +179,19 @@ class Model:
         )
 
     @property
+    def file(self) -> Path:
+        """The snapshot's file. ValueError for a model that is not of one."""
+        if self.path is None:
+            raise ValueError("this model is not of a file")
+        return self.path
+
+    @property
     def classifies(self) -> bool:
         """Whether it was trained with a classifier of its attributes (vac, introvac)."""
         return self.config.classes > 0
 
     @torch.no_grad()
-    def classify(self, images: Tensor) -> Tensor:
+    def classify(self, images: Images) -> Tensor:
         """Logits of each attribute, yes above 0: [N, C, R, R] in [-1, 1] -> [N, K].
 
         In the order of `attributes`. ValueError for a model without a classifier.
@@ -137,8 +208,7 @@ class Model:
         """Images of latents: [N, d] -> [N, C, R, R], clamped to [-1, 1]."""
         if latents.ndim != 2 or latents.shape[1] != self.latent_dim:
             raise ValueError(f"latents must be [N, {self.latent_dim}]: got {list(latents.shape)}")
-        latents = latents.to(self.device, torch.float32)
-        parts = latents.split(self.batch_size)
+        parts = (z.to(self.device, torch.float32) for z in latents.split(self.batch_size))
         return torch.cat([self.generator(z, self.alpha).clamp(-1, 1) for z in parts])
 
     @property
@@ -186,16 +256,21 @@ class Model:
         sizes = (min(most, count - start) for start in range(0, count, most))
         return (self.decode(stream.next(size)) for size in sizes)
 
-    def reconstruct(
-        self, images: Tensor, *, steps: int = PROJECTION_STEPS, seed: int = 0
-    ) -> Tensor:
+    def reconstruct(self, images: Given, *, steps: int = PROJECTION_STEPS, seed: int = 0) -> Given:
         """decode(encode(images)): [N, C, R, R] -> [N, C, R, R], both in [-1, 1].
 
         Without an encoder decode(project(images, steps, seed)).
+
+        A picture gives a picture, a list a list, an array of uint8 an array.
+
+        >>> from PIL import Image
+        >>> model.reconstruct(Image.new("RGB", (30, 20))).size
+        (8, 8)
         """
+        tensor, back = self._take(images)
         if self.encodes:
-            return self.decode(self.encode(images))
-        return self.decode(self.project(images, steps, seed))
+            return back(self.decode(self.encode(tensor)))
+        return back(self.decode(self.project(tensor, steps, seed)))
 
     def project(self, images: Tensor, steps: int = PROJECTION_STEPS, seed: int = 0) -> Tensor:
         """Latents [N, d] whose images are near to others, found by optimisation from samples.
@@ -205,7 +280,11 @@ class Model:
         """
         return projection.project(self, images, steps, seed)
 
-    def interpolate(self, images: Tensor, steps: int = 8) -> Tensor:
+    def pictures(self, images: Tensor) -> list[Image.Image]:
+        """[N, C, R, R] in [-1, 1] as pictures of Pillow."""
+        return to_pictures(images)
+
+    def interpolate(self, images: Given, steps: int = 8) -> Given:
         """Between two images [steps, C, R, R]; between four, a grid [steps * steps, C, R, R].
 
         Four are its corners: top left, top right, bottom left, bottom right. Latents move along
@@ -214,15 +293,16 @@ class Model:
         >>> [len(model.interpolate(model.sample(n), steps=5)) for n in (2, 4)]
         [5, 25]
         """
-        if len(images) not in (2, 4) or steps < 2:
-            raise ValueError(f"give 2 or 4 images and 2 or more steps: got {len(images)}, {steps}")
-        return self.between(self.encode(images), steps)
+        tensor, back = self._take(images)
+        if len(tensor) not in (2, 4) or steps < 2:
+            raise ValueError(f"give 2 or 4 images and 2 or more steps: got {len(tensor)}, {steps}")
+        return back(self.between(self.encode(tensor), steps))
 
     def between(self, corners: Tensor, steps: int = 8) -> Tensor:
         """What `interpolate` shows, between two or four latents: [2, d] or [4, d]."""
         corners, head = corners.to(self.device), self.config.head
         if len(corners) == 2:
-            return self.decode(paths.line(head, *corners, steps))
+            return self.decode(paths.line(head, corners[0], corners[1], steps))
         return self.decode(paths.square(head, corners, steps).flatten(0, 1))
 
     def walk(self, latents: Tensor, steps: int = 16, closed: bool = False) -> Tensor:
@@ -239,6 +319,13 @@ class Model:
         return self.decode(paths.polyline(self.config.head, latents, steps, closed))
 
     @cached_property
+    def estimated(self) -> Directions | None:
+        """The attributes of the file beside the snapshot; None without one."""
+        if self.path is None or not directions_path(self.path).is_file():
+            return None
+        return load_directions(directions_path(self.path), self.path, self.latent_dim)
+
+    @cached_property
     def directions(self) -> Directions:
         """The attributes that can be edited: the classifier's, and those of the file beside it.
 
@@ -249,9 +336,8 @@ class Model:
         if self.classifies:
             weight = self.encoder.classifier.weight[: len(self.attributes)]
             found.append(Directions(self.attributes, weight, weight.new_zeros(len(weight))))
-        file = directions_path(self.path) if self.path else None
-        if file and file.is_file():
-            found.append(load_directions(file, self.path, self.latent_dim).to(self.device))
+        if self.estimated:
+            found.append(self.estimated.to(self.device))
         require(
             bool(found),
             f"a model of objective {self.objective['name']} knows no attributes: estimate them "
@@ -261,12 +347,12 @@ class Model:
 
     def edit(
         self,
-        images: Tensor,
+        images: Given,
         attribute: str | Sequence[str],
         delta: float | Sequence[float] = 3.0,
         *,
         to: float | None = None,
-    ) -> Tensor:
+    ) -> Given:
         """Images with attributes added or taken away: [N, C, R, R] -> the same, in [-1, 1].
 
         attribute: one of `directions.names`, or several.
@@ -280,7 +366,8 @@ class Model:
         >>> model.edit(model.sample(2), ["glasses", "hat"], [2.0, -1.0]).shape
         torch.Size([2, 3, 8, 8])
         """
-        return self.decode(self.move(self.encode(images), attribute, delta, to=to))
+        tensor, back = self._take(images)
+        return back(self.decode(self.move(self.encode(tensor), attribute, delta, to=to)))
 
     def move(
         self,

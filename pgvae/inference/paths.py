@@ -41,7 +41,7 @@ def square(head: Head, corners: Tensor, steps: int) -> Tensor:
     >>> square("gaussian", torch.tensor([[0.0], [2.0], [4.0], [6.0]]), 3)[..., 0].tolist()
     [[0.0, 1.0, 2.0], [2.0, 3.0, 4.0], [4.0, 5.0, 6.0]]
     """
-    top, bottom = (line(head, *corners[i : i + 2], steps) for i in (0, 2))
+    top, bottom = (line(head, corners[i], corners[i + 1], steps) for i in (0, 2))
     return line(head, top, bottom, steps)
 
 

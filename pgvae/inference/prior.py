@@ -179,7 +179,8 @@ def fit(
     learned, held = split_off(len(latents))
     candidates = []
     if len(held):
-        found = fit_gaussian(*(p if p is None else p[learned] for p in posterior))
+        mean, logvar = posterior
+        found = fit_gaussian(mean[learned], None if logvar is None else logvar[learned])
         candidates = [Candidate(1, found.log_likelihood(latents[held]).mean().item())]
     return fit_gaussian(*posterior), candidates
 

@@ -26,11 +26,13 @@ def project(model: "Model", images: Tensor, steps: int = PROJECTION_STEPS, seed:
     InputError for less than a step.
     """
     require(steps >= 1, f"steps is {steps}: use 1 or more")
-    images = model.as_input(images)
+    model.require_shape(images)
     starts = model.sample_latents(_STARTS, seed).to(model.device)
     shown = model.decode(starts)
     at_once = max(1, model.batch_size // _SHARE)
-    return torch.cat([_near(model, x, starts, shown, steps) for x in images.split(at_once)])
+    return torch.cat(
+        [_near(model, x, starts, shown, steps) for x in map(model.as_input, images.split(at_once))]
+    )
 
 
 def _near(model: "Model", images: Tensor, starts: Tensor, shown: Tensor, steps: int) -> Tensor:

@@ -19,10 +19,10 @@ class Generator(GrowingNet):
         """Images at `resolution`; below alpha 1 mixed with the upsampled previous stage."""
         old = None
         x = latents
-        for key, block in self.blocks.items():
+        for key in self.blocks:
             if self.fading and key == str(self.resolution):
                 old = self.rgb[str(self.resolution // 2)](x)
-            x = block(x)
+            x = self.run_block(key, x)
         image = self.rgb[str(self.resolution)](x)
         if old is not None:
             image = ops.up2_blend(old, image, alpha)

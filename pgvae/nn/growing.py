@@ -11,11 +11,13 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from pgvae.config import ModelConfig, resolutions_between
 from pgvae.nn import pggan, residual
 from pgvae.nn.layers import SpectralWeight, blend
 
+NEVER, RECOMPUTED = 2**20, 512  # `GrowingNet.recompute_from`: by default, and where asked for
 ARCHS = {"pggan": pggan, "residual": residual}
 
 
@@ -32,7 +34,12 @@ class GrowingNet(nn.Module):
 
     fading: whether to build the RGB layer of the previous resolution too, as needed to load
             the state of a network in mid-fade.
+
+    recompute_from: pixels per side from which a backward works a block's activations out again,
+            rather than that they are kept.
     """
+
+    recompute_from = NEVER
 
     def __init__(self, config: ModelConfig, resolution: int, fading: bool = False) -> None:
         super().__init__()
@@ -75,6 +82,12 @@ class GrowingNet(nn.Module):
         if self.fading:
             del self.rgb[str(self.resolution // 2)]
 
+    def run_block(self, key: str, x: Tensor) -> Tensor:
+        """The block of a resolution."""
+        if int(key) < self.recompute_from or not torch.is_grad_enabled():
+            return self.blocks[key](x)
+        return checkpoint(self.blocks[key], x, use_reentrant=False, preserve_rng_state=False)
+
     def power_iteration(self) -> None:
         """One power iteration of every spectral norm: once per training step, never in use."""
         for module in self.modules():
@@ -98,7 +111,7 @@ class FromImages(GrowingNet):
         """What the block at 4 px sees: [N, C, R, R] -> [N, f(4), 4, 4]."""
         x = self.rgb[str(self.resolution)](images)
         for key in list(reversed(self.blocks.keys()))[:-1]:
-            x = self.blocks[key](x)
+            x = self.run_block(key, x)
             if self.fading and key == str(self.resolution):
                 old = self.rgb[str(self.resolution // 2)](F.avg_pool2d(images, 2))
                 x = blend(old, x, alpha)

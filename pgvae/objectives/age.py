@@ -41,7 +41,6 @@ class Age(Objective):
     pretraining: ClassVar[Phase] = Phase("pretrain", trains=("encoder", "generator"))
     grows: ClassVar[bool] = False
     min_batch: ClassVar[int] = 2
-    passes: ClassVar[tuple[int, int]] = (1, 2)
 
     def __post_init__(self) -> None:
         require_weight("lambda_x", self.lambda_x)

@@ -30,7 +30,6 @@ class Ali(Objective):
     )
     schedule: ClassVar[SchedulePreset] = PGGAN
     betas: ClassVar[tuple[float, float]] = (0.5, 0.999)
-    passes: ClassVar[tuple[int, ...]] = (1, 1, 2)
 
     @classmethod
     def preset(cls, resolution: int) -> Preset:

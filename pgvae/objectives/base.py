@@ -80,8 +80,6 @@ class Objective:
     grows:        whether it grows by default.
     betas:        Adam's.
     min_batch:    fewest images it is defined for.
-    passes:       of generator, encoder and, where there is one, discriminator, in batches, that its
-                  largest phase keeps for autograd.
     needs_labels: whether it learns from labels.
     """
 
@@ -93,7 +91,6 @@ class Objective:
     grows: ClassVar[bool] = True
     betas: ClassVar[tuple[float, float]] = (0.0, 0.99)
     min_batch: ClassVar[int] = 1
-    passes: ClassVar[tuple[int, ...]] = (1, 1)
     needs_labels: ClassVar[bool] = False
 
     @property

@@ -36,7 +36,6 @@ class IntroVac(Vac):
         Phase("encoder", trains=("encoder",)),
         Phase("generator", trains=("generator",)),
     )
-    passes: ClassVar[tuple[int, int]] = (1, 3)
 
     def __post_init__(self) -> None:
         super().__post_init__()

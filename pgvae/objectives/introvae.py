@@ -55,7 +55,6 @@ class IntroVae(Introspective):
     hinge: Hinge = "sample"
 
     name: ClassVar[str] = "introvae"
-    passes: ClassVar[tuple[int, int]] = (1, 3)
 
     def __post_init__(self) -> None:
         for name in ("margin", "alpha", "beta"):

@@ -35,7 +35,6 @@ class Pggan(Objective):
         Phase("generator", trains=("generator",)),
     )
     schedule: ClassVar[SchedulePreset] = PGGAN
-    passes: ClassVar[tuple[int, ...]] = (0, 0, 5)  # of interpolates the gradient's graph too
 
     def __post_init__(self) -> None:
         require_weight("penalty", self.penalty)

@@ -57,7 +57,6 @@ class Rivae(Objective):
     phases: ClassVar[tuple[Phase, ...]] = (Phase("both", trains=("encoder", "generator")),)
     schedule: ClassVar[SchedulePreset] = _SCHEDULE
     betas: ClassVar[tuple[float, float]] = (0.9, 0.99)
-    passes: ClassVar[tuple[int, int]] = (1, 2)
 
     def __post_init__(self) -> None:
         require_weight("beta_kl", self.beta_kl)

@@ -55,7 +55,6 @@ class SoftIntroVae(Introspective):
     gamma_r: float = 1e-8
 
     name: ClassVar[str] = "soft_introvae"
-    passes: ClassVar[tuple[int, int]] = (3, 3)
 
     def __post_init__(self) -> None:
         require_choice("rec", self.rec, get_args(terms.Reconstruction))

@@ -1,26 +1,28 @@
 """What a run would be: stages, sizes and memory, without running it."""
 
 import torch
-from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.func import functional_call
 
 from pgvae.config import ModelConfig, RunConfig
 from pgvae.nn import build_nets, parameter_count
-from pgvae.objectives import objective_class
+from pgvae.schedule import Moment
+from pgvae.training.rehearsal import bytes_of_iteration
+
+_PROCESS = 0.32  # GiB of Python and PyTorch, before there is a network
+# What glibc's heap, which keeps what is freed (`pgvae.tuning`), holds for each byte that comes and
+# goes: 1.3 to 2.3 measured.
+_HELD = 1.8
 
 _NETS = {"generator": "G params", "encoder": "E params", "discriminator": "D params"}
 _ROW = "{:>5} {:>10} {:>8} {:>6} {:>8}"
 
 
-def describe(config: RunConfig, batch_gpu: int | None = None) -> str:
+def describe(config: RunConfig, batch_gpu: int | None = None, *, recompute: bool = False) -> str:
     """The run's settings and a table of its stages; parameters are those of the stable phase.
 
-    Memory is an estimate: weights, gradients, Adam's moments and the average, and what autograd
-    keeps of the largest update in float32 (`Objective.passes`), `batch_gpu` images at a time.
+    Memory is `memory_of` each stage once it has faded in.
     """
-    schedule, passes = config.schedule, objective_class(config.objective["name"]).passes
-    heads = [_NETS[name] for name in _trained(config.model, 4)]
+    schedule = config.schedule
+    heads = [_NETS[name] for name in _parameters(config.model, 4)]
     row = _ROW + " {:>12}" * len(heads) + " {:>10}"
     head = row.format("px", "from kimg", "fade", "batch", "lr", *heads, "memory")
     lines = [*settings_lines(config), head]
@@ -29,15 +31,8 @@ def describe(config: RunConfig, batch_gpu: int | None = None) -> str:
         if start >= schedule.total_kimg:
             lines.append(row.format(resolution, "never", *[""] * (4 + len(heads))))
             continue
-        nets = _trained(config.model, resolution)
-        weights = {name: parameter_count(net) for name, net in nets.items()}
-        at_once = min(stage.batch_size, batch_gpu or stage.batch_size)
-        times = dict(zip(_NETS, passes, strict=False))
-        saved = saved_bytes(config.model, resolution)
-        kept = at_once * sum(times[name] * size for name, size in saved.items())
-        # A gradient, two moments and, but for a discriminator, an average beside each.
-        held = 5 * sum(weights.values()) - weights.get("discriminator", 0)
-        bytes_needed = 4 * held + kept
+        last = min(schedule.start_of(index + 1), schedule.total_images) - 1
+        memory = memory_of(config, schedule.at(last), batch_gpu, recompute=recompute)
         lines.append(
             row.format(
                 resolution,
@@ -45,12 +40,20 @@ def describe(config: RunConfig, batch_gpu: int | None = None) -> str:
                 f"{stage.fade_kimg:g}" if index else "-",
                 stage.batch_size,
                 f"{stage.lr:g}",
-                *(f"{count:,}" for count in weights.values()),
-                f"{bytes_needed / 2**30:.2f} GiB",
+                *(f"{count:,}" for count in _parameters(config.model, resolution).values()),
+                f"{memory:.2f} GiB",
             )
             + "".join(f"  {name} {value}" for name, value in stage.settings.items())
         )
     return "\n".join(lines)
+
+
+def memory_of(
+    config: RunConfig, moment: Moment, batch_gpu: int | None = None, *, recompute: bool = False
+) -> float:
+    """An estimate of what a process on a CPU has in memory at most, in float32: GiB."""
+    stay, pass_by = bytes_of_iteration(config, moment, batch_gpu, recompute=recompute)
+    return _PROCESS + (stay + _HELD * pass_by) / 2**30
 
 
 def settings_lines(config: RunConfig) -> list[str]:
@@ -72,41 +75,8 @@ def settings_lines(config: RunConfig) -> list[str]:
     return [*lines, "; ".join(changes)] if changes else lines
 
 
-def _trained(config: ModelConfig, resolution: int) -> dict[str, torch.nn.Module]:
-    """The networks that have an optimiser, in the order of `_NETS`, without memory for weights."""
+def _parameters(config: ModelConfig, resolution: int) -> dict[str, int]:
+    """Of each trained network, in the order of `_NETS`."""
     with torch.device("meta"):
         nets = build_nets(config, resolution).trained()
-    return {name: nets[name] for name in _NETS if name in nets}
-
-
-def saved_bytes(config: ModelConfig, resolution: int) -> dict[str, int]:
-    """Bytes of activations that each trained network keeps for autograd, for one image."""
-    nets = _trained(config, resolution)
-    # As "meta", without memory, but on a device that has an autocast.
-    with FakeTensorMode(allow_non_fake_inputs=True):
-        latents = torch.zeros(2, config.latent_dim)
-        images = torch.zeros(2, config.channels, resolution, resolution, requires_grad=True)
-        pair = (images, 1.0, latents) if config.discriminator == "joint" else (images,)
-        inputs = {"generator": (latents,), "encoder": (images,), "discriminator": pair}
-        return {name: _kept_by(net, *inputs[name]) for name, net in nets.items()}
-
-
-def _kept_by(net: torch.nn.Module, *inputs: Tensor | float) -> int:
-    """Bytes that a pass of two images keeps for its backward, halved, weights left out."""
-    weights = {
-        name: torch.empty_strided(w.shape, w.stride(), requires_grad=w.requires_grad)
-        for name, w in net.state_dict(keep_vars=True).items()
-    }
-    ours = {id(weight) for weight in weights.values()}
-    kept: dict[int, int] = {}
-
-    def note(tensor: Tensor) -> Tensor:
-        if id(tensor) not in ours and tensor.ndim == 4 and len(tensor) == len(inputs[0]):
-            kept[id(tensor)] = tensor.numel() * tensor.element_size()
-            alive.append(tensor)
-        return tensor
-
-    alive: list[Tensor] = []  # an id is only the tensor's own while the tensor lives
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        functional_call(net, weights, inputs)
-    return sum(kept.values()) // len(inputs[0])
+    return {name: parameter_count(nets[name]) for name in _NETS if name in nets}

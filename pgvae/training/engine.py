@@ -3,11 +3,13 @@
 import contextlib
 import math
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from pgvae import ops, tuning
+from pgvae.choices import TrackerKind
 from pgvae.config import Precision, RunConfig
 from pgvae.data import Loader, Store
 from pgvae.errors import NotFiniteError, Preempted, ResourceError
@@ -15,8 +17,10 @@ from pgvae.objectives import Objective, objective_from
 from pgvae.schedule import Schedule
 from pgvae.snapshot import Snapshot
 from pgvae.training.checkpoint import load_newest
+from pgvae.training.compiled import Compiler
 from pgvae.training.describe import settings_lines
 from pgvae.training.faults import told_errors
+from pgvae.training.graphs import Graphs, graphs_on
 from pgvae.training.ranks import ALONE, Ranks
 from pgvae.training.record import Bystander, Record
 from pgvae.training.rundir import RunDirectory
@@ -29,6 +33,18 @@ CHECK_ITERATIONS = 10  # between two looks at whether updates were finite
 _EARLY_IMAGES = (4_000, 16_000, 64_000, 256_000)  # of the first snapshots: a picture comes soon
 
 
+@dataclass(frozen=True)
+class _Means:
+    """What a run is made with on this machine, and which is no part of it."""
+
+    precision: Precision
+    workers: int
+    compiled: bool
+    graphs: bool
+    inception_weights: Path | None
+    tracker: TrackerKind
+
+
 def train(
     config: RunConfig,
     store: Store,
@@ -37,9 +53,13 @@ def train(
     *,
     workers: int = 0,
     batch_gpu: int | None = None,
+    compiled: bool = False,
+    graphs: bool = False,
+    recompute: bool = False,
     initial: Snapshot | None = None,
     inception_weights: Path | None = None,
     stop: Stop | None = None,
+    tracker: TrackerKind = "tensorboard",
     ranks: Ranks = ALONE,
 ) -> None:
     """Train to the end of the schedule, from the run's newest checkpoint where it has one.
@@ -48,7 +68,10 @@ def train(
     with another order of images.
 
     batch_gpu: most images that a process works through at a time.
+    compiled, graphs: whether the networks go through torch.compile, and iterations are captured.
+    recompute: whether to keep no activations from 512 px on (`TrainState.recompute`).
     initial: weights to start a new run from. inception_weights: for the metrics FID and KID.
+    tracker: where figures and pictures are shown while it trains.
     stop: what may ask it to stop; a signal always may. ranks: the processes that train it
     together, each of which calls this.
     Raises Preempted, with all saved, where it was asked to stop; ResourceError when numbers stop
@@ -61,8 +84,8 @@ def train(
     if not run.is_guarded:
         notes.append(f"warning: no locks on this drive: start no second process in {run.path}")
     state = load_newest(run.path, config, device, notes.append) or _first(config, device, initial)
-    stop = stop or Stop()
-    went_back_to = None
+    means = _Means(precision, workers, compiled, graphs, inception_weights, tracker)
+    stop, went_back_to = stop or Stop(), None
     with stop_signals(stop):
         while True:
             if ranks.told(state.images_seen) != state.images_seen:
@@ -71,8 +94,10 @@ def train(
                     f"{state.images_seen:,} images: is the run on a disk that all of them see?"
                 )
             state.ranks, state.batch_gpu = ranks, batch_gpu
+            if recompute:
+                state.recompute()
             try:
-                return _train(state, store, run, precision, workers, inception_weights, stop, notes)
+                return _train(state, store, run, means, stop, notes)
             except Preempted:
                 _leave(ranks)
                 raise
@@ -92,19 +117,18 @@ def _train(
     state: TrainState,
     store: Store,
     run: RunDirectory,
-    precision: Precision,
-    workers: int,
-    inception_weights: Path | None,
+    means: _Means,
     stop: Stop,
     notes: list[str],
 ) -> None:
-    """`train` from a state; notes: what there is to say first, which are said then."""
+    """`train` from a state; notes: what is said first, once."""
     config, ranks, device = state.config, state.ranks, state.device
     seed = derive_seed(config.seed, "order", state.rollbacks) if state.rollbacks else config.seed
     with contextlib.ExitStack() as stack:
         stack.enter_context(told_errors(state, run))
         if ranks.index == 0:
-            record = Record(config, store, run, device, state.images_seen, inception_weights)
+            told = (means.inception_weights, means.tracker)
+            record = Record(config, store, run, device, state.images_seen, *told)
         else:
             record = Bystander()
         stack.callback(record.log.close)
@@ -113,13 +137,13 @@ def _train(
             seed=seed,
             mirror=config.mirror,
             labels=config.labels,
-            workers=workers,
+            workers=means.workers,
             device=device,
             part=(ranks.index, ranks.count),
         )
         stack.callback(loader.close)
         ends_early = _ends_early(config.schedule)
-        where = f"on {device}, {precision}, {ops.native.on(device)}"
+        where = f"on {device}, {means.precision}, {ops.native.on(device)}"
         if ranks.count > 1:
             where += f", {ranks.count} processes"
         at = f"at {state.images_seen / 1000:g} of {config.schedule.total_kimg:g} kimg, {where}"
@@ -130,7 +154,10 @@ def _train(
         if state.rollbacks:
             record.log.stats(state.images_seen, {"rollbacks": state.rollbacks})
         record.status("running", state.images_seen)
-        _loop(state, objective_from(config.objective), loader, precision, record, stop)
+        compiler = Compiler(record.log.say) if means.compiled else None
+        captured = graphs_on(device, ranks.count, record.log.say) if means.graphs else None
+        objective = objective_from(config.objective)
+        _loop(state, objective, loader, means.precision, record, stop, compiler, captured)
         for line in [f"done: {state.images_seen / 1000:g} kimg in {run.path}", *ends_early]:
             record.log.say(line)
         record.status("done", state.images_seen)
@@ -150,6 +177,8 @@ def _loop(
     precision: Precision,
     record: Record,
     stop: Stop,
+    compiler: Compiler | None,
+    graphs: Graphs | None,
 ) -> None:
     schedule = state.config.schedule
     tick_images = min(4000, max(1, schedule.total_images // 100))
@@ -205,7 +234,9 @@ def _loop(
         state.enter(moment)
         batch = loader.batch(now, moment.batch_size, moment.resolution, moment.alpha)
         at_once = state.batch_gpu
-        scalars = train_step(state, objective, moment, batch, precision)
+        take = graphs.step if graphs else train_step
+        with compiler.around(state.nets) if compiler else contextlib.nullcontext():
+            scalars = take(state, objective, moment, batch, precision)
         if state.batch_gpu != at_once:
             record.log.say(
                 f"out of memory at {moment.resolution} px: from here on {state.batch_gpu} images "

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pgvae.errors import PgvaeError, Preempted, ResourceError, is_out_of_memory
-from pgvae.files import disk_errors
+from pgvae.files import disk_errors, path_of
 from pgvae.training.rundir import RunDirectory
 from pgvae.training.state import TrainState
 
@@ -34,7 +34,7 @@ def _file_errors(run_dir: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        where = error.filename2 or error.filename or run_dir
+        where = path_of(error) or run_dir
         raise ResourceError(
             f"cannot go on, {where}: {error.strerror or error}; see to it, then `python train.py "
             f"--resume {run_dir}` goes on from its newest checkpoint"

@@ -1,34 +1,46 @@
-"""What a run says while it goes: log.txt, stats.jsonl, TensorBoard, the progress bar."""
+"""What a run says while it goes: log.txt, stats.jsonl, a tracker, the progress bar."""
 
 import contextlib
 import json
 import math
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from pgvae.choices import TrackerKind
 from pgvae.files import atomic_path
 from pgvae.schedule import Moment
 from pgvae.terminal import outlived
+from pgvae.training.tracker import open_tracker
 
 
 class RunLog:
-    """Log of one run directory; on resume, what was logged after the checkpoint is dropped."""
+    """Log of one run directory; on resume, what was logged after the checkpoint is dropped.
 
-    def __init__(self, run_dir: Path, images_seen: int, total_images: int) -> None:
+    tracker: where figures and pictures are shown besides. config: of the run, for it.
+    """
+
+    def __init__(
+        self,
+        run_dir: Path,
+        images_seen: int,
+        total_images: int,
+        tracker: TrackerKind = "tensorboard",
+        config: Mapping[str, Any] | None = None,
+    ) -> None:
         self._text = (run_dir / "log.txt").open("a", encoding="utf-8")
         self._stats_path = run_dir / "stats.jsonl"
         self.measured = 0  # images seen at the last measurement that is in stats.jsonl
         self._drop_after(images_seen)
         self._stats = self._stats_path.open("a", encoding="utf-8")
-        self._board = SummaryWriter(str(run_dir), purge_step=images_seen + 1)
+        self._tracker = open_tracker(tracker, run_dir, images_seen, config, self.say)
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
         self._since = (time.monotonic(), images_seen)
@@ -38,7 +50,8 @@ class RunLog:
             initial=images_seen,
             unit="img",
             unit_scale=True,
-            disable=None,  # no bar where the output is not a terminal: the log lines stay
+            # No bar where the output is not a terminal: the log lines stay.
+            disable=None if sys.stderr else True,
             dynamic_ncols=True,
         )
 
@@ -81,23 +94,22 @@ class RunLog:
         self._since = (time.monotonic(), images_seen)
 
     def stats(self, images_seen: int, values: dict[str, Any]) -> None:
-        """One record in stats.jsonl, null where not finite, and the same scalars to TensorBoard."""
+        """One record in stats.jsonl, null where not finite, and the same scalars to the tracker."""
         finite = {name: v if math.isfinite(v) else None for name, v in values.items()}
         record = {"images": images_seen, "time": time.time(), **finite}
         self._stats.write(json.dumps(record, allow_nan=False) + "\n")
         self._stats.flush()
-        for name, value in values.items():
-            self._board.add_scalar(name, value, images_seen)
+        self._tracker.scalars(values, images_seen)
 
     def picture(self, name: str, grid: np.ndarray, images_seen: int) -> None:
-        """A grid, uint8 [H, W, C], to TensorBoard."""
-        self._board.add_image(name, grid, images_seen, dataformats="HWC")
+        """A grid, uint8 [H, W, C], to the tracker."""
+        self._tracker.picture(name, grid, images_seen)
 
     def close(self) -> None:
         """Flush and close all of it, as far as the disk has room."""
         with outlived():
             self._bar.close()
-        for part in (self._board, self._stats, self._text):
+        for part in (self._tracker, self._stats, self._text):
             with contextlib.suppress(OSError):
                 part.close()
 

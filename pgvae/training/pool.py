@@ -60,7 +60,7 @@ class ImagePool:
             self.images = fakes.new_zeros(pool_capacity(fakes.shape[-1]), *fakes.shape[1:])
         slots, _, shown = (part[start : start + len(fakes)] for part in self._swaps)
         self._taken[start] = fakes
-        some, earlier = fakes[: len(slots)], self.images[slots]
+        some, earlier = fakes[: len(slots)], self.images.index_select(0, slots)
         return torch.cat([torch.where(shown, earlier, some), fakes[len(slots) :]])
 
     @torch.no_grad()
@@ -68,5 +68,7 @@ class ImagePool:
         """Take in what was shown since the last time."""
         for start, fakes in self._taken.items():
             slots, kept, _ = (part[start : start + len(fakes)] for part in self._swaps)
-            self.images[slots] = torch.where(kept, fakes[: len(slots)], self.images[slots])
+            earlier = self.images.index_select(0, slots)
+            some = torch.where(kept, fakes[: len(slots)], earlier)
+            self.images.index_copy_(0, slots, some)
         self._taken = {}

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from pgvae.choices import TrackerKind
 from pgvae.config import RunConfig
 from pgvae.data import Store
 from pgvae.errors import PgvaeError
@@ -39,11 +40,13 @@ class Record:
         device: torch.device,
         images_seen: int,
         inception_weights: Path | None = None,
+        tracker: TrackerKind = "tensorboard",
     ) -> None:
         self._config, self._run, self.path = config, run, run.path
         self._store, self._device = store, device
         self._priors: dict[int, FittedPrior | None] = {}  # the newest, by images seen
-        self.log = RunLog(run.path, images_seen, config.schedule.total_images)
+        total = config.schedule.total_images
+        self.log = RunLog(run.path, images_seen, total, tracker, config.to_dict())
         self._gallery = Gallery(store, config.labels, device, config.seed)
         self._referee = Referee(config, store, run.path, device, inception_weights)
         self._watch = Watch(config.model.head)

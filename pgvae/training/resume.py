@@ -202,19 +202,19 @@ def _is_older(path: Path, planned: RunConfig) -> bool:
 
 
 def gone_on(
-    kept: Kept, asked: Request, digest: str, start: str | None
+    kept: Kept, asked: Request, digest: str, start: str | None, since: str = ""
 ) -> tuple[Request, RunConfig, list[str]]:
     """Request and config with which a run goes on, and what is otherwise than before, in words.
 
     What `asked` leaves open stays as it was. Raises InputError where an option asks for what cannot
-    change, or the images are others.
+    change, or the images are others; since: what is known of how they changed.
     """
     merged = _merged(kept, asked)
     if digest != kept.config.dataset_digest:
         raise InputError(
             f"the images of {merged.dataset} are not those of {kept.path} (digest {digest[:16]}, "
-            f"there {kept.config.dataset_digest[:16]}): give the same ones with --dataset, or "
-            f"start a new run with --init-from {kept.path}"
+            f"there {kept.config.dataset_digest[:16]}{since and f'; {since}'}): give the same ones "
+            f"with --dataset, or start a new run with --init-from {kept.path}"
         )
     now = {**in_force(kept.config), **({"init_from": asked.init_from} if start else {})}
     found = [

@@ -9,7 +9,7 @@ from typing import Any
 
 from pgvae import request
 from pgvae.config import RunConfig
-from pgvae.errors import CorruptFileError, InputError
+from pgvae.errors import CorruptFileError, InputError, ResourceError
 from pgvae.files import SUMS, atomic_path, locked, numbered_folder, remove, sums_of
 from pgvae.request import Request
 from pgvae.snapshot import MALFORMED
@@ -95,7 +95,13 @@ class RunDirectory:
             "images_seen": images_seen,
             "message": message,
         }
-        self._write(_STATUS, json.dumps(values) + "\n")
+        text = json.dumps(values) + "\n"
+        try:
+            self._write(_STATUS, text)
+        except ResourceError:  # a full disk has room where the old one is
+            with (self.path / _STATUS).open("r+", encoding="utf-8", newline="\n") as file:
+                file.write(text)
+                file.truncate()
 
     def close(self) -> None:
         """Let go of the lock."""

@@ -23,8 +23,9 @@ from pgvae.training.ranks import ALONE, Ranks, joined, local_device
 from pgvae.training.resume import Kept, gone_on, newest_like
 from pgvae.training.rundir import RunDirectory, require_writable
 from pgvae.training.stops import Stop
+from pgvae.training.tracker import check_tracker
 
-_OUTDIR, _DATA_ROOT, _WORKERS = "runs", "datasets", 2
+_OUTDIR, _DATA_ROOT, _WORKERS, _TRACKER = "runs", "datasets", 2, "tensorboard"
 
 Say = Callable[[str], None]
 
@@ -145,7 +146,8 @@ def _gone_on(
 ) -> _Job | Path:
     """Go on with a run; sha256: of the weights that the request would start from."""
     kept.require_checkpoint()
-    whole, config, changes = gone_on(kept, request.recorded(), store.digest, sha256)
+    since = store.since(kept.config.dataset_digest)
+    whole, config, changes = gone_on(kept, request.recorded(), store.digest, sha256, since)
     if kept.images_seen >= config.schedule.total_images:
         say(
             f"{kept.path} is done already, at {kept.images_seen / 1000:g} of "
@@ -170,9 +172,13 @@ def _train(job: _Job, ranks: Ranks, device: torch.device) -> Path:
             device,
             workers=_WORKERS if workers is None else workers,
             batch_gpu=job.request.batch_gpu,
+            compiled=bool(job.request.compile),
+            graphs=bool(job.request.graphs),
+            recompute=bool(job.request.recompute),
             initial=job.start.snapshot if job.start else None,
             inception_weights=Path(weights) if weights else None,
             stop=job.stop,
+            tracker=job.request.tracker or _TRACKER,
             ranks=ranks,
         )
     finally:
@@ -218,7 +224,7 @@ def dry_run(request: Request, say: Say = print) -> None:
     start = load_initial(request)
     config = plan(request, _open(request, say), start)
     _require_feasible(config, request, ALONE)
-    say(describe(config, request.batch_gpu))
+    say(describe(config, request.batch_gpu, recompute=bool(request.recompute)))
 
 
 def load_initial(request: Request) -> Initial | None:
@@ -235,6 +241,7 @@ def _check_early(request: Request, writes_to: Path) -> None:
     if request.dataset is None:
         raise InputError("give --dataset NAME|PATH, or --resume RUN to go on with a run")
     check_request(request)
+    check_tracker(request.tracker or _TRACKER)
     if request.metrics:
         weights = Path(request.inception_weights) if request.inception_weights else None
         check_metrics(request.metrics, request.resolution or MAX_RESOLUTION, weights)

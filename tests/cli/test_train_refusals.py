@@ -63,7 +63,7 @@ BAD_OPTIONS = [
     ("--precision fp8", ["--precision fp8", "known: auto, bf16, fp32, tf32"]),
     ("--arch resnet", ["--arch resnet", "pggan, residual"]),
     ("--schedule fast", ["--schedule fast", "pggan"]),
-    ("--device foo", ["unknown device 'foo'"]),
+    ("--device foo", ["--device foo: use auto, cpu, mps or cuda:I"]),
     ("--set lamda_x=1", ["'lamda_x'", "did you mean 'lambda_x'?"]),
     ("--set lambda_x=abc", ["lambda_x", "'abc' is not a number"]),
     ("--set lambda_x=-1", ["lambda_x is -1"]),

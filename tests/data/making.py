@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import struct
+import time
 import warnings
 import zipfile
 import zlib
@@ -19,6 +20,7 @@ from pgvae.data import Store
 from pgvae.data.images import size_of
 from pgvae.data.labels import no_labels, split_by_fraction
 from pgvae.data.prepare import Options, Recipe, prepare
+from pgvae.data.workers import Crew
 
 
 def noise(seed: int, height: int, width: int, channels: int = 3) -> np.ndarray:
@@ -122,6 +124,19 @@ def recipe_of(source: Any, name: str = "set", **changes: Any) -> Recipe:
         source,
         **{"labels": lambda names: no_labels(len(names)), "split": split, **changes},
     )
+
+
+def workers_at_once(monkeypatch: Any) -> None:
+    """Have all work done by workers, if there are to be any, after this process's first images."""
+    plain = Crew._are_ready
+
+    def ready(crew: Crew) -> bool:
+        while not plain(crew) and crew._workers:
+            time.sleep(0.01)
+        return bool(crew._workers)
+
+    monkeypatch.setattr(Crew, "_are_ready", ready)
+    monkeypatch.setattr("pgvae.data.workers._WORTH", 0)
 
 
 def unread(recipe: Recipe) -> Recipe:

@@ -3,6 +3,7 @@
 import io
 import resource
 import struct
+import sys
 import zlib
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from making import encoded, noise, png_chunk, png_file, truncated_png
 from PIL import Image
 
-from pgvae.data.images import MAX_PIXELS, RejectError, decode, size_of
+from pgvae.data.images import MAX_PIXELS, RejectError, decode, fitted, size_of
 
 KINDS = ("PNG", "JPEG", "WEBP", "BMP")
 
@@ -260,3 +261,59 @@ def test_every_exif_orientation_is_applied(orientation, kind):
 def test_a_broken_exif_block_is_passed_over():
     data = encoded(noise(0, 8, 8), "JPEG", exif=b"Exif\0\0" + b"\xff" * 40)
     assert decode(data).image.size == (8, 8)
+
+
+# Further kinds of file
+
+
+@pytest.mark.parametrize("kind", ["GIF", "TIFF", "AVIF", "HEIF"])
+def test_further_kinds_are_read_and_refused_where_they_are_cut(kind):
+    if kind == "HEIF":
+        pytest.importorskip(
+            "pillow_heif", reason="pillow-heif is not installed"
+        ).register_heif_opener()
+    picture = Image.new("RGB", (40, 24), (200, 30, 60))
+    data = encoded(picture, kind)
+    found = decode(data)
+    assert (found.image.size, found.note) == ((40, 24), "")
+    assert size_of(io.BytesIO(data)) == (40, 24)
+    assert np.abs(np.asarray(found.image).astype(int) - (200, 30, 60)).max() <= 4
+    for cut in (15, 40, len(data) // 2, len(data) - 20):
+        with pytest.raises(RejectError):
+            decode(data[:cut])
+
+
+@pytest.mark.parametrize(("kind", "note"), [("GIF", "first frame"), ("TIFF", "several pages")])
+def test_of_frames_and_pages_the_first_is_taken_with_a_note(kind, note):
+    first, second = (Image.new("RGB", (16, 16), shade) for shade in ("red", "blue"))
+    found = decode(encoded(first, kind, save_all=True, append_images=[second]))
+    assert note in found.note
+    assert found.image.getpixel((3, 3)) == (255, 0, 0)
+
+
+def test_heic_without_its_decoder_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(
+        RejectError, match=r"HEIC needs pillow-heif: pip install 'pgvae\[sources\]'"
+    ):
+        decode(b"\0\0\0\x20ftypheic" + bytes(40))
+
+
+def test_pixels_of_which_nobody_knows_the_white_are_refused():
+    floats = Image.fromarray(np.random.default_rng(0).random((8, 8), np.float32))
+    with pytest.raises(RejectError, match="floating-point"):
+        decode(encoded(floats, "TIFF"))
+    deep = Image.fromarray(np.full((8, 8), 1 << 20, np.int32))
+    with pytest.raises(RejectError, match="32 bits"):
+        decode(encoded(deep, "TIFF"))
+
+
+@pytest.mark.parametrize(("side", "part"), [(255, 1), (256, 2), (300, 2), (512, 4), (1024, 8)])
+def test_a_large_jpeg_decoded_at_a_part_is_nearly_the_one_decoded_in_full(side, part):
+    coarse = Image.fromarray(noise(3, 9, 9)).resize((side, side + 40), Image.Resampling.BICUBIC)
+    data = encoded(coarse, "JPEG", quality=92)
+    assert decode(data, 64).image.width == side // part
+    made = [fitted(given, 64, "center", upscale=False)[1] for given in (data, decode(data))]
+    difference = np.abs(np.asarray(made[0]).astype(int) - np.asarray(made[1]))
+    assert difference.mean() < 0.6
+    assert difference.max() <= 4

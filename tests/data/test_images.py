@@ -7,10 +7,7 @@ from PIL import Image
 
 from pgvae.data.images import (
     RejectError,
-    decode_pixels,
-    encode,
     fit,
-    pyramid,
     side_after,
 )
 
@@ -71,42 +68,3 @@ def test_below_the_resolution_every_crop_needs_upscale(crop, size, resolution):
 def test_below_178_px_celebas_crop_is_refused(size, upscale):
     with pytest.raises(RejectError, match="too small for the 178 px crop"):
         fit(Image.new("RGB", size), 64, "celeba", upscale=upscale)
-
-
-# Pyramid and codecs
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("size", [64, 512])
-def test_every_level_of_the_pyramid_is_the_rounded_box_mean_of_the_top(size, channels):
-    top = noise(0, size, size, channels)
-    levels = pyramid(Image.fromarray(top))
-    assert [level.width for level in levels] == [size >> k for k in range(len(levels))]
-    assert levels[-1].width == 4
-    for level in levels:
-        box = size // level.width
-        means = top.reshape(size // box, box, size // box, box, channels).mean(axis=(1, 3))
-        made = np.asarray(level).reshape(means.shape)
-        np.testing.assert_array_equal(made, np.floor(means + 0.5))
-
-
-@pytest.mark.parametrize("value", [0, 254, 255])
-def test_the_sums_of_a_1024_px_pyramid_do_not_overflow(value):
-    levels = pyramid(Image.new("L", (1024, 1024), value))
-    assert all(level.getextrema() == (value, value) for level in levels)
-
-
-@pytest.mark.parametrize("codec", ["raw", "webp", "png"])
-@pytest.mark.parametrize("channels", [1, 3])
-def test_lossless_codecs_return_what_they_were_given(codec, channels):
-    array = noise(0, 32, 32, channels)
-    data = encode(Image.fromarray(array), codec)
-    array = array.reshape(32, 32, channels).transpose(2, 0, 1)
-    np.testing.assert_array_equal(decode_pixels(data, codec, channels, 32), array)
-
-
-def test_jpeg_keeps_a_smooth_image_within_a_few_levels():
-    ramp = np.broadcast_to(np.arange(0, 256, 4, dtype=np.uint8), (3, 64, 64))
-    image = Image.fromarray(ramp.transpose(1, 2, 0))
-    found = decode_pixels(encode(image, "jpeg"), "jpeg", 3, 64)
-    assert np.abs(found.astype(int) - ramp).max() <= 4

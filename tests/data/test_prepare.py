@@ -16,6 +16,7 @@ from making import (
     prepared,
     recipe_of,
     truncated_png,
+    workers_at_once,
     write_files,
 )
 from PIL import Image
@@ -155,7 +156,8 @@ def test_a_set_of_names_that_are_hard_to_print_is_prepared(tmp_path):
 # The same each time
 
 
-def test_the_digest_does_not_depend_on_workers_or_reruns(tmp_path):
+def test_the_digest_does_not_depend_on_workers_or_reruns(tmp_path, monkeypatch):
+    workers_at_once(monkeypatch)
     path = write_files(tmp_path / "in", noise_files(66))
     first = prepared(folder("one", path, Split()), tmp_path)
     again = prepared(folder("again", path, Split()), tmp_path)

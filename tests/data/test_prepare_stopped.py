@@ -21,11 +21,11 @@ from making import (
     noise_files,
     prepared,
     recipe_of,
+    workers_at_once,
     write_files,
 )
 
 import pgvae.data.prepare
-import pgvae.data.workers
 import pgvae.data.writer
 from pgvae.data import Store, prepared_in
 from pgvae.data.recipes import Split, folder
@@ -109,7 +109,7 @@ def kill_at_40(index: int) -> None:
 
 
 def test_a_worker_that_dies_is_an_error_and_leaves_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(pgvae.data.workers, "_WORTH", 0)
+    workers_at_once(monkeypatch)
     recipe = recipe_of(Memory(noise_files(66), kill_at_40))
     with pytest.raises(ResourceError, match="worker process died"):
         prepared(recipe, tmp_path, resolution=16, workers=2)

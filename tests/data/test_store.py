@@ -197,8 +197,17 @@ def test_a_set_can_be_moved(whole, path, tmp_path):
     np.testing.assert_array_equal(Store(moved).get(4, 16), Store(whole).get(4, 16))
 
 
-def test_only_its_owner_may_enter_a_set(whole):
-    assert stat.S_IMODE(whole.stat().st_mode) & 0o077 == 0
+@pytest.mark.parametrize(
+    ("umask", "folder", "file"), [(0o077, 0o700, 0o600), (0o002, 0o775, 0o664)]
+)
+def test_who_may_read_a_set_is_as_the_umask_says(umask, folder, file, tmp_path):
+    before = os.umask(umask)
+    try:
+        made = prepared(recipe_of(Memory(noise_files(2)), "set"), tmp_path).path
+    finally:
+        os.umask(before)
+    modes = {(p.is_dir(), stat.S_IMODE(p.stat().st_mode)) for p in [made, *made.rglob("*")]}
+    assert modes == {(True, folder), (False, file)}
 
 
 @pytest.mark.parametrize("name", ["", "manifest.json", "0008", "0008/data.mdb", "labels.npy"])

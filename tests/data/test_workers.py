@@ -5,9 +5,8 @@ import os
 import subprocess
 
 import pytest
-from making import Memory, left_in, noise_files, prepared, recipe_of
+from making import Memory, left_in, noise_files, prepared, recipe_of, workers_at_once
 
-import pgvae.data.workers
 from pgvae.data.workers import Crew
 from pgvae.errors import ResourceError
 
@@ -21,7 +20,7 @@ def refused(number: int):
 
 @pytest.fixture(autouse=True)
 def any_work_is_worth_it(monkeypatch):
-    monkeypatch.setattr(pgvae.data.workers, "_WORTH", 0)
+    workers_at_once(monkeypatch)
 
 
 @pytest.mark.parametrize("number", [errno.EAGAIN, errno.ENOMEM, errno.EMFILE])
@@ -51,7 +50,7 @@ def test_work_comes_back_in_order_from_several_processes():
 
 
 def test_little_work_is_done_by_this_process(monkeypatch):
-    monkeypatch.setattr(pgvae.data.workers, "_WORTH", 60)
+    monkeypatch.setattr("pgvae.data.workers._WORTH", 60)
     with Crew(Memory({}), 3, print) as crew:
         assert {pid for _, pid in crew.map(number_of, range(500), chunk=7)} == {os.getpid()}
 

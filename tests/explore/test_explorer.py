@@ -115,8 +115,14 @@ def test_the_nearest_training_image_of_a_reconstruction_is_found_by_l1(explorer,
         explorer.nearest(UNSEEN, at=1000)
 
 
-def test_without_a_set_components_are_of_the_models_own_samples(alone):
-    assert len(alone.components()) == 12
+def test_without_a_set_components_are_of_what_the_fitted_prior_knows(alone):
+    prior = alone.model.prior
+    covariance = prior.factors[0] @ prior.factors[0].t()
+    greatest = torch.linalg.eigvalsh(covariance).flip(0)[:12].sqrt()
+    torch.testing.assert_close(alone.components().deviations, greatest, rtol=0.1, atol=0)
+
+
+def test_what_needs_a_set_or_attributes_says_so_where_there_are_none(alone):
     assert alone.about()["unseen"] == 0
     with pytest.raises(InputError, match="--dataset NAME"):
         alone.nearest(SEED)

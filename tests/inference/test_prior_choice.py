@@ -72,7 +72,10 @@ def test_the_fitted_prior_is_the_default_where_its_samples_are_nearer():
         "drawn",
     )
     assert candidate.components == 1
-    assert "60 images: the default prior (SWD of samples to 200 unseen images" in describe(prior)
+    assert (
+        "60 images: the default prior (SWD of samples to 200 unseen images, in 5 groups, "
+        in describe(prior)
+    )
 
 
 def test_it_is_not_where_they_are_farther():

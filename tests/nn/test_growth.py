@@ -168,3 +168,17 @@ def test_a_network_grows_from_4_px_to_its_final_resolution(arch) -> None:
         assert nets.encoder(images, 0.5).mean.shape == (3, 6)
         assert nets.generator.fading
         assert nets.encoder.fading
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_activations_that_are_worked_out_twice_give_the_same_bytes(name: str) -> None:
+    found = []
+    for start in (8, 1024):
+        nets = tiny_nets()
+        net = nets.parts()[name]
+        net.recompute_from = start
+        inputs = (randn(4, 3, 8, 8) if name == "encoder" else unit(4)).requires_grad_()
+        output = net(inputs)
+        (output.mean if name == "encoder" else output).square().sum().backward()
+        found.append([inputs.grad, *(p.grad for p in net.parameters())])
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from group import ROOT, finish, learned_together, start
+from runs import state_bytes
 from test_parts import CPU, PHASES
 
 from pgvae.errors import InputError
@@ -118,6 +119,17 @@ def test_a_run_goes_on_with_another_number_of_processes(words, objective, tmp_pa
         for key, value in alone[images].items():
             if "/" in key:
                 assert together[images][key] == pytest.approx(value, rel=1e-4, abs=1e-5), key
+
+
+@pytest.mark.slow
+def test_two_processes_go_on_to_the_same_bytes(words, tmp_path) -> None:
+    words += ["--grow", "--seed", "5"]
+    finish(start(2, [*words, "--total-kimg", "0.064"]))
+    other = [str(tmp_path / "parts") if w == str(tmp_path / "runs") else w for w in words]
+    finish(start(2, [*other, "--total-kimg", "0.04"]))
+    (parts,) = (tmp_path / "parts").iterdir()
+    finish(start(2, ["train.py", "--resume", str(parts), "--total-kimg", "0.064"]))
+    assert state_bytes(parts, 64) == state_bytes(the_run(tmp_path), 64)
 
 
 ONE_READS_LESS = """

@@ -8,6 +8,7 @@ from pgvae.data import images
 from pgvae.data.containers.base import FileSource, bad_record, checked_size, damaged
 from pgvae.data.environments import environment_at
 from pgvae.data.paths import printable
+from pgvae.errors import CorruptFileError, InputError
 
 _MAX_ENTRIES = 20_000_000
 
@@ -41,7 +42,10 @@ class LmdbSource(FileSource):
             return bytes(value)
 
     def _open(self) -> Any:
-        return environment_at(self.path.parent)  # shared: LMDB opens a file once in a process
+        try:  # shared: LMDB opens a file once in a process
+            return environment_at(self.path.parent, ours=False)
+        except CorruptFileError as error:
+            raise InputError(str(error)) from error
 
     def close(self) -> None:
         self._opened = None

@@ -71,7 +71,7 @@ class ParquetSource(FileSource):
         file = self._file()
         total = 0
         for group in map(file.metadata.row_group, range(file.num_row_groups)):
-            size = sum(group.column(i).total_uncompressed_size for i in range(group.num_columns))
+            size = group.total_byte_size  # a look at its columns may end the process
             total += size
             require(
                 size <= _MAX_GROUP,
@@ -89,7 +89,9 @@ class ParquetSource(FileSource):
         group = next(i for i, end in enumerate(self._starts[1:]) if index < end)
         if self._group is None or self._group[0] != group:
             self._group = None  # before the next one: two do not fit where one does
-            self._group = (group, file.read_row_group(group, columns=[self._column]))
+            table = file.read_row_group(group, columns=[self._column])
+            table.validate(full=True)
+            self._group = (group, table)
         return _bytes_of(self._group[1], self._column, self._inner, index - self._starts[group])
 
     def _table(self, titles: Sequence[str]) -> Any:
@@ -138,9 +140,11 @@ class _Mapped:
         arrow = self._arrow
         mapped = arrow.memory_map(str(self._path))
         try:
-            return arrow.ipc.open_stream(mapped).read_all()
+            table = arrow.ipc.open_stream(mapped).read_all()
         except arrow.ArrowInvalid:
-            return arrow.ipc.open_file(mapped).read_all()
+            table = arrow.ipc.open_file(mapped).read_all()
+        table.validate(full=True)  # a damaged one would end the process when it is read
+        return table
 
     def close(self) -> None:
         self.__dict__.pop("table", None)

@@ -1,0 +1,113 @@
+"""`pgvae data show | update | merge | export`: what can be done with prepared sets."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pgvae.cli import options
+from pgvae.cli.options import NATURAL, PATH, option
+from pgvae.cli.types import WordList
+from pgvae.config import require
+
+
+@click.command()
+@click.argument("name", metavar="NAME|PATH")
+@options.DATA_ROOT
+@option("--out FILE", "Where the picture goes.  [default: NAME.png]", PATH)
+def show(name: str, data_root: Path, out: Path | None) -> None:
+    """Draw a prepared set as one picture: 64 images of each split, labels, sizes, near-duplicates.
+
+    Example: pgvae data show avatars
+    """
+    from pgvae.cli.data import store_called
+    from pgvae.data.show import picture_of
+    from pgvae.data.similar import near_duplicates
+    from pgvae.files import atomic_path
+
+    store = store_called(name, data_root)
+    similar = near_duplicates(store)
+    names = store.names()
+    for ours, theirs in similar:
+        click.echo(f"nearly the same: {names[ours]} (train), {names[theirs]} (val)")
+    out = out or Path(f"{store.name}.png")
+    require(out.parent.is_dir(), f"no such folder: {out.parent}")
+    with atomic_path(out) as aside:
+        picture_of(store, similar).save(aside, "PNG")
+    click.echo(f"{out}: {len(store):,} images, {len(similar):,} of val nearly the same as in train")
+
+
+@click.command()
+@click.argument("name", metavar="NAME")
+@click.argument("path", metavar="PATH", type=PATH)
+@options.DATA_ROOT
+@option("--labels FILE", "A csv or dataset.json with labels of all images.", PATH)
+@option("--attributes A,B", "Labels to keep.  [default: those of before]", WordList())
+@option("--split-by COLUMN", "Hold out by the values of this column.  [default: as before]")
+@option("--upscale", "Enlarge images below the resolution.", is_flag=True)
+@option("--skip-bad", "Leave out images that cannot be used.", is_flag=True)
+@option("--max-bad N", "With --skip-bad, stop after so many.", NATURAL)
+@option("--workers W", "Processes.  [default: one for each CPU core]", NATURAL)
+def update(name: str, path: Path, data_root: Path, **given: Any) -> None:
+    """Bring a prepared set up to date with a folder or file: add new images, drop missing ones.
+
+    Only new images are decoded. Images stay in train or val.
+
+    Example: pgvae data update mine photos/
+    """
+    from pgvae.cli.data import report, store_called
+    from pgvae.data import growing
+    from pgvae.data.prepare import Options
+    from pgvae.data.recipes import Split, folder
+
+    store = store_called(name, data_root)
+    asked = store.manifest["about"].get("asked", {})
+    made_by = store.manifest["about"].get("recipe", "folder")
+    require(made_by in ("folder", "merge"), f"{name} is of the recipe {made_by}: prepare it again")
+    split = Split(by=given["split_by"] or asked.get("split_by"), seed=store.manifest["seed"])
+    chosen = given["attributes"] or tuple(asked.get("attributes", ()))
+    recipe = folder(store.name, path, split, given["labels"], chosen)
+    settings = {k: given[k] for k in ("skip_bad", "max_bad", "workers") if given[k] is not None}
+    settings["upscale"] = given["upscale"] or asked.get("upscale", False)
+    grown = growing.update(store, recipe, Options(**settings), split, click.echo)
+    change = grown.manifest["updates"][-1]
+    report(grown)
+    click.echo(
+        f"{change['came']:,} images came, {change['gone']:,} went: digest {grown.digest[:16]}"
+    )
+
+
+@click.command()
+@click.argument("names", metavar="NAME NAME ...", nargs=-1, required=True)
+@option("--name", "Name of the set of all of them.", required=True)
+@options.DATA_ROOT
+@option("--workers W", "Processes.  [default: one for each CPU core]", NATURAL)
+def merge(names: tuple[str, ...], name: str, data_root: Path, workers: int | None) -> None:
+    """Put prepared sets together, with the labels that all have and the splits of each.
+
+    Example: pgvae data merge faces masks --name both
+    """
+    from pgvae.cli.data import report, store_called
+    from pgvae.data import growing
+    from pgvae.data.prepare import Options
+
+    stores = [store_called(each, data_root) for each in names]
+    settings = Options() if workers is None else Options(workers=workers)
+    report(growing.merge(stores, name, data_root, settings, click.echo))
+
+
+@click.command()
+@click.argument("name", metavar="NAME")
+@click.argument("out", metavar="FOLDER|ZIP", type=PATH)
+@options.DATA_ROOT
+def export(name: str, out: Path, data_root: Path) -> None:
+    """Write a prepared set as PNGs and labels.csv, or as a StyleGAN zip with dataset.json.
+
+    Example: pgvae data export mine mine.zip
+    """
+    from pgvae.cli.data import store_called
+    from pgvae.data import growing
+
+    store = store_called(name, data_root)
+    growing.export(store, out)
+    click.echo(f"{out}: {len(store):,} images at {store.resolutions[-1]} px")

@@ -1,0 +1,124 @@
+"""Whether the pages of a data.mdb lead nowhere outside of it.
+
+LMDB trusts what its pages say of where things are: one bit that has changed on the disk, and the
+process that reads is killed by the system. So all that points is looked at before LMDB does. What
+is pointed at, the images, has sums of its own.
+
+The layout is LMDB's: two meta pages, of which the newer one counts; from its root a tree of
+branch and leaf pages; records that do not fit into a leaf on pages of their own.
+"""
+
+import struct
+from pathlib import Path
+
+import numpy as np
+
+from pgvae.errors import CorruptFileError
+
+_HEADER = 16  # bytes of a page: number, padding, flags, where free space begins and ends
+_BRANCH, _LEAF, _DIRTY, _BIG = 1, 2, 16, 1
+_MAGIC, _VERSION = 0xBEEFC0DE, 1
+_KEY = 4  # bytes of a key of ours
+_DEEPEST = 32
+# After a page's header: magic, version, address, map size; of the free list and the main tree
+# page size or nothing, flags, depth, three counts of pages, entries, root; last page, transaction.
+_META = struct.Struct("<IIQQ" + 2 * "IHHQQQQQ" + "QQ")
+
+
+class _WrongError(Exception):
+    """Something points to where nothing can be."""
+
+
+def require_sound(file: Path, key: int | None = _KEY) -> None:
+    """Raise CorruptFileError where a page of a data.mdb points outside of it, or round and round.
+
+    key: bytes of every key; None: any, as in others' files. Reads no image. Raises OSError where
+    it cannot be read.
+    """
+    advice = "get it anew" if key is None else "prepare the set again"
+    try:
+        content = np.memmap(file, np.uint8, "r")
+    except ValueError as error:  # an empty file
+        raise CorruptFileError(f"{file} is empty; {advice}") from error
+    try:
+        _Pages(content, key).walk()
+    except _WrongError as error:
+        raise CorruptFileError(f"{file} is damaged: {error}; {advice}") from error
+
+
+class _Pages:
+    def __init__(self, content: np.ndarray, key: int | None) -> None:
+        self._content, self._key = content, key
+        first = self._meta(0)
+        self._size = first[4]
+        if self._size not in (1 << k for k in range(9, 17)):
+            raise _WrongError(f"pages of {self._size} bytes")
+        newer = max(first, self._meta(self._size), key=lambda meta: meta[-1])
+        _, flags, _, *_, self._entries, self._root, last, _ = newer[12:]
+        self._count = len(content) // self._size
+        if flags or last >= self._count:
+            raise _WrongError("its meta page")
+
+    def walk(self) -> None:
+        """Look at every page of the tree once."""
+        level, seen, entries = np.array([self._root], np.uint64), 0, 0
+        for _ in range(_DEEPEST):
+            following = []
+            for number in level.tolist():
+                seen += 1
+                if number >= self._count or seen > self._count:
+                    raise _WrongError(f"page {number}")
+                below, found = self._nodes(number)
+                following.append(below)
+                entries += found
+            level = np.concatenate(following)
+            if not len(level):
+                break
+        if entries != self._entries or len(level):
+            raise _WrongError(f"{entries} records of {self._entries}")
+
+    def _meta(self, at: int) -> tuple[int, ...]:
+        raw = self._content[at + _HEADER : at + _HEADER + _META.size].tobytes()
+        if len(raw) < _META.size:
+            raise _WrongError("it is too short")
+        meta = _META.unpack(raw)
+        if meta[:2] != (_MAGIC, _VERSION):
+            raise _WrongError("its meta page")
+        return meta
+
+    def _nodes(self, number: int) -> tuple[np.ndarray, int]:
+        """Of a page, the numbers of the pages below it, or how many records it has."""
+        size = self._size
+        page = self._content[number * size : (number + 1) * size]
+        words = page.view("<u2").astype(np.int64)
+        flags, lower, upper = words[5] & ~_DIRTY, words[6], words[7]
+        count = (lower - _HEADER) // 2
+        offsets = words[8 : 8 + max(count, 0)]
+        sound = (
+            flags in (_BRANCH, _LEAF)
+            and _HEADER < lower <= upper <= size
+            and bool(((offsets >= upper) & (offsets + 8 <= size) & (offsets % 2 == 0)).all())
+        )
+        if not sound:
+            raise _WrongError(f"page {number}")
+        low, high, kind, key = (words[offsets // 2 + k] for k in range(4))
+        known = np.full(len(key), self._key is None) | (key == self._key)
+        if flags == _BRANCH:
+            inside = offsets + 8 + key <= size
+            self._require(number, inside[:1])  # whose key may be missing
+            self._require(number, (inside & known)[1:])
+            return (low | high << 16 | kind << 32).astype(np.uint64), 0
+        length, big = low | high << 16, kind == _BIG
+        ends = offsets + 8 + key + np.where(big, 8, length)
+        self._require(number, known & (kind & ~_BIG == 0) & (ends <= size))
+        at = (offsets + 8 + key)[big][:, None] + np.arange(8)
+        pages = page[at].copy().view("<u8")[:, 0] if len(at) else np.empty(0, np.uint64)
+        needed = -(-(_HEADER + length[big]) // size)
+        inside = (pages < self._count) & (pages.astype(np.float64) + needed <= self._count)
+        self._require(number, inside)
+        return np.empty(0, np.uint64), len(offsets)
+
+    @staticmethod
+    def _require(number: int, sound: np.ndarray) -> None:
+        if not sound.all():
+            raise _WrongError(f"page {number}")

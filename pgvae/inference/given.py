@@ -1,0 +1,85 @@
+"""Images as a user has them, for a model, and what comes of them in the same kind."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from pgvae.data.images import fit, to_pixels, to_rgb
+from pgvae.data.loader import fade_images
+from pgvae.pictures import to_bytes, to_picture
+
+# A tensor [N, C, R, R] in [-1, 1], used as it is; a picture or several of any size; an array of
+# pictures, uint8 [H, W, C], [H, W] or [N, H, W, C].
+Images = Tensor | Image.Image | np.ndarray | Sequence[Image.Image]
+
+
+def take(
+    images: Images, resolution: int, channels: int, alpha: float = 1.0
+) -> tuple[Tensor, Callable[[Tensor], Any]]:
+    """Images as a tensor [N, C, R, R] in [-1, 1], and what makes a result of the kind they are of.
+
+    Pictures are fitted as training images are: cropped to the central square and scaled; faded at
+    alpha < 1, as the model was trained on them. ValueError for other things.
+
+    >>> grey = Image.new("L", (20, 10), 255)
+    >>> images, back = take(grey, 8, 3)
+    >>> images.shape, back(images).mode, back(images).size
+    (torch.Size([1, 3, 8, 8]), 'RGB', (8, 8))
+    >>> images, back = take(np.zeros((2, 10, 10, 3), np.uint8), 8, 3)
+    >>> images.shape, back(images).shape
+    (torch.Size([2, 3, 8, 8]), (2, 8, 8, 3))
+    """
+    if isinstance(images, Tensor):
+        return images, lambda tensor: tensor
+    pictures, back = _pictures(images)
+    upright = (to_rgb(ImageOps.exif_transpose(picture)) for picture in pictures)
+    fitted = (fit(picture, resolution, "center", upscale=True) for picture in upright)
+    pixels = [to_pixels(picture, channels) for picture in fitted]
+    tensor = torch.from_numpy(np.stack(pixels)).float() / 127.5 - 1
+    return fade_images(tensor, alpha), back
+
+
+def _pictures(images: Any) -> tuple[list[Image.Image], Callable[[Tensor], Any]]:
+    if isinstance(images, Image.Image):
+        return [images], lambda tensor: _one_or_all(to_pictures(tensor))
+    if isinstance(images, np.ndarray):
+        if images.dtype != np.uint8 or images.ndim not in (2, 3, 4) or images.size == 0:
+            raise ValueError(
+                "an array of pictures must be uint8 [H, W, C], [H, W] or [N, H, W, C]: got "
+                f"{images.dtype} {[*images.shape]}"
+            )
+        several = images.ndim == 4
+        pictures = [to_picture(_with_colours(image)) for image in (images if several else [images])]
+        return pictures, to_bytes if several else lambda tensor: _one_or_all(to_bytes(tensor))
+    if isinstance(images, Sequence) and images and all(isinstance(p, Image.Image) for p in images):
+        return [*images], to_pictures
+    raise ValueError(
+        "images must be a tensor [N, C, R, R] in [-1, 1], pictures of Pillow or an array of uint8: "
+        f"got {type(images).__name__}"
+    )
+
+
+def to_pictures(images: Tensor) -> list[Image.Image]:
+    """[N, C, H, W] in [-1, 1] (clamped) to pictures of Pillow.
+
+    >>> [picture.size for picture in to_pictures(torch.zeros(2, 3, 8, 8))]
+    [(8, 8), (8, 8)]
+    """
+    return [to_picture(image) for image in to_bytes(images)]
+
+
+def _one_or_all(made: Any) -> Any:
+    """What was made of one picture: one, or all where it became several."""
+    return made[0] if len(made) == 1 else made
+
+
+def _with_colours(image: np.ndarray) -> np.ndarray:
+    """[H, W] or [H, W, C] with 1, 3 or 4 channels to [H, W, C]; ValueError for others."""
+    image = image[..., None] if image.ndim == 2 else image
+    if image.shape[-1] not in (1, 3, 4):
+        raise ValueError(f"a picture has 1, 3 or 4 channels, the last axis: got {[*image.shape]}")
+    return image

@@ -1,0 +1,200 @@
+"""A model as a folder to give away: weights, a description, a card with pictures and figures."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from pgvae.errors import InputError
+from pgvae.files import atomic_path, disk_errors
+from pgvae.inference.directions import directions_path, kept_directions, save_directions
+from pgvae.pictures import interleave, save_grid
+from pgvae.snapshot import PRETRAINED, Snapshot, save_snapshot
+from pgvae.types import Nets
+
+if TYPE_CHECKING:
+    from pgvae.inference.model import Model
+
+CONFIG, CARD = "config.json", "README.md"
+_SAMPLES, _PAIRS, _MOST = "samples.png", "reconstructions.png", 16
+_COLUMNS = 8
+
+_PAGE = """\
+---
+license: {licence}
+library_name: pgvae
+pipeline_tag: unconditional-image-generation
+tags:
+- pgvae
+- autoencoder
+---
+
+# {title}
+
+{what}
+
+![Samples]({samples})
+
+*{count} samples, seed 0, from the {prior} prior.*
+
+{pairs}## What it is
+
+| | |
+|---|---|
+{facts}
+
+## Figures
+
+{figures}
+
+## Use
+
+```python
+import pgvae
+
+model = pgvae.Model.from_pretrained("FOLDER")
+images = model.sample(16, seed=0)  # [16, {channels}, {resolution}, {resolution}] in [-1, 1]
+again = model.reconstruct(picture)  # a picture of Pillow
+```
+
+## Licence
+
+{licence_said}
+"""
+_WHAT = {
+    True: "A generative autoencoder: it samples new images, encodes images to {dim} numbers and "
+    "decodes them.",
+    False: "A generative model without an encoder: it samples new images from {dim} numbers, and "
+    "finds those of an image by optimisation.",
+}
+_PAIRS_SAID = """\
+![Reconstructions]({pairs})
+
+*Rows of images, below each as they come back.*
+
+"""
+
+
+def save(
+    model: "Model",
+    folder: Path,
+    *,
+    licence: str | None = None,
+    figures: Mapping[str, Mapping[str, Any]] | None = None,
+    images: Tensor | None = None,
+) -> None:
+    """What `Model.save_pretrained` says."""
+    try:
+        with disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            _save_weights(model, folder / PRETRAINED)
+            with atomic_path(folder / CONFIG) as aside:
+                aside.write_text(json.dumps(_about(model), indent=2) + "\n", encoding="utf-8")
+            save_grid(folder / _SAMPLES, model.sample(_MOST), _COLUMNS)
+            if images is not None:
+                images = images[:_MOST].to(model.device)
+                columns = min(_COLUMNS, len(images))
+                again = model.reconstruct(images)
+                save_grid(folder / _PAIRS, interleave(images, again, columns=columns), columns)
+            with atomic_path(folder / CARD) as aside:
+                aside.write_text(_card(model, licence, figures, images), encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"cannot write to {error.filename or folder}: {error.strerror}; use another folder"
+        ) from error
+
+
+def _save_weights(model: "Model", path: Path) -> None:
+    nets = Nets(model.encoder, model.generator, model.generator, model.encoder)
+    snapshot = Snapshot(
+        nets=nets,
+        config=replace(model.config, discriminator="none"),  # it is of no use without training
+        alpha=model.alpha,
+        images_seen=model.images_seen,
+        objective=model.objective,
+        attributes=model.attributes,
+        dataset=model.dataset,
+        mean_image=model.mean_image,
+        prior=model.prior,
+    )
+    estimated = model.estimated
+    with kept_directions(path, model.latent_dim):
+        save_snapshot(path, snapshot, averages_only=True)
+    if estimated:
+        save_directions(directions_path(path), estimated, path)
+
+
+def _about(model: "Model") -> dict[str, Any]:
+    """What config.json says: for people and hubs; a model is read from its weights' file alone."""
+    return {
+        "library_name": "pgvae",
+        "objective": dict(model.objective),
+        "dataset": model.dataset,
+        "resolution": model.resolution,
+        "alpha": model.alpha,
+        "images_seen": model.images_seen,
+        "attributes": list(model.attributes),
+        "model": asdict(model.config),
+    }
+
+
+def _card(
+    model: "Model",
+    licence: str | None,
+    figures: Mapping[str, Mapping[str, Any]] | None,
+    images: Tensor | None,
+) -> str:
+    name = str(model.objective["name"])
+    title = f"{model.dataset or 'images'}, {name}, {model.resolution} px"
+    said = licence or "Not stated: ask whoever made it before you use it."
+    return _PAGE.format(
+        licence=json.dumps(licence or "unknown"),
+        title=_cell(title),
+        what=_WHAT[model.encodes].format(dim=model.latent_dim),
+        samples=_SAMPLES,
+        count=_MOST,
+        prior=model.default_prior,
+        pairs="" if images is None else _PAIRS_SAID.format(pairs=_PAIRS),
+        facts="\n".join(f"| {k} | {_cell(v)} |" for k, v in _facts(model).items()),
+        figures=_table(figures or {}),
+        channels=model.config.channels,
+        resolution=model.resolution,
+        licence_said=_cell(said),
+    )
+
+
+def _facts(model: "Model") -> dict[str, Any]:
+    sizes = [sum(p.numel() for p in n.parameters()) for n in (model.generator, model.encoder)]
+    return {
+        "objective": model.objective["name"],
+        "trained on": f"{model.dataset or 'unknown'}, {model.images_seen:,} images seen",
+        "images": f"{model.resolution} px, {model.config.channels} channels",
+        "latents": f"{model.latent_dim}, {model.config.head}",
+        "networks": f"{model.config.arch}, {sizes[0]:,} and {sizes[1]:,} parameters",
+        "attributes": ", ".join(model.attributes) or "none",
+    }
+
+
+def _table(figures: Mapping[str, Mapping[str, Any]]) -> str:
+    """A table of figures as `Evaluation.to_dict` has them."""
+    if not figures:
+        return "None were measured."
+    rows = [
+        f"| {_cell(figure.get('label', name))} | {_number(figure.get('value'))} | "
+        f"{_number(figure.get('floor'))} |"
+        for name, figure in figures.items()
+    ]
+    floor = "The floor is what other real images get in the model's place."
+    return "\n".join(["| metric | value | floor |", "|---|---|---|", *rows, "", floor])
+
+
+def _number(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, (int, float)) else "–"
+
+
+def _cell(value: Any) -> str:
+    """A text that breaks no table and no page."""
+    return " ".join(str(value).split()).replace("|", "\\|").replace("<", "&lt;")

@@ -1,0 +1,215 @@
+"""Sets that grow, are merged and exported: the same images, labels and sides of the split."""
+
+import json
+import zipfile
+
+import numpy as np
+import pytest
+from making import encoded, noise, noise_files, prepared, workers_at_once, write_files
+
+from pgvae.data import Store, growing, images
+from pgvae.data.prepare import Options
+from pgvae.data.recipes import Split, folder
+from pgvae.errors import InputError
+
+FIRST = noise_files(40)
+
+
+def sides_of(store: Store) -> dict[str, bool]:
+    held = {*store.split("val").tolist()}
+    return {name: index in held for index, name in enumerate(store.names())}
+
+
+def updated(store: Store, path, split=None, labels=None, **options) -> Store:
+    split = split or Split()
+    recipe = folder(store.name, path, split, labels)
+    settings = Options(**{"workers": 0, **options})
+    return growing.update(store, recipe, settings, split, say=lambda _: None)
+
+
+def test_an_update_is_the_set_of_the_images_that_are_there_now(tmp_path):
+    path = write_files(tmp_path / "in", FIRST)
+    store = prepared(folder("set", path, Split(0.25)), tmp_path / "sets")
+    before, digest = sides_of(store), store.digest
+    for name in ("003.png", "007.png"):
+        (path / name).unlink()
+    (path / "010.png").rename(path / "renamed.png")
+    write_files(path, {f"new-{n}": d for n, d in noise_files(8, seed=1).items()})
+    grown = updated(store, path)
+    anew = prepared(folder("anew", path, Split()), tmp_path / "sets")
+    assert grown.names() == anew.names()
+    for resolution in grown.resolutions:
+        every = np.arange(len(grown))
+        np.testing.assert_array_equal(
+            grown.get_many(every, resolution), anew.get_many(every, resolution)
+        )
+    grown.verify()
+    np.testing.assert_array_equal(grown.hashes(), anew.hashes())
+    after = sides_of(grown)
+    assert {name: after[name] for name in before if name in after} == {
+        name: side for name, side in before.items() if name in after
+    }
+    assert after["renamed.png"] == before["010.png"]
+    assert sum(after[name] for name in after if name.startswith("new-")) == 2
+    assert grown.digest != digest
+    assert grown.manifest["updates"] == [{"digest": digest, "came": 8, "gone": 2}]
+
+
+def test_an_update_decodes_new_images_alone(tmp_path, monkeypatch):
+    path = write_files(tmp_path / "in", FIRST)
+    store = prepared(folder("set", path, Split()), tmp_path / "sets")
+    (path / "zz.png").write_bytes(encoded(noise(77, 16, 16)))
+    decoded, plain = [], images.decode
+
+    def decode(data, *more):
+        decoded.append(data)
+        return plain(data, *more)
+
+    monkeypatch.setattr(images, "decode", decode)
+    assert len(updated(store, path)) == 41
+    assert len(decoded) == 1
+
+
+def test_an_update_by_workers_is_the_same(tmp_path, monkeypatch):
+    path = write_files(tmp_path / "in", FIRST)
+    for name in ("one", "two"):
+        prepared(folder(name, path, Split()), tmp_path / "sets")
+    write_files(path, {f"new-{n}": d for n, d in noise_files(8, seed=1).items()})
+    alone = updated(Store(tmp_path / "sets/one"), path)
+    workers_at_once(monkeypatch)
+    spread = updated(Store(tmp_path / "sets/two"), path, workers=2)
+    assert spread.digest == alone.digest
+
+
+def test_what_changed_is_said_by_digest_over_several_updates(tmp_path):
+    path = write_files(tmp_path / "in", FIRST)
+    store = prepared(folder("set", path, Split()), tmp_path / "sets")
+    digests = [store.digest]
+    for seed in (1, 2):
+        write_files(path, {f"{seed}-{n}": d for n, d in noise_files(3, seed=seed).items()})
+        (path / f"00{seed}.png").unlink()
+        store = updated(store, path)
+        digests.append(store.digest)
+    said = [store.since(digest) for digest in digests]
+    assert said == [
+        "6 images came and 2 went since",
+        "3 images came and 1 went since",
+        "",
+    ]
+    assert store.since("0" * 64) == ""
+
+
+def test_new_images_of_a_known_person_are_on_that_person_s_side(tmp_path):
+    path, csv = write_files(tmp_path / "in", FIRST), tmp_path / "labels.csv"
+
+    def write_labels(names):
+        rows = "".join(f"{name},p{int(name[-7:-4]) % 5},1\n" for name in names)
+        csv.write_text("name,person,g\n" + rows)
+
+    write_labels(FIRST)
+    split = Split(0.4, by="person")
+    store = prepared(folder("set", path, split, csv), tmp_path / "sets")
+    side_of_person = {int(name[-7:-4]) % 5: side for name, side in sides_of(store).items()}
+    assert {*side_of_person.values()} == {True, False}
+    new = {f"new-{n}": d for n, d in noise_files(10, seed=1).items()}
+    write_files(path, new)
+    write_labels([*FIRST, *new])
+    grown = updated(store, path, Split(by="person"), csv)
+    for name, side in sides_of(grown).items():
+        assert side == side_of_person[int(name[-7:-4]) % 5]
+
+
+def test_a_bad_new_image_leaves_the_set_as_it_was(tmp_path):
+    path = write_files(tmp_path / "in", FIRST)
+    store = prepared(folder("set", path, Split()), tmp_path / "sets")
+    (path / "bad.png").write_bytes(b"bad")
+    with pytest.raises(InputError, match=r"'bad\.png'"):
+        updated(store, path)
+    assert Store(tmp_path / "sets/set").digest == store.digest
+    assert len(updated(store, path, skip_bad=True)) == 40
+
+
+def test_a_set_from_before_is_to_be_prepared_again(tmp_path):
+    store = prepared(folder("set", write_files(tmp_path / "in", FIRST), Split()), tmp_path / "sets")
+    del store.manifest["files"]["hashes.npy"]
+    with pytest.raises(InputError, match="of an older version: prepare it again"):
+        updated(store, tmp_path / "in")
+
+
+def labelled(tmp_path, name: str, seed: int, columns: tuple[str, ...], **options) -> Store:
+    files = noise_files(20, seed=seed, size=32)
+    path, csv = write_files(tmp_path / name, files), tmp_path / f"{name}.csv"
+    rows = [
+        ",".join([n, *(f"{(i + k) % 2}" for k in range(len(columns)))]) for i, n in enumerate(files)
+    ]
+    csv.write_text("\n".join([",".join(["name", *columns]), *rows]) + "\n")
+    return prepared(folder(name, path, Split(0.2), csv), tmp_path / "sets", **options)
+
+
+def test_merged_sets_keep_pixels_common_labels_and_sides(tmp_path):
+    one = labelled(tmp_path, "one", 1, ("hat", "age"))
+    two = labelled(tmp_path, "two", 2, ("glasses", "hat"), resolution=16)
+    said: list[str] = []
+    both = growing.merge([one, two], "both", tmp_path / "sets", Options(workers=0), said.append)
+    assert (len(both), both.resolutions[-1], both.attributes) == (40, 16, ("hat",))
+    assert any("'age', 'glasses'" in line for line in said)
+    every = np.arange(20)
+    np.testing.assert_array_equal(both.get_many(every, 16), one.get_many(every, 16))
+    np.testing.assert_array_equal(both.get_many(every + 20, 8), two.get_many(every, 8))
+    assert both.labels[:, 0].tolist() == [*one.labels[:, 0], *two.labels[:, 1]]
+    assert both.split("val").tolist() == [*one.split("val"), *(two.split("val") + 20)]
+    assert both.names()[20] == "two/000.png"
+
+
+def test_sets_that_do_not_fit_are_not_merged(tmp_path):
+    one = labelled(tmp_path, "one", 1, ("hat",))
+    grey = labelled(tmp_path, "grey", 2, ("hat",), channels=1)
+    for stores, words in (([one], "one set"), ([one, grey], "grey"), ([one, one], "same name")):
+        with pytest.raises(InputError, match=words):
+            growing.merge(stores, "both", tmp_path / "sets", Options(workers=0), print)
+
+
+@pytest.mark.parametrize("out", ["out", "out.zip"])
+def test_an_exported_set_prepares_to_the_same(tmp_path, out):
+    store = labelled(tmp_path, "one", 1, ("hat", "age"))
+    growing.export(store, tmp_path / out)
+    csv = tmp_path / "out" / "labels.csv" if out == "out" else None
+    again = prepared(folder("again", tmp_path / out, Split(), csv), tmp_path / "sets")
+
+    def content(of: Store):
+        pixels = of.get_many(np.arange(len(of)), 32)
+        held = {*of.split("val").tolist()}
+        rows = zip(pixels, of.labels.tolist(), strict=True)
+        return {p.tobytes(): (labels, i in held) for i, (p, labels) in enumerate(rows)}
+
+    assert content(again) == content(store)
+    with pytest.raises(InputError, match="exists: give another path"):
+        growing.export(store, tmp_path / out)
+
+
+def test_an_exported_zip_has_style_gan_s_classes_or_none(tmp_path):
+    files = {f"{'ab'[i % 2]}/{i}.png": encoded(noise(i, 8, 8)) for i in range(10)}
+    store = prepared(folder("set", write_files(tmp_path / "in", files), Split()), tmp_path / "sets")
+    growing.export(store, tmp_path / "classes.zip")
+    plain = prepared(
+        folder("plain", write_files(tmp_path / "p", FIRST), Split()), tmp_path / "sets"
+    )
+    growing.export(plain, tmp_path / "plain.zip")
+    with zipfile.ZipFile(tmp_path / "classes.zip") as archive:
+        said = dict(json.loads(archive.read("dataset.json"))["labels"])
+        assert {*said} == {*archive.namelist()} - {"dataset.json"}
+        assert all(number == "ab".index(name.split("/")[1][0]) for name, number in said.items())
+    with zipfile.ZipFile(tmp_path / "plain.zip") as archive:
+        assert json.loads(archive.read("dataset.json")) == {"labels": None}
+
+
+def test_names_that_would_fall_together_are_kept_apart(tmp_path):
+    files = {
+        name: encoded(noise(i, 8, 8)) for i, name in enumerate(("a/b.png", "a_b.png", "a_b.jpg"))
+    }
+    files["a_b.jpg"] = encoded(noise(9, 8, 8), "JPEG")
+    store = prepared(
+        folder("set", write_files(tmp_path / "in", files), Split(0)), tmp_path / "sets"
+    )
+    growing.export(store, tmp_path / "out")
+    assert len([*(tmp_path / "out/train").iterdir()]) == 3
