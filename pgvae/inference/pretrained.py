@@ -167,13 +167,14 @@ def _card(
 
 
 def _facts(model: "Model") -> dict[str, Any]:
-    sizes = [sum(p.numel() for p in n.parameters()) for n in (model.generator, model.encoder)]
+    nets = [net for net in (model.generator, model.encoder) if net is not None]
+    sizes = [f"{sum(p.numel() for p in net.parameters()):,}" for net in nets]
     return {
         "objective": model.objective["name"],
         "trained on": f"{model.dataset or 'unknown'}, {model.images_seen:,} images seen",
         "images": f"{model.resolution} px, {model.config.channels} channels",
         "latents": f"{model.latent_dim}, {model.config.head}",
-        "networks": f"{model.config.arch}, {sizes[0]:,} and {sizes[1]:,} parameters",
+        "networks": f"{model.config.arch}, {' and '.join(sizes)} parameters",
         "attributes": ", ".join(model.attributes) or "none",
     }
 
