@@ -134,6 +134,8 @@ PRESETS: dict[str, dict[str, Preset]] = {
     },
     "vae": {"sharp": replace(_PLAIN, settings={"beta_kl": 0.02})},
     "ae": {"plain": _PLAIN},
+    "pggan": {"plain": replace(_PLAIN, latent_dim=4)},
+    "ali": {"plain": replace(_PLAIN, latent_dim=4)},
 }
 
 
@@ -179,6 +181,19 @@ class PointEncoder(Perceptron):
         return self.classifier(latents)
 
 
+class PointDiscriminator(Perceptron):
+    """Points, and for a joint one latents, to scores [N], as `pgvae.nn.Discriminator`."""
+
+    def __init__(self, config: SimpleNamespace, width: int) -> None:
+        joint = config.discriminator == "joint"
+        super().__init__(config.channels + (config.latent_dim if joint else 0), 1, width)
+
+    def forward(self, images: Tensor, alpha: float = 1.0, latents: Tensor | None = None) -> Tensor:
+        points = images.flatten(1) / SCALE
+        pairs = points if latents is None else torch.cat([points, latents], dim=1)
+        return super().forward(pairs)[:, 0]
+
+
 class PointGenerator(Perceptron):
     """Latents [N, d] to points [N, 2, 1, 1], as `pgvae.nn.Generator`."""
 
@@ -192,19 +207,25 @@ class PointGenerator(Perceptron):
 
 def build(objective: Objective, preset: Preset, schedule: Schedule, seed: int) -> TrainState:
     """Networks and optimisers for points."""
-    needed = {"classes": 0, **objective.model_settings(2)}
+    usual = {"classes": 0, "encoder": True, "discriminator": "none"}
+    needed = {**usual, **objective.model_settings(2)}
     config = SimpleNamespace(
         resolution=1,
         channels=2,
         latent_dim=preset.latent_dim,
         head=needed["head"],
         classes=needed["classes"] if objective.needs_labels else 0,
+        discriminator=needed["discriminator"],
+        images_together=1,
     )
     with seeded(derive_seed(seed, "networks")):
-        encoder = PointEncoder(config, preset.width)
+        encoder = PointEncoder(config, preset.width) if needed["encoder"] else None
         generator = PointGenerator(config, preset.width)
-    averages = (copy.deepcopy(net).requires_grad_(False) for net in (generator, encoder))
-    nets = Nets(encoder, generator, *averages)
+        judge = None
+        if config.discriminator != "none":
+            judge = PointDiscriminator(config, preset.width)
+    averages = (net and copy.deepcopy(net).requires_grad_(False) for net in (generator, encoder))
+    nets = Nets(encoder, generator, *averages, discriminator=judge)
     device = torch.device("cpu")
     dials = Dials(device)
     optimizers = {
@@ -212,6 +233,7 @@ def build(objective: Objective, preset: Preset, schedule: Schedule, seed: int) -
         for name, net in nets.trained().items()
     }
     run = SimpleNamespace(
+        model=config,
         seed=seed,
         schedule=schedule,
         ema_kimg=preset.average * preset.batch / 1000,

@@ -14,3 +14,4 @@ Prior = Literal["fitted", "training"]  # what latents are drawn from
 PriorKind = Literal["gaussian", "mixture"]  # what is fitted to them
 TrackerKind = Literal["tensorboard", "wandb", "mlflow", "none"]  # what shows a run while it goes
 Sampling = Literal["langevin", "rejection"]  # how latents with given attributes are drawn
+PROJECTION_STEPS = 200  # that find the latent of an image without an encoder

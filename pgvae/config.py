@@ -18,6 +18,7 @@ from pgvae.schedule import Schedule, Stage
 T = TypeVar("T")
 
 MIN_RESOLUTION, MAX_RESOLUTION = 4, 1024
+DEVIATION_GROUP = 4  # images that a discriminator compares with each other (PGGAN)
 
 Head = Literal["sphere", "gaussian"]
 Arch = Literal["pggan", "residual"]
@@ -25,6 +26,7 @@ EncoderNorm = Literal["spectral", "equalized", "none", "batch"]
 GeneratorNorm = Literal["pixel", "spectral", "none", "batch"]
 Order = Literal["norm_act", "act_norm"]
 Output = Literal["linear", "tanh"]
+Judge = Literal["none", "image", "joint"]
 Precision = Literal["auto", "fp32", "tf32", "bf16"]
 
 
@@ -131,7 +133,7 @@ def _has_default(field_: dataclasses.Field) -> bool:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The shape of encoder and generator.
+    """The shape of the networks.
 
     arch:         "pggan" (PIONEER's) or "residual" (IntroVAE's, IntroVAC's).
     resolution:   final pixels per side, a power of two.
@@ -143,7 +145,8 @@ class ModelConfig:
     head:         what the encoder gives: a point on the unit "sphere", or mean and log
                   variance of a "gaussian".
     encoder_norm: "spectral" normalisation of the encoder's weights (PIONEER), the "equalized"
-                  learning rate (PGGAN), "none", or "batch" norm (residual only).
+                  learning rate (PGGAN), "none", or "batch" norm (residual only). A discriminator's
+                  weights have the same.
     generator_norm: "pixel" norm and equalized learning rate (PGGAN, PIONEER), "spectral" (Balanced
                   PIONEER), "none", or "batch" norm (residual only).
     output:       "linear" RGB as PIONEER, or "tanh".
@@ -153,6 +156,9 @@ class ModelConfig:
                   first layer, whose He constant counts d inputs then.
     classes:      logits of the linear classifier on the latents; 0 for none.
     critic:       whether the encoder has a linear layer that says how real an image looks.
+    encoder:      whether there is an encoder; a pure GAN has none.
+    discriminator: a network of its own that scores an "image", or a "joint" of image and latent,
+                  with blocks as the encoder's; "none" without.
     """
 
     arch: Arch = "pggan"
@@ -170,6 +176,8 @@ class ModelConfig:
     unit_variance: bool = False
     classes: int = 0
     critic: bool = False
+    encoder: bool = True
+    discriminator: Judge = "none"
 
     def __post_init__(self) -> None:
         check_resolution(self.resolution)
@@ -192,6 +200,16 @@ class ModelConfig:
             "a Gaussian have variance 1; leave it out",
         )
         require_switch("critic", self.critic)
+        require_switch("encoder", self.encoder)
+        require_choice("discriminator", self.discriminator, get_args(Judge))
+        require(
+            self.encoder or not (self.classes or self.critic or self.discriminator == "joint"),
+            "a classifier, a critic and a joint discriminator need an encoder: leave encoder on",
+        )
+        require(
+            self.discriminator == "none" or self.encoder_norm != "batch",
+            "encoder_norm batch: a discriminator compares images by itself; choose another",
+        )
         require(self.classes >= 0, f"classes is {self.classes}: use 0 or more")
         require(self.channels in (1, 3), f"channels is {self.channels}: use 1 or 3")
         require(self.latent_dim >= 2, f"latent_dim is {self.latent_dim}: use 2 or more")
@@ -202,6 +220,11 @@ class ModelConfig:
     def has_batch_norm(self) -> bool:
         """Whether a layer takes statistics over the images of a pass."""
         return "batch" in (self.encoder_norm, self.generator_norm)
+
+    @property
+    def images_together(self) -> int:
+        """Images that must stay in one part when a batch is split: a layer compares them."""
+        return 1 if self.discriminator == "none" else DEVIATION_GROUP
 
     def fmaps(self, resolution: int) -> int:
         """Feature maps of the generator's block (and the encoder's from_rgb) at a resolution.

@@ -23,6 +23,7 @@ from pgvae.metrics.table import (
     Figure,
     Setting,
     check_names,
+    require_encoder,
 )
 
 
@@ -90,11 +91,14 @@ def evaluate(
 
     prior: that samples are drawn from, as of `Model.sample`.
     watch: called with the starts of the batches and n, for a progress bar.
-    InputError for an unknown metric or where there are too few images.
+    InputError for an unknown metric, for one that needs an encoder where the model has none, or
+    where there are too few images.
     """
     require_choice("split", split, SPLITS)
     require(count >= 2, f"count is {count}: use 2 or more")
     check_names(names, model.resolution)
+    if not model.encodes:
+        require_encoder(names, model.objective["name"])
     extract = None
     if any(METRICS[name].features for name in names):
         extract = extractor(inception_weights, model.device)
@@ -112,9 +116,9 @@ def evaluate(
                 )
                 for i in (mine, others)
             )
-            posterior = model.posterior(real)
-            again, fake = model.decode(posterior.mean), model.decode(latents[part])
-            views = Views(real, posterior, again, other, fake)
+            posterior = model.posterior(real) if model.encodes else None
+            again = model.decode(posterior.mean) if posterior else None
+            views = Views(real, posterior, again, other, model.decode(latents[part]))
             for measure in measures.values():
                 measure.add(views)
     found = {name: measure.figures(name, METRICS[name]) for name, measure in measures.items()}

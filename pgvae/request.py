@@ -22,6 +22,7 @@ NEWEST = "newest"  # `resume` without a run directory
 OBJECTIVES = (  # each the name of its module in pgvae/objectives
     *("pioneer", "balanced_pioneer", "age", "ae", "vae"),
     *("introvae", "soft_introvae", "as_introvae", "vac", "introvac", "rivae"),
+    *("pggan", "ali"),
 )
 
 # What a run that goes on may have otherwise than before; `dataset` only where its images are equal.

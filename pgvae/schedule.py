@@ -256,7 +256,7 @@ PGGAN = SchedulePreset(
     learning_rates=of_all(*[1e-3] * 8, 1.5e-3),
 )
 # Those that are not the schedule of an objective.
-SCHEDULES = {"pggan": PGGAN, "pioneer_code": PIONEER_CODE}
+SCHEDULES = {"pioneer_code": PIONEER_CODE}
 
 
 def from_preset(

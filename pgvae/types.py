@@ -1,7 +1,7 @@
 """The values that travel between the rooms of the house."""
 
 from dataclasses import dataclass, fields
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -51,18 +51,26 @@ class Nets:
     """The networks of a run. `ema` is the running average of `generator`'s weights,
     `ema_encoder` that of `encoder`'s.
 
+    Where a run has no encoder or no discriminator (see `ModelConfig`), it is None.
     A further network is a field here, and built in `pgvae.nn.build_nets`.
     """
 
-    encoder: nn.Module
+    encoder: Any
     generator: nn.Module
     ema: nn.Module
-    ema_encoder: nn.Module
+    ema_encoder: Any
+    discriminator: Any = None
 
     def parts(self) -> dict[str, nn.Module]:
-        """Every network by its name, as files name it."""
-        return {part.name: getattr(self, part.name) for part in fields(self)}
+        """Every network that there is by its name, as files name it."""
+        found = {part.name: getattr(self, part.name) for part in fields(self)}
+        return {name: net for name, net in found.items() if net is not None}
 
     def trained(self) -> dict[str, nn.Module]:
         """Those that an optimiser moves; the others are averages."""
         return {name: net for name, net in self.parts().items() if name not in AVERAGES}
+
+    def averages(self) -> dict[str, str]:
+        """Each running average that there is: the network that it follows."""
+        there = self.parts()
+        return {name: followed for name, followed in AVERAGES.items() if name in there}

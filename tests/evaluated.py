@@ -35,7 +35,7 @@ class Copier:
     """Decodes what it encodes, but for a little noise; all its samples are one image."""
 
     resolution, alpha, batch_size = 8, 1.0, 3
-    default_prior = "training"
+    default_prior, encodes = "training", True
     device, config = torch.device("cpu"), SimpleNamespace(head="sphere")
 
     def posterior(self, images: torch.Tensor) -> Posterior:

@@ -34,8 +34,8 @@ def make(alpha: float = 1.0, **changes) -> Snapshot:
     """A snapshot at 8 px of networks that grow to 16, its averages other networks."""
     config = ModelConfig(resolution=16, latent_dim=8, fmap_max=8, **changes)
     nets, other = (build_nets(config, 8, fading=alpha < 1, seed=seed) for seed in (3, 4))
-    nets.ema.load_state_dict(other.generator.state_dict())
-    nets.ema_encoder.load_state_dict(other.encoder.state_dict())
+    for average, followed in nets.averages().items():
+        nets.parts()[average].load_state_dict(other.parts()[followed].state_dict())
     rng = torch.Generator().manual_seed(0)
     return Snapshot(
         nets=nets,

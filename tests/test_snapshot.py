@@ -54,6 +54,37 @@ def test_everything_comes_back(alpha, changes, tmp_path):
     torch.testing.assert_close(theirs.mean, ours.mean)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{"encoder": False, "discriminator": "image"}, {"discriminator": "joint", "head": "gaussian"}],
+    ids=["without an encoder", "with a joint discriminator"],
+)
+@pytest.mark.parametrize("alpha", [0.25, 1.0])
+def test_a_snapshot_has_the_networks_that_there_are_and_no_other(tmp_path, alpha, changes):
+    snapshot = make(alpha, **changes)
+    save_snapshot(tmp_path / "s.safetensors", snapshot)
+    again = load_snapshot(tmp_path / "s.safetensors")
+    assert again.config == snapshot.config
+    assert (
+        (again.nets.encoder is None) == (again.nets.ema_encoder is None) == ("encoder" in changes)
+    )
+    parts = again.nets.parts()
+    assert [*parts] == [*snapshot.nets.parts()]
+    for part, net in snapshot.nets.parts().items():
+        assert parts[part].fading == (alpha < 1)
+        theirs = parts[part].state_dict()
+        assert all(torch.equal(theirs[name], value) for name, value in net.state_dict().items())
+
+
+def test_files_from_before_there_were_discriminators_have_an_encoder_and_none(tmp_path):
+    def forget(table, said):
+        del said["model"]["encoder"], said["model"]["discriminator"], said["sha256"]
+
+    again = load_snapshot(changed(tmp_path / "s.safetensors", forget))
+    assert again.config == make().config
+    assert [*again.nets.parts()] == [*PARTS]
+
+
 def test_a_file_is_of_any_reader_the_same_each_time_and_without_absolute_paths(tmp_path):
     first, again = written(tmp_path / "a.safetensors"), written(tmp_path / "b.safetensors")
     assert {name.split("/")[0] for name in load_file(first)} == {*PARTS, "mean_image"}

@@ -13,7 +13,14 @@ from pgvae.cli.options import PATH, SEVERAL, option
 from pgvae.cli.types import WordList
 from pgvae.config import MIN_RESOLUTION
 from pgvae.files import atomic_path
-from pgvae.metrics.table import DEFAULT_COUNT, DEFAULT_METRICS, METRICS, check_metrics, defined_at
+from pgvae.metrics.table import (
+    DEFAULT_COUNT,
+    DEFAULT_METRICS,
+    METRICS,
+    check_metrics,
+    defined_at,
+    without_encoder,
+)
 
 if TYPE_CHECKING:
     from pgvae.data import Store
@@ -81,7 +88,10 @@ def evaluate_command(
     if json_path:
         options.require_writable_file(json_path)
     model = load(snapshot, pick_device(device))
-    names = names or defined_at(DEFAULT_METRICS, model.resolution)
+    if not names:
+        names = defined_at(DEFAULT_METRICS, model.resolution)
+        if not model.encodes:
+            names = _without_encoder(names, model.objective["name"])
     check_metrics(names, model.resolution, inception_weights)
     store = inputs.open_for(model, dataset, data_root)
     found = evaluate(
@@ -106,6 +116,14 @@ def evaluate_command(
     if json_path:
         _write_json(json_path, found, model, store)
         click.echo(json_path)
+
+
+def _without_encoder(names: tuple[str, ...], objective: str) -> tuple[str, ...]:
+    """Those of the metrics that a model without an encoder has; says which are left out."""
+    kept = without_encoder(names)
+    left = ", ".join(name for name in names if name not in kept)
+    click.echo(f"{objective} has no encoder: {left} are left out")
+    return kept
 
 
 def _write_json(path: Path, found: "Evaluation", model: "Model", store: "Store") -> None:

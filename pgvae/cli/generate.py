@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pgvae.choices import Animation, Prior
+from pgvae.choices import PROJECTION_STEPS, Animation, Prior
 from pgvae.cli import options
 from pgvae.cli.edit import conditional, edit
 from pgvae.cli.groups import Commands
@@ -80,12 +80,20 @@ def samples(
 @generate.command()
 @options.images()
 @option("--count", "At most so many images.", POSITIVE, default=64)
+@option(
+    "--steps",
+    f"Of optimisation, where the model has no encoder.  [default: {PROJECTION_STEPS}]",
+    POSITIVE,
+)
 @in_session
-def reconstruct(session: Session, paths: tuple[Path, ...], data_root: Path, count: int) -> None:
+def reconstruct(
+    session: Session, paths: tuple[Path, ...], data_root: Path, count: int, steps: int | None
+) -> None:
     """Encode and decode images: each beside its original and alone, a grid, RMSE and PSNR.
 
     PATHS are image files, folders or zips of any images (fitted by a central crop), or prepared
-    sets by name or path, whose unseen (validation) images are taken.
+    sets by name or path, whose unseen (validation) images are taken. For a model without an encoder
+    (pggan) the latents are found by optimisation, from samples of --seed, which takes a while.
 
     Example: python generate.py --snapshot PATH reconstruct me.jpg friends/
     """
@@ -96,8 +104,17 @@ def reconstruct(session: Session, paths: tuple[Path, ...], data_root: Path, coun
     from pgvae.pictures import interleave
 
     model = session.model
+    require(
+        steps is None or not model.encodes,
+        f"--steps {steps}: this model has an encoder, which needs none; leave it out",
+    )
     images, names = read_paths(model, paths, count, data_root)
-    again = model.reconstruct(images)
+    if not model.encodes:
+        click.echo(
+            f"{model.objective['name']} has no encoder: {len(names)} images are projected, by "
+            f"{steps or PROJECTION_STEPS} steps of optimisation from samples of seed {session.seed}"
+        )
+    again = model.reconstruct(images, steps=steps or PROJECTION_STEPS, seed=session.seed)
     pairs, stems = torch.cat([images, again], dim=3), unique_stems(names)  # [N, C, R, 2R]
     session.save_images([f"{stem}-pair.png" for stem in stems], pairs)
     session.save_images([f"{stem}-reconstruction.png" for stem in stems], again)

@@ -89,24 +89,28 @@ def _interpolation(
         click.echo(f"no interpolation: {error}", err=True)
         return None
     if dataset is None:
-        images = model.sample(4, seed=seed)
-        return _between(model, images, f"samples from the {model.default_prior} prior")
+        what = f"samples from the {model.default_prior} prior"
+        if not model.encodes:
+            return _between(model, model.sample_latents(4, seed), what)
+        return _between(model, model.encode(model.sample(4, seed)), what)
     path = data_root / dataset
     path = path if path.exists() else Path(dataset)
     require(path.exists(), f"--dataset {dataset}: not in {data_root}, and no such path")
     images, _ = inputs.read_paths(model, (path,), 4)
     require(len(images) == 4, f"--dataset {dataset}: has {len(images)} such images, 4 are needed")
+    latents = model.encode(images)
     unseen = "unseen " if (path / "manifest.json").is_file() else ""
-    return _between(model, images, f"{unseen}images of {path.name}")
+    return _between(model, latents, f"{unseen}images of {path.name}")
 
 
-def _between(model: "Model", images: "Tensor", what: str) -> tuple[bytes, str]:
-    """The grid between four images [4, C, R, R] in [-1, 1], as a PNG, and what it is."""
+def _between(model: "Model", latents: "Tensor", what: str) -> tuple[bytes, str]:
+    """The grid between four latents [4, d], as a PNG, and what it is."""
     from torch.nn.functional import avg_pool2d
 
     from pgvae.pictures import grid_of, to_picture
 
-    grid = avg_pool2d(model.interpolate(images, _STEPS), max(1, model.resolution // _CELL))
+    grid = avg_pool2d(model.between(latents, _STEPS), max(1, model.resolution // _CELL))
     file = io.BytesIO()
     to_picture(grid_of(grid, _STEPS)).save(file, "PNG")
-    return file.getvalue(), f"between four {what}; corners are their reconstructions"
+    corners = "their reconstructions" if model.encodes else "these themselves"
+    return file.getvalue(), f"between four {what}; corners are {corners}"

@@ -17,9 +17,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from pgvae.choices import Prior, Sampling
+from pgvae.choices import PROJECTION_STEPS, Prior, Sampling
 from pgvae.config import require
-from pgvae.inference import conditional, hub, paths, pretrained
+from pgvae.inference import conditional, hub, paths, pretrained, projection
 from pgvae.inference.directions import Directions, directions_path, load_directions, move, move_to
 from pgvae.inference.given import Images, take, to_pictures
 from pgvae.inference.prior import LatentStream, choose_prior
@@ -57,7 +57,8 @@ class Model:
     ) -> None:
         self.path = path
         self.device = torch.device(device)
-        self.encoder = self._own(snapshot.nets.ema_encoder)
+        own = snapshot.nets.ema_encoder
+        self.encoder = None if own is None else self._own(own)
         self.generator = self._own(snapshot.nets.ema)
         self.config = snapshot.config
         self.alpha = snapshot.alpha
@@ -119,7 +120,8 @@ class Model:
         """Move it to a device; -> itself."""
         self.device = torch.device(device)
         for part in (self.encoder, self.generator):
-            part.to(self.device)
+            if part is not None:
+                part.to(self.device)
         self.mean_image = self.mean_image.to(self.device)
         self.__dict__.pop("directions", None)  # which are made where it is
         return self
@@ -133,27 +135,48 @@ class Model:
 
         Or pictures of Pillow of any size, or an array of them, uint8 [N, H, W, C]: these are
         fitted as training images are. logvar is None for a sphere model. ValueError where the
-        shape is another.
+        shape is another, InputError for a model without an encoder.
         """
+        self.require_encoder()
         images, _ = self._take(images)
-        shape = (self.config.channels, self.resolution, self.resolution)
-        if images.ndim != 4 or tuple(images.shape[1:]) != shape:
-            want = "x".join(map(str, shape))
-            raise ValueError(f"images must be [N, {want}]: got {list(images.shape)}")
-        how = {"dtype": torch.float32, "memory_format": torch.channels_last}
-        split = (part.to(self.device, **how) for part in images.split(self.batch_size))
+        self.require_shape(images)
+        split = map(self.as_input, images.split(self.batch_size))
         parts = [self.encoder(part, self.alpha) for part in split]
         mean = torch.cat([part.mean for part in parts])
         if self.config.head == "sphere":
             return Posterior(mean)
         return Posterior(mean, torch.cat([part.logvar for part in parts]))
 
+    def require_shape(self, images: Tensor) -> None:
+        """Raise ValueError unless images are [N, C, R, R] of this model."""
+        shape = (self.config.channels, self.resolution, self.resolution)
+        if images.ndim != 4 or tuple(images.shape[1:]) != shape:
+            want = "x".join(map(str, shape))
+            raise ValueError(f"images must be [N, {want}]: got {list(images.shape)}")
+
+    def as_input(self, images: Tensor) -> Tensor:
+        """Images as the networks take them, on the device."""
+        return images.to(self.device, torch.float32, memory_format=torch.channels_last)
+
     def encode(self, images: Images) -> Tensor:
         """Latents of images: [N, C, R, R] in [-1, 1], or pictures -> [N, d], the posterior's mean.
 
-        For a sphere model that is the unit vector. ValueError where the shape is another.
+        For a sphere model that is the unit vector. Raises as `posterior`.
         """
         return self.posterior(images).mean
+
+    @property
+    def encodes(self) -> bool:
+        """Whether it has an encoder; a pure GAN has none."""
+        return self.encoder is not None
+
+    def require_encoder(self) -> None:
+        """Raise InputError for a model without an encoder."""
+        require(
+            self.encodes,
+            f"a model of objective {self.objective['name']} has no encoder, which this needs: take "
+            "one of another objective; `reconstruct` alone does without, by optimisation",
+        )
 
     @property
     def file(self) -> Path:
@@ -233,8 +256,10 @@ class Model:
         sizes = (min(most, count - start) for start in range(0, count, most))
         return (self.decode(stream.next(size)) for size in sizes)
 
-    def reconstruct(self, images: Given) -> Given:
+    def reconstruct(self, images: Given, *, steps: int = PROJECTION_STEPS, seed: int = 0) -> Given:
         """decode(encode(images)): [N, C, R, R] -> [N, C, R, R], both in [-1, 1].
+
+        Without an encoder decode(project(images, steps, seed)).
 
         A picture gives a picture, a list a list, an array of uint8 an array.
 
@@ -243,7 +268,17 @@ class Model:
         (8, 8)
         """
         tensor, back = self._take(images)
-        return back(self.decode(self.encode(tensor)))
+        if self.encodes:
+            return back(self.decode(self.encode(tensor)))
+        return back(self.decode(self.project(tensor, steps, seed)))
+
+    def project(self, images: Tensor, steps: int = PROJECTION_STEPS, seed: int = 0) -> Tensor:
+        """Latents [N, d] whose images are near to others, found by optimisation from samples.
+
+        For a model without an encoder; images are [N, C, R, R] in [-1, 1]. Takes `steps` passes
+        of the generator and back. InputError for less than a step.
+        """
+        return projection.project(self, images, steps, seed)
 
     def pictures(self, images: Tensor) -> list[Image.Image]:
         """[N, C, R, R] in [-1, 1] as pictures of Pillow."""
@@ -261,10 +296,14 @@ class Model:
         tensor, back = self._take(images)
         if len(tensor) not in (2, 4) or steps < 2:
             raise ValueError(f"give 2 or 4 images and 2 or more steps: got {len(tensor)}, {steps}")
-        corners, head = self.encode(tensor), self.config.head
+        return back(self.between(self.encode(tensor), steps))
+
+    def between(self, corners: Tensor, steps: int = 8) -> Tensor:
+        """What `interpolate` shows, between two or four latents: [2, d] or [4, d]."""
+        corners, head = corners.to(self.device), self.config.head
         if len(corners) == 2:
-            return back(self.decode(paths.line(head, corners[0], corners[1], steps)))
-        return back(self.decode(paths.square(head, corners, steps).flatten(0, 1)))
+            return self.decode(paths.line(head, corners[0], corners[1], steps))
+        return self.decode(paths.square(head, corners, steps).flatten(0, 1))
 
     def walk(self, latents: Tensor, steps: int = 16, closed: bool = False) -> Tensor:
         """A walk through latents [N, d], N >= 2: -> [(N - 1) steps + 1, C, R, R].
@@ -292,6 +331,7 @@ class Model:
 
         InputError where there are none, CorruptFileError for a damaged file.
         """
+        self.require_encoder()
         found: list[Directions] = []
         if self.classifies:
             weight = self.encoder.classifier.weight[: len(self.attributes)]

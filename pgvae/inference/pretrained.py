@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +34,7 @@ tags:
 
 # {title}
 
-A generative autoencoder: it samples new images, encodes images to {dim} numbers and decodes them.
+{what}
 
 ![Samples]({samples})
 
@@ -64,6 +64,12 @@ again = model.reconstruct(picture)  # a picture of Pillow
 
 {licence_said}
 """
+_WHAT = {
+    True: "A generative autoencoder: it samples new images, encodes images to {dim} numbers and "
+    "decodes them.",
+    False: "A generative model without an encoder: it samples new images from {dim} numbers, and "
+    "finds those of an image by optimisation.",
+}
 _PAIRS_SAID = """\
 ![Reconstructions]({pairs})
 
@@ -105,7 +111,7 @@ def _save_weights(model: "Model", path: Path) -> None:
     nets = Nets(model.encoder, model.generator, model.generator, model.encoder)
     snapshot = Snapshot(
         nets=nets,
-        config=model.config,
+        config=replace(model.config, discriminator="none"),  # it is of no use without training
         alpha=model.alpha,
         images_seen=model.images_seen,
         objective=model.objective,
@@ -147,7 +153,7 @@ def _card(
     return _PAGE.format(
         licence=json.dumps(licence or "unknown"),
         title=_cell(title),
-        dim=model.latent_dim,
+        what=_WHAT[model.encodes].format(dim=model.latent_dim),
         samples=_SAMPLES,
         count=_MOST,
         prior=model.default_prior,
@@ -161,13 +167,14 @@ def _card(
 
 
 def _facts(model: "Model") -> dict[str, Any]:
-    sizes = [sum(p.numel() for p in n.parameters()) for n in (model.generator, model.encoder)]
+    nets = [net for net in (model.generator, model.encoder) if net is not None]
+    sizes = [f"{sum(p.numel() for p in net.parameters()):,}" for net in nets]
     return {
         "objective": model.objective["name"],
         "trained on": f"{model.dataset or 'unknown'}, {model.images_seen:,} images seen",
         "images": f"{model.resolution} px, {model.config.channels} channels",
         "latents": f"{model.latent_dim}, {model.config.head}",
-        "networks": f"{model.config.arch}, {sizes[0]:,} and {sizes[1]:,} parameters",
+        "networks": f"{model.config.arch}, {' and '.join(sizes)} parameters",
         "attributes": ", ".join(model.attributes) or "none",
     }
 

@@ -49,6 +49,8 @@ def export(model: Model, part: ExportPart, form: ExportFormat, path: Path) -> fl
     in onnxruntime: InputError where its packages are missing, RuntimeError (and no file) where a
     difference is above `TOLERANCE`.
     """
+    if part == "encoder":
+        model.require_encoder()
     if form == "onnx":
         _require_packages()
     wrapped = (_Encoder if part == "encoder" else _Generator)(model).eval()

@@ -25,12 +25,12 @@ from pgvae.types import Posterior
 class Views:
     """One batch: real images, their posterior and reconstructions, other real ones, samples.
 
-    Images are [n, C, R, R] in [-1, 1].
+    Images are [n, C, R, R] in [-1, 1]. Without an encoder there is no posterior and nothing again.
     """
 
     real: Tensor
-    posterior: Posterior
-    again: Tensor
+    posterior: Posterior | None
+    again: Tensor | None
     other: Tensor
     fake: Tensor
     _features: dict[str, Tensor] = field(default_factory=dict)
@@ -39,7 +39,8 @@ class Views:
         """Features [n, D] of the images, by name; extracted once for all measures."""
         if not self._features:
             for name in ("real", "other", "fake", "again"):
-                self._features[name] = extract(getattr(self, name))
+                if (images := getattr(self, name)) is not None:
+                    self._features[name] = extract(images)
         return self._features
 
 
@@ -144,8 +145,8 @@ class Distance:
         sets = {of: torch.cat([part[of] for part in self._found]) for of in self._found[0]}
         real = sets.pop("real")
         to = {of: self._distance(real, features) for of, features in sets.items()}
-        again = f"{label} of reconstructions"
-        return {
-            name: Figure(label, to["fake"], to["other"], metric.better),
-            f"{name}_reconstructed": Figure(again, to["again"], to["other"], metric.better),
-        }
+        found = {name: Figure(label, to["fake"], to["other"], metric.better)}
+        if "again" in to:
+            again = Figure(f"{label} of reconstructions", to["again"], to["other"], metric.better)
+            found[f"{name}_reconstructed"] = again
+        return found

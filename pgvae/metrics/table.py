@@ -70,6 +70,7 @@ class Metric:
     least_px: pixels per side that images must have.
     package:  module and package that it needs, of the extra `eval`.
     features: whether it needs a network of features. Such ones are taken only by name.
+    encoder:  whether it is of what an encoder says, or of reconstructions.
 
     >>> METRICS["swd"].better, METRICS["swd"].least_px
     ('lower', 16)
@@ -81,6 +82,7 @@ class Metric:
     least_px: int = MIN_RESOLUTION
     package: tuple[str, str] | None = None
     features: bool = False
+    encoder: bool = False
 
     def start(self, setting: Setting) -> Measure:
         """Make the measure, and import what it takes."""
@@ -94,11 +96,19 @@ _SSIM = ("pytorch_msssim", "pytorch-msssim")
 METRICS: dict[str, Metric] = {
     "swd": Metric("SWD x 1000", "lower", lambda m, s: m.Swd(s.seed), least_px=16),
     "msssim": Metric("MS-SSIM of pairs of samples", "", lambda m, _: m.MsSsim(), package=_SSIM),
-    "psnr": Metric("PSNR, dB", "higher", lambda m, _: m.Pairs(m.reconstruction.psnr)),
-    "ssim": Metric("SSIM", "higher", lambda m, _: m.Pairs(m.reconstruction.ssim), package=_SSIM),
-    "rmse": Metric("RMSE, of 255", "lower", lambda m, _: m.Pairs(m.reconstruction.rmse)),
-    "mse": Metric("MSE, of 1", "lower", lambda m, _: m.Pairs(m.reconstruction.mse)),
-    "latents": Metric("latents", "", lambda m, s: m.Latents(s.head)),
+    "psnr": Metric("PSNR, dB", "higher", lambda m, _: m.Pairs(m.reconstruction.psnr), encoder=True),
+    "ssim": Metric(
+        "SSIM",
+        "higher",
+        lambda m, _: m.Pairs(m.reconstruction.ssim),
+        package=_SSIM,
+        encoder=True,
+    ),
+    "rmse": Metric(
+        "RMSE, of 255", "lower", lambda m, _: m.Pairs(m.reconstruction.rmse), encoder=True
+    ),
+    "mse": Metric("MSE, of 1", "lower", lambda m, _: m.Pairs(m.reconstruction.mse), encoder=True),
+    "latents": Metric("latents", "", lambda m, s: m.Latents(s.head), encoder=True),
     "fid": Metric(
         "FID",
         "lower",
@@ -157,6 +167,30 @@ def defined_at(names: Sequence[str], resolution: int) -> tuple[str, ...]:
     """
     least = {name: metric.least_px for name, metric in METRICS.items()}
     return tuple(name for name in names if resolution >= least.get(name, 0))
+
+
+def without_encoder(names: Sequence[str]) -> tuple[str, ...]:
+    """Those of some metrics that a model without an encoder has; names of none are left in.
+
+    >>> without_encoder(["swd", "psnr", "latents"])
+    ('swd',)
+    """
+    return tuple(name for name in names if name not in METRICS or not METRICS[name].encoder)
+
+
+def require_encoder(names: Sequence[str], objective: str) -> None:
+    """Raise InputError where one of some metrics needs an encoder, which an objective has not.
+
+    >>> require_encoder(["swd", "psnr"], "some")
+    Traceback (most recent call last):
+    pgvae.errors.InputError: psnr: a model of objective some has no encoder; leave it out
+    """
+    needing = [name for name in names if name not in without_encoder(names)]
+    require(
+        not needing,
+        f"{', '.join(needing)}: a model of objective {objective} has no encoder; leave "
+        + ("it out" if len(needing) == 1 else "them out"),
+    )
 
 
 def decider(names: Sequence[str]) -> str | None:

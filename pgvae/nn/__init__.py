@@ -1,22 +1,23 @@
-"""Networks: layers, the growing encoder and generator, and how a set of them is built."""
+"""Networks: layers, the growing networks, and how a set of them is built."""
 
 import copy
 
 import torch
 
 from pgvae.config import ModelConfig
+from pgvae.nn.discriminator import Discriminator
 from pgvae.nn.encoder import Encoder
 from pgvae.nn.generator import Generator
 from pgvae.nn.growing import seeded
 from pgvae.types import Nets
 
-__all__ = ["Encoder", "Generator", "build_nets", "parameter_count"]
+__all__ = ["Discriminator", "Encoder", "Generator", "build_nets", "parameter_count"]
 
 
 def build_nets(
     config: ModelConfig, resolution: int, *, fading: bool = False, seed: int = 0
 ) -> Nets:
-    """Encoder, generator and their averages at `resolution`, on the CPU, weights from `seed`.
+    """The networks of a config at `resolution`, on the CPU, weights from `seed`.
 
     >>> nets = build_nets(ModelConfig(resolution=16, latent_dim=6, fmap_max=8), resolution=8)
     >>> images = nets.generator(torch.zeros(2, 6))
@@ -24,10 +25,13 @@ def build_nets(
     (torch.Size([2, 3, 8, 8]), torch.Size([2, 6]))
     """
     with seeded(seed):
-        encoder = Encoder(config, resolution, fading)
+        encoder = Encoder(config, resolution, fading) if config.encoder else None
         generator = Generator(config, resolution, fading)
-    averages = (copy.deepcopy(net).requires_grad_(False) for net in (generator, encoder))
-    return Nets(encoder, generator, *averages)
+        judge = None
+        if config.discriminator != "none":
+            judge = Discriminator(config, resolution, fading)
+    averages = (net and copy.deepcopy(net).requires_grad_(False) for net in (generator, encoder))
+    return Nets(encoder, generator, *averages, discriminator=judge)
 
 
 def parameter_count(net: torch.nn.Module) -> int:

@@ -7,8 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pgvae.config import ModelConfig
-from pgvae.nn.growing import ARCHS, GrowingNet
-from pgvae.nn.layers import blend
+from pgvae.nn.growing import ARCHS, FromImages
 from pgvae.types import Posterior
 
 CRITIC_GAIN = 10.0  # of its output: it learns so much faster than the layers below
@@ -25,7 +24,7 @@ class Judged(NamedTuple):
     realism: Tensor
 
 
-class Encoder(GrowingNet):
+class Encoder(FromImages):
     """Images [N, C, R, R] in [-1, 1] to a `Posterior`: sphere point, or mean and log variance."""
 
     def __init__(self, config: ModelConfig, resolution: int, fading: bool = False) -> None:
@@ -39,9 +38,6 @@ class Encoder(GrowingNet):
     def make_block(self, resolution: int) -> nn.Module:
         return ARCHS[self.config.arch].encoder_block(self.config, resolution)
 
-    def make_rgb(self, resolution: int) -> nn.Module:
-        return ARCHS[self.config.arch].from_rgb(self.config, resolution)
-
     def classify(self, latents: Tensor) -> Tensor:
         """Logits of the linear classifier on latents: [N, d] -> [N, K], in float32."""
         with torch.autocast(latents.device.type, enabled=False):
@@ -54,23 +50,13 @@ class Encoder(GrowingNet):
 
         judge: also say how real the images look, for a model with a critic: -> `Judged`.
         """
-        features = self._features(images, alpha)
+        features = self.blocks["4"].features(self.features(images, alpha))
         posterior = self._posterior(features)
         if not judge:
             return posterior
         with torch.autocast(images.device.type, enabled=False):
             realism = CRITIC_GAIN * self.critic(features.float().mean(dim=(2, 3)))[:, 0]
         return Judged(posterior, realism)
-
-    def _features(self, images: Tensor, alpha: float | Tensor) -> Tensor:
-        """What the last full layer sees: [N, f(4), 4, 4]."""
-        x = self.rgb[str(self.resolution)](images)
-        for key in reversed(self.blocks.keys()):
-            x = self.blocks["4"].features(x) if key == "4" else self.run_block(key, x)
-            if self.fading and key == str(self.resolution):
-                old = self.rgb[str(self.resolution // 2)](F.avg_pool2d(images, 2))
-                x = blend(old, x, alpha)
-        return x
 
     def _posterior(self, features: Tensor) -> Posterior:
         x = self.blocks["4"].codes(features)

@@ -1,4 +1,4 @@
-"""What generator and encoder share: blocks keyed by resolution, and growth by one block.
+"""What the networks share: blocks keyed by resolution, and growth by one block.
 
 A network holds the blocks from 4 px to its current `resolution` and the RGB layer of that
 resolution. While a stage fades in it also holds the RGB layer of the resolution before.
@@ -10,11 +10,12 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from pgvae.config import ModelConfig, resolutions_between
 from pgvae.nn import pggan, residual
-from pgvae.nn.layers import SpectralWeight
+from pgvae.nn.layers import SpectralWeight, blend
 
 NEVER, RECOMPUTED = 2**20, 512  # `GrowingNet.recompute_from`: by default, and where asked for
 ARCHS = {"pggan": pggan, "residual": residual}
@@ -29,7 +30,7 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 class GrowingNet(nn.Module):
-    """Base of `Generator` and `Encoder`: builds 4..resolution, then grows by `grow`.
+    """Base of all networks: builds 4..resolution, then grows by `grow`.
 
     fading: whether to build the RGB layer of the previous resolution too, as needed to load
             the state of a network in mid-fade.
@@ -98,3 +99,20 @@ class GrowingNet(nn.Module):
         key = str(self.resolution)
         self.blocks[key] = self.make_block(self.resolution)
         self.rgb[key] = self.make_rgb(self.resolution)
+
+
+class FromImages(GrowingNet):
+    """Base of `Encoder` and `Discriminator`: from images down to 4 px, all but the last block."""
+
+    def make_rgb(self, resolution: int) -> nn.Module:
+        return ARCHS[self.config.arch].from_rgb(self.config, resolution)
+
+    def features(self, images: Tensor, alpha: float | Tensor) -> Tensor:
+        """What the block at 4 px sees: [N, C, R, R] -> [N, f(4), 4, 4]."""
+        x = self.rgb[str(self.resolution)](images)
+        for key in list(reversed(self.blocks.keys()))[:-1]:
+            x = self.run_block(key, x)
+            if self.fading and key == str(self.resolution):
+                old = self.rgb[str(self.resolution // 2)](F.avg_pool2d(images, 2))
+                x = blend(old, x, alpha)
+        return x

@@ -4,6 +4,7 @@ Whether a term is a sum or a mean is part of its name or docstring: it decides i
 """
 
 import math
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -28,6 +29,32 @@ def on_prior(head: Head, noise: Tensor) -> Tensor:
     tensor([[0.6000, 0.8000]])
     """
     return F.normalize(noise, dim=1) if head == "sphere" else noise
+
+
+def uniform(noise: Tensor) -> Tensor:
+    """Numbers uniform in (0, 1), from as many that are standard normal.
+
+    >>> uniform(torch.tensor([-1.0, 0.0, 1.0]))
+    tensor([0.1587, 0.5000, 0.8413])
+    """
+    return torch.special.ndtr(noise)
+
+
+def gradient_norm(scores_of: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    """Length of the gradient of each image's score in its pixels: [N, C, H, W] -> [N].
+
+    scores_of: [N, C, H, W] -> [N]; where it compares images, of the sum of scores. With a graph
+    for second derivatives, unless autograd is off.
+
+    >>> gradient_norm(lambda images: 3 * images[:, 0, 0, 0], torch.zeros(2, 1, 2, 2)).tolist()
+    [3.0, 3.0]
+    """
+    with_graph = torch.is_grad_enabled()
+    with torch.enable_grad():
+        images = images.detach().requires_grad_()
+        total = scores_of(images).sum()
+        (gradient,) = torch.autograd.grad(total, images, create_graph=with_graph)
+    return _wide(gradient).flatten(1).norm(dim=1)
 
 
 def gaussian_kl(mu: Tensor, logvar: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 import torch
 
 from pgvae import tuning
-from pgvae.config import RunConfig
+from pgvae.config import ModelConfig, RunConfig
 from pgvae.nn import build_nets, parameter_count
 from pgvae.schedule import Moment
 from pgvae.training.rehearsal import bytes_of_iteration
@@ -13,8 +13,8 @@ _PROCESS = 0.32  # GiB of Python and PyTorch, before there is a network
 # goes: 1.3 to 2.3 measured. From `tuning.LARGE_PX` on it gives large blocks back.
 _HELD, _HELD_BY_LARGE = 1.8, 1.1
 
-_HEAD = ("px", "from kimg", "fade", "batch", "lr", "G params", "E params", "memory")
-_ROW = "{:>5} {:>10} {:>8} {:>6} {:>8} {:>12} {:>12} {:>10}"
+_NETS = {"generator": "G params", "encoder": "E params", "discriminator": "D params"}
+_ROW = "{:>5} {:>10} {:>8} {:>6} {:>8}"
 
 
 def describe(config: RunConfig, batch_gpu: int | None = None, *, recompute: bool = False) -> str:
@@ -23,26 +23,25 @@ def describe(config: RunConfig, batch_gpu: int | None = None, *, recompute: bool
     Memory is `memory_of` each stage once it has faded in.
     """
     schedule = config.schedule
-    lines = [*settings_lines(config), _ROW.format(*_HEAD)]
+    heads = [_NETS[name] for name in _parameters(config.model, 4)]
+    row = _ROW + " {:>12}" * len(heads) + " {:>10}"
+    head = row.format("px", "from kimg", "fade", "batch", "lr", *heads, "memory")
+    lines = [*settings_lines(config), head]
     for index, stage in enumerate(schedule.stages):
         start, resolution = schedule.start_of(index) / 1000, stage.resolution
         if start >= schedule.total_kimg:
-            lines.append(_ROW.format(resolution, "never", *[""] * 6))
+            lines.append(row.format(resolution, "never", *[""] * (4 + len(heads))))
             continue
-        with torch.device("meta"):
-            nets = build_nets(config.model, resolution)
-        weights = parameter_count(nets.generator), parameter_count(nets.encoder)
         last = min(schedule.start_of(index + 1), schedule.total_images) - 1
         memory = memory_of(config, schedule.at(last), batch_gpu, recompute=recompute)
         lines.append(
-            _ROW.format(
+            row.format(
                 resolution,
                 f"{start:g}",
                 f"{stage.fade_kimg:g}" if index else "-",
                 stage.batch_size,
                 f"{stage.lr:g}",
-                f"{weights[0]:,}",
-                f"{weights[1]:,}",
+                *(f"{count:,}" for count in _parameters(config.model, resolution).values()),
                 f"{memory:.2f} GiB",
             )
             + "".join(f"  {name} {value}" for name, value in stage.settings.items())
@@ -76,3 +75,10 @@ def settings_lines(config: RunConfig) -> list[str]:
         *([f"labels {', '.join(config.labels.attributes)}"] if model.classes else []),
     ]
     return [*lines, "; ".join(changes)] if changes else lines
+
+
+def _parameters(config: ModelConfig, resolution: int) -> dict[str, int]:
+    """Of each trained network, in the order of `_NETS`."""
+    with torch.device("meta"):
+        nets = build_nets(config, resolution).trained()
+    return {name: parameter_count(nets[name]) for name in _NETS if name in nets}

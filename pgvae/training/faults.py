@@ -59,6 +59,7 @@ def _memory_errors(state: TrainState) -> Iterator[None]:
 def _less_at_once(state: TrainState, batch: int) -> str:
     """What to do where memory does not hold what it has to."""
     at_once = min(state.batch_gpu or batch, -(-batch // state.ranks.count))
-    if state.config.model.has_batch_norm or at_once == 1:
+    model = state.config.model
+    if model.has_batch_norm or at_once <= model.images_together:
         return f"a smaller --batch, such as {max(1, batch // 2)}"
     return f"--batch-gpu {-(-at_once // 2)}"

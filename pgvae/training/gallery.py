@@ -54,23 +54,22 @@ class Gallery:
     def look(self, snapshot: Snapshot, run_dir: Path, log: RunLog) -> dict[str, float]:
         """Write both grids; -> psnr, psnr_gain (dB), rmse (8 bits), accuracy on unseen images.
 
-        Accuracy is the classifier's, of each attribute, where there is one.
+        Accuracy is the classifier's, of each attribute, where there is one. Without an encoder
+        there are samples alone, and no figures.
         """
         model = Model(snapshot, self._device)
-        resolution, count = model.resolution, _grid_size(model.resolution)
-        view = self._view(resolution)
+        count = _grid_size(model.resolution)
+        fakes = grid_of(model.sample(count, seed=self._seed))
+        _show("fakes", fakes, snapshot, run_dir, log)
+        if not model.encodes:
+            return {}
+        view = self._view(model.resolution)
         unseen = fade_images(view.unseen, snapshot.alpha)
         again = model.reconstruct(unseen)
         columns = max(2, int(count**0.5))
         shown = min(len(unseen), columns * max(1, columns // 2))
         pairs = interleave(unseen[:shown], again[:shown], columns=columns)
-        grids = {
-            "fakes": grid_of(model.sample(count, seed=self._seed)),
-            "reconstructions": grid_of(pairs, columns),
-        }
-        for name, grid in grids.items():
-            save_picture(run_dir / f"{name}-{snapshot.images_seen:09d}.png", to_picture(grid))
-            log.picture(name, grid, snapshot.images_seen)
+        _show("reconstructions", grid_of(pairs, columns), snapshot, run_dir, log)
         figure = psnr(unseen, again).mean()
         mean = fade_images(view.mean[None], snapshot.alpha)
         baseline = psnr(unseen, mean.expand_as(unseen)).mean()
@@ -111,6 +110,12 @@ class Gallery:
 
     def _images(self, indices: np.ndarray, resolution: int) -> Tensor:
         return read_images(self._store, indices, resolution, self._device)
+
+
+def _show(name: str, grid: Tensor, snapshot: Snapshot, run_dir: Path, log: RunLog) -> None:
+    """Keep a grid as a file of the run, and in its log."""
+    save_picture(run_dir / f"{name}-{snapshot.images_seen:09d}.png", to_picture(grid))
+    log.picture(name, grid, snapshot.images_seen)
 
 
 def _grid_size(resolution: int) -> int:

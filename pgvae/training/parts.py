@@ -20,20 +20,26 @@ from pgvae.training.ranks import Ranks
 Losses = dict[str, Tensor]
 
 
-def slices_of(count: int, size: int) -> list[slice]:
+def slices_of(count: int, size: int, together: int = 1) -> list[slice]:
     """The fewest parts of at most `size` of `count` images, as equal as can be.
+
+    together: so many in a row are never parted, be they more than `size`.
 
     >>> slices_of(10, 4)
     [slice(0, 4, None), slice(4, 7, None), slice(7, 10, None)]
+    >>> slices_of(10, 3, together=4)
+    [slice(0, 4, None), slice(4, 8, None), slice(8, 10, None)]
     """
-    parts = -(-count // size)
-    ends = [-(-count * index // parts) for index in range(parts + 1)]
+    groups = -(-count // together)
+    parts = -(-groups // max(1, size // together))
+    ends = [min(count, together * -(-groups * index // parts)) for index in range(parts + 1)]
     return [slice(start, end) for start, end in itertools.pairwise(ends)]
 
 
 class Work:
     """The images of one update: `images` of them on each process.
 
+    together: so many in a row stay in one part (see `ModelConfig.images_together`).
     replay: (fakes, row of the first in the whole batch) -> those that the encoder is shown.
     """
 
@@ -43,7 +49,9 @@ class Work:
         ranks: Ranks,
         images: int,
         replay: Callable[[Tensor, int], Tensor] | None = None,
+        together: int = 1,
     ) -> None:
+        self._together = together
         self._context, self._ranks, self._replay = context, ranks, replay
         self._here, self._total = images, images * ranks.count
         self._noise: list[Tensor] = []  # of the whole batch, in order: the same in whatever parts
@@ -53,7 +61,7 @@ class Work:
 
         losses_of: (rows of this process's batch, context) -> losses. -> those of the whole batch.
         """
-        parts = slices_of(self._here, size)
+        parts = slices_of(self._here, size, self._together)
         notes: list[list[Tensor]] = []
         replayed: dict[int, Tensor] = {}
         if len(parts) > 1:

@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +75,7 @@ class Record:
         return self._snapshot_path(state).exists()
 
     def show(self, state: TrainState, moment: Moment) -> None:
-        """Write a snapshot and the grids, and say how well unseen images are reconstructed."""
+        """Write a snapshot and the grids; say how well unseen images are reconstructed, if so."""
         snapshot, path, gallery = (
             self._snapshot(state, moment),
             self._snapshot_path(state),
@@ -84,15 +84,11 @@ class Record:
         save_snapshot(path, snapshot)
         self._delete_old()
         figures = gallery.look(snapshot, self._run.path, self.log)
-        self.log.stats(state.images_seen, figures)
-        psnr, gain = figures[f"{gallery.split}/psnr"], figures[f"{gallery.split}/psnr_gain"]
-        what = "unseen" if gallery.split == "val" else "training (there are no unseen)"
-        accuracy = {k.split("/", 1)[1]: v for k, v in figures.items() if "accuracy" in k}
-        self.log.say(
-            f"{path.name}: {what} images reconstructed at {moment.resolution} px with PSNR "
-            f"{psnr:.2f} dB, {gain:+.2f} dB against the mean training image"
-            + "".join(f", {name} {value:.1%}" for name, value in accuracy.items())
-        )
+        if figures:
+            self.log.stats(state.images_seen, figures)
+            self.log.say(f"{path.name}: {_told(figures, gallery.split, moment.resolution)}")
+        else:
+            self.log.say(f"{path.name}: samples at {moment.resolution} px; there is no encoder")
         if snapshot.prior:
             self.log.say(describe(snapshot.prior))
         self.log.restart_clock(state.images_seen)
@@ -131,11 +127,25 @@ class Record:
 
     def _fit_prior(self, snapshot: Snapshot) -> FittedPrior | None:
         """A Gaussian fitted to training images; None, and a word why, where that cannot be."""
+        if not self._config.model.encoder:
+            return None
         try:
             return fit_prior(Model(snapshot, self._device), self._store)[0]
         except PgvaeError as error:
             self.log.say(f"no prior is fitted: {error}")
             return None
+
+
+def _told(figures: Mapping[str, float], split: str, resolution: int) -> str:
+    """The gallery's figures in words."""
+    psnr, gain = figures[f"{split}/psnr"], figures[f"{split}/psnr_gain"]
+    what = "unseen" if split == "val" else "training (there are no unseen)"
+    accuracy = {k.split("/", 1)[1]: v for k, v in figures.items() if "accuracy" in k}
+    return (
+        f"{what} images reconstructed at {resolution} px with PSNR {psnr:.2f} dB, {gain:+.2f} dB "
+        "against the mean training image"
+        + "".join(f", {name} {value:.1%}" for name, value in accuracy.items())
+    )
 
 
 def superfluous(images: Iterable[int], schedule: Schedule, keep: int) -> list[int]:

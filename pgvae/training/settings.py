@@ -18,6 +18,7 @@ def parse_settings(
     types = {f.name: type(f.default) for f in dataclasses.fields(kind)}
     everywhere: dict[str, Any] = {}
     by_stage: dict[int, dict[str, Any]] = {}
+    require(bool(types) or not texts, f"--set {' '.join(texts)}: {kind.name} has no settings")
     for text in texts:
         target, equals, value = text.partition("=")
         name, at, stage = target.partition("@")

@@ -12,7 +12,7 @@ from pgvae.data import Store, open_dataset, prepared_in
 from pgvae.errors import InputError, PgvaeError, Preempted
 from pgvae.files import sha256_of
 from pgvae.inference import pick_device
-from pgvae.metrics.table import check_metrics, check_names
+from pgvae.metrics.table import check_metrics, check_names, require_encoder
 from pgvae.request import NEWEST, Request
 from pgvae.snapshot import load_snapshot, snapshots_in
 from pgvae.training.checkpoint import STATE, checkpoints_in, load_weights
@@ -136,7 +136,7 @@ def _planned(
         if config is None:
             load_initial(request)  # says that they are gone
         say(f"no run of these options in {outdir}: starting a new one")
-    _require_parts(config, request, ranks)
+    _require_feasible(config, request, ranks)
     run = RunDirectory.create(outdir, config, request)
     return _Job(run, request, config, store, start)
 
@@ -154,7 +154,7 @@ def _gone_on(
             f"{config.schedule.total_kimg:g} kimg: --total-kimg K trains on"
         )
         return kept.path
-    _require_parts(config, whole, ranks)
+    _require_feasible(config, whole, ranks)
     for change in changes:
         say(f"going on with {change}")
     run = RunDirectory(kept.path)
@@ -186,14 +186,28 @@ def _train(job: _Job, ranks: Ranks, device: torch.device) -> Path:
     return job.run.path
 
 
-def _require_parts(config: RunConfig, request: Request, ranks: Ranks) -> None:
-    """Raise InputError where batches cannot be split as they are to be."""
+def _require_feasible(config: RunConfig, request: Request, ranks: Ranks) -> None:
+    """Raise InputError where batches cannot be split as they are to be, or metrics not measured."""
+    if not config.model.encoder:
+        require_encoder(config.metrics, config.objective["name"])
+    together = config.model.images_together
     for stage in config.schedule.stages:
         require(
             stage.batch_size % ranks.count == 0,
             f"the batch of {stage.batch_size} at {stage.resolution} px is not a multiple of the "
             f"{ranks.count} processes: choose another --batch, or fewer processes",
         )
+        require(
+            ranks.count == 1 or stage.batch_size // ranks.count % together == 0,
+            f"the batch of {stage.batch_size} at {stage.resolution} px, over {ranks.count} "
+            f"processes, parts images that the discriminator compares by {together}s: choose a "
+            f"--batch that is a multiple of {together * ranks.count}",
+        )
+    require(
+        request.batch_gpu is None or request.batch_gpu >= together,
+        f"--batch-gpu {request.batch_gpu}: the discriminator compares images by {together}s; use "
+        f"{together} or more",
+    )
     require(
         not config.model.has_batch_norm or (ranks.count == 1 and request.batch_gpu is None),
         "batch norm takes statistics over the images of a pass: train it by one process, without "
@@ -209,7 +223,7 @@ def dry_run(request: Request, say: Say = print) -> None:
     _check_early(request, Path(request.outdir or _OUTDIR))
     start = load_initial(request)
     config = plan(request, _open(request, say), start)
-    _require_parts(config, request, ALONE)
+    _require_feasible(config, request, ALONE)
     say(describe(config, request.batch_gpu, recompute=bool(request.recompute)))
 
 

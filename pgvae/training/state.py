@@ -14,7 +14,7 @@ from pgvae.schedule import Moment
 from pgvae.training.ema import copy_new_layers
 from pgvae.training.pool import ImagePool
 from pgvae.training.ranks import ALONE, Ranks
-from pgvae.types import AVERAGES, Nets, finest
+from pgvae.types import Nets, finest
 
 MAX_SKIPS = 3
 _CURE = (
@@ -188,10 +188,11 @@ class TrainState:
 
     def _grow(self) -> None:
         parts = self.nets.parts()
-        old_names = {name: set(parts[name].state_dict()) for name in AVERAGES}
+        averages = self.nets.averages()
+        old_names = {name: set(parts[name].state_dict()) for name in averages}
         for name, net in self.nets.trained().items():
             net.grow(derive_seed(self.config.seed, "grow", name, 2 * self.resolution))
-        for name, followed in AVERAGES.items():
+        for name, followed in averages.items():
             parts[name].grow(0)
             copy_new_layers(parts[name], parts[followed], old_names[name])
         self.pool.clear()

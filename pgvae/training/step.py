@@ -20,7 +20,7 @@ from pgvae.training.ema import half_life_decay, update_ema
 from pgvae.training.parts import Losses, Work
 from pgvae.training.pool import ImagePool
 from pgvae.training.state import TrainState
-from pgvae.types import AVERAGES, Batch
+from pgvae.types import Batch
 
 
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:
@@ -70,7 +70,7 @@ def iterate(
             scalars |= _update(state, objective, phase, batch, context, precision, pool)
     state.skips.end_iteration()
     parts = state.nets.parts()
-    for name, followed in AVERAGES.items():
+    for name, followed in state.nets.averages().items():
         update_ema(parts[name], parts[followed], state.dials.ema_share)
     return scalars
 
@@ -119,7 +119,8 @@ def _update(
             return objective.losses(phase.name, state.nets, batch.rows(rows), context)
 
     optimizers = [state.optimizers[name] for name in phase.trains]
-    work = Work(context, state.ranks, len(batch.images), pool.replay if pool else None)
+    together = state.config.model.images_together
+    work = Work(context, state.ranks, len(batch.images), pool.replay if pool else None, together)
     losses = _with_memory(state, work, losses_of, optimizers, len(batch.images))
     state.pool.settle()
     total = torch.stack(list(losses.values())).sum().detach()
@@ -144,14 +145,15 @@ def _with_memory(
     optimizers: list[torch.optim.Adam],
     images: int,
 ) -> Losses:
-    """The work, with fewer images at a time where memory runs out, down to one."""
+    """The work, with fewer images at a time where memory runs out, down to as few as may be."""
     while True:
         at_once = min(state.batch_gpu or images, images)
         try:
             return work.run(at_once, losses_of)
         except (RuntimeError, MemoryError) as error:
             whole = state.config.model.has_batch_norm or state.ranks.count > 1
-            if at_once == 1 or whole or not is_out_of_memory(error):
+            least = state.config.model.images_together
+            if at_once <= least or whole or not is_out_of_memory(error):
                 raise
         for optimizer in optimizers:  # with no error held, whose frames hold what filled memory
             optimizer.zero_grad(set_to_none=True)

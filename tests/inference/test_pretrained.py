@@ -218,3 +218,13 @@ def test_the_package_takes_what_its_fake_does(name):
     function = getattr(real if name == "snapshot_download" else real.HfApi, name)
     own = inspect.signature(getattr(FakeHub, name)).parameters
     assert {*own} - {"self"} <= {*inspect.signature(function).parameters}
+
+
+def test_a_model_without_an_encoder_comes_back_without_its_discriminator(tmp_path):
+    model = Model(make(encoder=False, discriminator="image"))
+    model.save_pretrained(tmp_path / "m")
+    again = Model.from_pretrained(tmp_path / "m")
+    assert torch.equal(again.sample(2), model.sample(2))
+    assert not again.encodes
+    assert again.config == dataclasses.replace(model.config, discriminator="none")
+    assert "without an encoder" in (tmp_path / "m" / "README.md").read_text()

@@ -19,10 +19,12 @@ ANNEALED = {"distance": "marginal", "annealing": "linear", "beta_as": 256.0, "be
 DEFAULTS = {
     "ae": {"rec": "mse"},
     "age": AGE,
+    "ali": {},
     "as_introvae": {**SOFT, **ANNEALED},
     "balanced_pioneer": {**AGE, "margin": 0.05},
     "introvac": {**VAC, "b_ec": 0.01, "b_g": 5.0},
     "introvae": {"margin": 110.0, "alpha": 0.25, "beta": 0.5, "hinge": "sample"},
+    "pggan": {"penalty": 10.0, "drift": 0.001},
     "pioneer": AGE,
     "rivae": {"beta_kl": 0.2, "game": 20.0, "game_from": 16},
     "soft_introvae": SOFT,
@@ -41,15 +43,18 @@ SPELLED = {"rec_to_generator": ("true or false",)}
 BOTH = [("both", {"encoder", "generator"}, 1)]
 GAME = [("encoder", {"encoder"}, 1), ("generator", {"generator"}, 1)]
 GAME_OF_AGE = [("encoder", {"encoder"}, 1), ("generator", {"generator"}, 2)]
+JUDGING = ("discriminator", {"discriminator"}, 1)
 PRETRAINED = ("pretrain", {"encoder", "generator"}, 1)
 # Its phases, pre-training, whether it grows, and Adam's betas.
 TRAINED = {
     "ae": (BOTH, None, True, (0.0, 0.99)),
     "age": (GAME_OF_AGE, PRETRAINED, False, (0.0, 0.99)),
+    "ali": ([JUDGING, *BOTH], None, True, (0.5, 0.999)),
     "as_introvae": (GAME, PRETRAINED, False, (0.9, 0.999)),
     "balanced_pioneer": (GAME_OF_AGE, PRETRAINED, True, (0.0, 0.9)),
     "introvac": (GAME, None, False, (0.9, 0.999)),
     "introvae": (GAME, PRETRAINED, False, (0.9, 0.999)),
+    "pggan": ([JUDGING, GAME[1]], None, True, (0.0, 0.99)),
     "pioneer": (GAME_OF_AGE, PRETRAINED, True, (0.0, 0.99)),
     "rivae": (BOTH, None, True, (0.9, 0.99)),
     "soft_introvae": (GAME, PRETRAINED, False, (0.9, 0.999)),
@@ -60,6 +65,15 @@ NORMS = {  # of encoder and generator on the sphere; the others have a Gaussian 
     "age": ("equalized", "pixel"),
     "pioneer": ("spectral", "pixel"),
     "balanced_pioneer": ("spectral", "spectral"),
+    "pggan": ("equalized", "pixel"),
+}
+OTHERS = {  # what else
+    "pggan": {
+        "encoder": False,
+        "discriminator": "image",
+        "order": "act_norm",
+        "unit_variance": True,
+    },
 }
 
 
@@ -92,7 +106,7 @@ def test_its_networks_are_the_papers(name) -> None:
     wanted = o.model_settings(2)
     if name in NORMS:
         norms = dict(zip(("encoder_norm", "generator_norm"), NORMS[name], strict=True))
-        assert wanted == {"head": "sphere", **norms}
+        assert wanted == {"head": "sphere", **norms, **OTHERS.get(name, {})}
     else:
         assert wanted["head"] == "gaussian"
     if "rec" in DEFAULTS[name]:

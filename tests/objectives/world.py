@@ -73,6 +73,23 @@ class SmoothEncoder(nn.Module):
         return latents @ self.classifier
 
 
+class SmoothDiscriminator(nn.Module):
+    """Images, and for a joint one latents, to scores through one layer of tanh, scaled as above."""
+
+    def __init__(self, config: ModelConfig, resolution: int, rng: torch.Generator) -> None:
+        super().__init__()
+        self.first = weights(rng, config.channels * resolution**2, 16, gain=2.0)
+        self.second = weights(rng, 16, 1, gain=2.0)
+        if config.discriminator == "joint":
+            self.latent = weights(rng, config.latent_dim, 16)
+
+    def forward(self, images: Tensor, alpha: Tensor, latents: Tensor | None = None) -> Tensor:
+        hidden = alpha * images.flatten(1) @ self.first
+        if latents is not None:
+            hidden = hidden + latents @ self.latent
+        return (torch.tanh(hidden) @ self.second)[:, 0]
+
+
 class SmoothGenerator(nn.Module):
     """Latents to images within (-1, 1); `alpha` scales the latents."""
 
@@ -178,8 +195,10 @@ class World:
     def prior(self) -> Tensor:
         """The latents [N, d] that were drawn from the prior and decoded."""
         decoded = torch.cat(self.decoded).detach()
-        noise = torch.cat(self.drawn)
-        noise = noise if self.nets.encoder.config.head == "gaussian" else F.normalize(noise, dim=1)
+        noise = torch.cat([noise for noise in self.drawn if noise.shape[1] == decoded.shape[1]])
+        noise = (
+            noise if self.nets.generator.config.head == "gaussian" else F.normalize(noise, dim=1)
+        )
         used = noise[gap(noise, decoded) < 1e-9]
         assert len(used) == len(self.batch.images), f"{len(used)} prior latents were decoded"
         return used
@@ -255,24 +274,27 @@ def smooth_world(
     rng = torch.Generator().manual_seed(seed)
     labels = LABELS if labels is None and objective.needs_labels else labels
     wanted = objective.model_settings(0 if labels is None else labels.shape[1])
-    shape = {key: wanted[key] for key in ("head", "classes", "critic") if key in wanted}
+    kinds = ("head", "classes", "critic", "encoder", "discriminator")
+    shape = {key: wanted[key] for key in kinds if key in wanted}
     config = ModelConfig(resolution=FINAL, latent_dim=D, **shape)
-    encoder = SmoothEncoder(config, resolution, rng)
+    encoder = SmoothEncoder(config, resolution, rng) if config.encoder else None
     generator = SmoothGenerator(config, resolution, rng)
     images = torch.rand(count, 3, resolution, resolution, generator=rng, dtype=torch.float64)
-    return World(
-        Nets(encoder, generator, generator, encoder), Batch(images * 2 - 1, labels), alpha=0.7
-    )
+    judge = None
+    if config.discriminator != "none":
+        judge = SmoothDiscriminator(config, resolution, rng)
+    nets = Nets(encoder, generator, generator, encoder, judge)
+    return World(nets, Batch(images * 2 - 1, labels), alpha=0.7)
 
 
 def small_world(
-    objective: Objective, count: int = 8, resolution: int = 8, alpha: float = 1.0
+    objective: Objective, count: int = 8, resolution: int = 8, alpha: float = 1.0, **widths: int
 ) -> World:
     """A world of a run's networks, in float32 and in mid-fade below alpha 1."""
     rng = torch.Generator().manual_seed(2)
     images = torch.rand(count, 3, resolution, resolution, generator=rng) * 2 - 1
     labels = torch.randint(0, 2, (count, 2), generator=rng).float()
-    shape = {"resolution": 16, "latent_dim": 6, "fmap_base": 32, "fmap_max": 12}
+    shape = {"resolution": 16, "latent_dim": 6, "fmap_base": 32, "fmap_max": 12, **widths}
     config = ModelConfig(**shape, **objective.model_settings(labels.shape[1]))
     nets = build_nets(config, resolution, fading=alpha < 1, seed=1)
     return World(nets, Batch(images, labels), alpha)

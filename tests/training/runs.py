@@ -33,7 +33,7 @@ from pgvae.types import Batch
 CPU = torch.device("cpu")
 NO_STORE = SimpleNamespace(name="tiny", digest="0" * 64)  # where no image is read
 ATTRIBUTES = ("glasses", "hat")
-UPDATED = ("encoder", "generator")  # the networks that have an optimiser
+UPDATED = ("encoder", "generator")  # the networks that have an optimiser, for most
 PRETRAINED = [name for name, kind in OBJECTIVES.items() if kind.pretraining]
 LABELLED = [name for name, kind in OBJECTIVES.items() if kind.needs_labels]
 _VALUES = np.array([[0, 0.1, 1], [1, 0.4, 1], [0, 0.6, 1], [1, 0.9, 1]], np.float32)
@@ -145,7 +145,7 @@ def all_bytes(state: TrainState) -> dict[str, bytes]:
     found = {}
     for part, net in state.nets.parts().items():
         found |= {f"{part}/{name}": value for name, value in net.state_dict().items()}
-        adam = state.optimizers[part].state if part in UPDATED else {}
+        adam = state.optimizers[part].state if part in state.optimizers else {}
         for name, parameter in net.named_parameters() if adam else ():
             found |= {f"adam/{part}/{name}/{key}": v for key, v in adam[parameter].items()}
     if state.pool.images is not None:

@@ -10,7 +10,6 @@ from runs import (
     CPU,
     NO_STORE,
     PRETRAINED,
-    UPDATED,
     all_bytes,
     altered,
     random_batch,
@@ -50,7 +49,7 @@ def test_each_phase_moves_all_of_the_networks_that_it_trains_alone(name, arch, p
     average = [weights["ema"] for _, weights in seen]
     seen.append(("", weights_of(state)))  # how it ended
     moves = [
-        (phase, {part for part in UPDATED if after[part] != before[part]})
+        (phase, {part for part in state.optimizers if after[part] != before[part]})
         for (phase, before), (_, after) in pairwise(seen)
     ]
     phases = [kind.pretraining] if pretrain_kimg else kind.phases
@@ -65,18 +64,18 @@ def test_each_phase_moves_all_of_the_networks_that_it_trains_alone(name, arch, p
 def test_spectral_vectors_move_once_for_each_update_of_their_network(name, monkeypatch):
     state = state_after(4, name)
     layers = {
-        part: [m for m in getattr(state.nets, part).modules() if isinstance(m, SpectralWeight)]
-        for part in UPDATED
+        part: [m for m in net.modules() if isinstance(m, SpectralWeight)]
+        for part, net in state.nets.trained().items()
     }
     moved, iterate = [], SpectralWeight.iterate
     monkeypatch.setattr(
         SpectralWeight, "iterate", lambda layer: moved.append(layer) or iterate(layer)
     )
     take_steps(state, OBJECTIVES[name](), 1)
-    for part in UPDATED:
+    for part in layers:
         updates = sum(p.repeats for p in OBJECTIVES[name].phases if part in p.trains)
         assert all(sum(m is layer for m in moved) == updates for layer in layers[part])
-    assert (len(layers["encoder"]) > 0) == (name in ("pioneer", "balanced_pioneer"))
+    assert bool(layers.get("encoder")) == (name in ("pioneer", "balanced_pioneer"))
     assert (len(layers["generator"]) > 0) == (name == "balanced_pioneer")
 
 

@@ -100,3 +100,35 @@ def test_parts_are_as_equal_as_can_be() -> None:
             assert max(lengths) <= size
             assert max(lengths) - min(lengths) <= 1
             assert len(parts) == -(-count // size)
+
+
+def test_what_is_compared_stays_together() -> None:
+    for count in (1, 4, 6, 16, 33):
+        for size in (1, 3, 4, 9, 40):
+            parts = slices_of(count, size, together=4)
+            assert [part.start for part in parts[1:]] == [part.stop for part in parts[:-1]]
+            assert (parts[0].start, parts[-1].stop) == (0, count)
+            assert all(part.start % 4 == 0 for part in parts)
+            assert all(part.stop - part.start <= max(4, size) for part in parts)
+
+
+@pytest.mark.parametrize(("name", "phase"), [(n, p) for n, p in PHASES if n in ("pggan", "ali")])
+@pytest.mark.parametrize("size", [1, 4, 8])
+def test_parts_learn_what_the_whole_batch_does_where_images_are_compared(name, phase, size) -> None:
+    """With a run's networks: the deviation of a minibatch is within groups that stay together."""
+
+    def learned_by(at_once: int) -> tuple[dict[str, Tensor], Tensor]:
+        objective, rng = an(name), torch.Generator().manual_seed(0)
+        w = small_world(objective, count=10)
+        alpha = torch.tensor(1.0)
+        context = Context(alpha, noise=lambda shape: torch.randn(shape, generator=rng))
+        losses = Work(context, ALONE, 10, together=4).run(
+            at_once, lambda rows, part: objective.losses(phase, w.nets, w.batch.rows(rows), part)
+        )
+        parameters = [p for net in w.nets.trained().values() for p in net.parameters()]
+        return losses, torch.cat([p.grad.flatten() for p in parameters if p.grad is not None])
+
+    (expected, whole), (losses, parts) = learned_by(10), learned_by(size)
+    for key, value in expected.items():
+        torch.testing.assert_close(losses[key], value, rtol=1e-4, atol=1e-6, msg=key)
+    assert (parts - whole).norm() < 1e-4 * whole.norm()
