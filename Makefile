@@ -28,7 +28,7 @@ test: $(READY) lint
 
 # All nine stages, kills, long resumes.
 test-slow: $(READY)
-	$(BIN)/python -m pytest -m slow -q
+	$(BIN)/python -m pytest -m slow -n 2 -q
 
 lint: $(READY)
 	$(BIN)/ruff check .
