@@ -12,6 +12,9 @@ from pgvae.training.compiled import Compiler
 from pgvae.training.state import TrainState
 from pgvae.training.step import train_step
 
+# Dynamo makes an instance of an autograd function, which PyTorch itself says one should not.
+pytestmark = pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
+
 
 def state_at(name: str, images_seen: int) -> TrainState:
     config = tiny_config(NO_STORE, name)
