@@ -26,7 +26,7 @@ from scaling import config_of, step  # noqa: E402
 
 from pgvae.data import Loader, Store  # noqa: E402
 from pgvae.data.prepare import Options, prepare  # noqa: E402
-from pgvae.data.recipes import folder  # noqa: E402
+from pgvae.data.recipes import Split, folder  # noqa: E402
 from pgvae.objectives import schedule_called  # noqa: E402
 from pgvae.training.state import TrainState  # noqa: E402
 
@@ -41,7 +41,8 @@ def prepared(root: Path, codec: str, count: int, px: int) -> Store:
             coarse = Image.fromarray(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8))
             image = coarse.resize((px, px), Image.Resampling.BICUBIC)
             image.save(pictures / f"{index:04d}.bmp")
-    prepare(folder(codec, pictures), Options(workers=0, codec=codec), root, say=lambda _: None)
+    recipe = folder(codec, pictures, Split(fraction=0.0))
+    prepare(recipe, Options(workers=0, codec=codec), root, say=lambda _: None)
     return Store(root / codec)
 
 

@@ -46,6 +46,8 @@ ROW = "{:>5} {:>6} {:>8} {:>11.3f} {:>9.1f} {:>9.2f} {:>10} {:>9}"
 def run_case(case: dict) -> dict:
     """What a case takes: seconds of the first iteration and of the best one after, bytes."""
     tuning.keep_freed_memory()
+    if case["px"] >= tuning.LARGE_PX:
+        tuning.return_large_blocks()
     device = torch.device(case["device"])
     precision = resolve_precision(case["precision"], device)
     torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")

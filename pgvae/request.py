@@ -144,8 +144,8 @@ class Request:
         [default: tensorboard]
     device: where it runs.  [default: auto]
     precision: auto is fp32 on a CPU, bf16 on GPUs that have it, else tf32.  [default: auto]
-    compile: the networks through torch.compile, each stage anew: worth it on a GPU alone, or in a
-        long stage.  [default: no]
+    compile: the networks through torch.compile, each stage anew, which takes minutes on a CPU.
+        [default: no]
     graphs: replay iterations as CUDA graphs, on one GPU.  [default: no]
     recompute: work the activations of blocks from 512 px on out twice rather than keep them: less
         memory, more time.  [default: no]

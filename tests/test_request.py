@@ -85,7 +85,7 @@ def test_a_batch_and_a_rate_are_one_value_or_one_of_a_stage(tmp_path):
     assert request.words() == ("--batch", "16:64,32:32", "--lr", "64:1,128:0.0005")
     assert parsed(request.words()) == request
     assert (request.values_of("batch"), Request().values_of("batch")) == ((64, 32), ())
-    request.write(tmp_path / "request.json")
+    (tmp_path / "request.json").write_text(request.to_json())
     assert Request.read(tmp_path / "request.json") == request
     (tmp_path / "request.json").write_text('{"batch": 4, "lr": 0.5}')  # as it was before
     assert Request.read(tmp_path / "request.json") == Request(batch=4, lr=0.5)

@@ -205,7 +205,7 @@ def list_command(data_root: Path, outdir: Path) -> None:
             continue
         click.echo(
             f"{name:<24} {len(store):>9,} images up to {store.resolutions[-1]} px"
-            + about_use(store, uses)
+            + about_use(store, uses, outdir)
         )
 
 

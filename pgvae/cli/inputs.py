@@ -55,7 +55,7 @@ def _path_of(path: Path, data_root: Path | None) -> Path:
     known = prepared_in(data_root)
     require(
         not known,
-        f"no such folder or zip: {path}, nor a set in {data_root} ({nearest(str(path), known)})",
+        f"no such folder or file: {path}, nor a set in {data_root} ({nearest(str(path), known)})",
     )
     return path  # which is refused where it is read
 

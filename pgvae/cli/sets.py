@@ -65,9 +65,9 @@ def require_unused(path: Path, runs: list[Path], force: bool) -> None:
     )
 
 
-def about_use(store: "Store", uses: dict[str, list[Path]]) -> str:
+def about_use(store: "Store", uses: dict[str, list[Path]], outdir: Path) -> str:
     """A word about a set that no run uses; "" where one does, or there are no runs."""
     if not uses or store.digest in uses:
         return ""
     size = sum(entry["size"] for entry in store.manifest["files"].values())
-    return f", {size / 2**20:,.0f} MiB that no run uses"
+    return f", {size / 2**20:,.1f} MiB that no run in {outdir} uses"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import lmdb
 
-from pgvae.data.pages import require_sound
+from pgvae.data.pages import KEY, require_sound
 from pgvae.errors import CorruptFileError, ResourceError
 
 _lock = threading.Lock()
@@ -20,12 +20,12 @@ _open: "weakref.WeakValueDictionary[tuple[int, int], lmdb.Environment]" = (
 )
 
 
-def environment_at(folder: Path, *, ours: bool = True) -> lmdb.Environment:
+def environment_at(folder: Path, key_bytes: int | None = KEY) -> lmdb.Environment:
     """The read-only environment in `folder`; it closes when the last who hold it let go.
 
-    ours: whether it is of a prepared set, whose keys have one length. Needs no writable file
-    system (no lock file). Raises CorruptFileError where it cannot open, ResourceError where the
-    process may not have so many addresses.
+    key_bytes: as of `require_sound`. Needs no writable file system (no lock file). Raises
+    CorruptFileError where it cannot open, ResourceError where the process may not have so many
+    addresses.
     """
     file = folder / "data.mdb"
     try:
@@ -34,7 +34,7 @@ def environment_at(folder: Path, *, ours: bool = True) -> lmdb.Environment:
             key = (status.st_dev, status.st_ino)
             environment = _open.get(key)
             if environment is None:
-                require_sound(file) if ours else require_sound(file, key=None)
+                require_sound(file, key_bytes)
                 environment = lmdb.open(
                     str(folder), readonly=True, lock=False, readahead=False, meminit=False
                 )

@@ -128,7 +128,7 @@ def from_dataset_json(text: str, names: Sequence[str], chosen: Sequence[str] = (
             require(not chosen, f"no labels in dataset.json: {', '.join(chosen)} cannot be kept")
             return no_labels(len(names))
         labelled, labels = [str(name) for name, _ in pairs], [label for _, label in pairs]
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"dataset.json cannot be read: {error}") from error
     values = [labels[i] for i in in_order(labelled, names)]
     if all(isinstance(value, int) and not isinstance(value, bool) for value in values):

@@ -18,7 +18,8 @@ from pgvae.errors import CorruptFileError
 _HEADER = 16  # bytes of a page: number, padding, flags, where free space begins and ends
 _BRANCH, _LEAF, _DIRTY, _BIG = 1, 2, 16, 1
 _MAGIC, _VERSION = 0xBEEFC0DE, 1
-_KEY = 4  # bytes of a key of ours
+KEY = 4  # bytes of a key of a prepared set
+_LONGEST_KEY = 511
 _DEEPEST = 32
 # After a page's header: magic, version, address, map size; of the free list and the main tree
 # page size or nothing, flags, depth, three counts of pages, entries, root; last page, transaction.
@@ -29,11 +30,11 @@ class _WrongError(Exception):
     """Something points to where nothing can be."""
 
 
-def require_sound(file: Path, key: int | None = _KEY) -> None:
+def require_sound(file: Path, key: int | None = KEY) -> None:
     """Raise CorruptFileError where a page of a data.mdb points outside of it, or round and round.
 
-    key: bytes of every key; None: any, as in others' files. Reads no image. Raises OSError where
-    it cannot be read.
+    key: bytes of each key; None: any that LMDB allows, as in others' files. Reads no image. Raises
+    OSError where it cannot be read.
     """
     advice = "get it anew" if key is None else "prepare the set again"
     try:
@@ -48,7 +49,8 @@ def require_sound(file: Path, key: int | None = _KEY) -> None:
 
 class _Pages:
     def __init__(self, content: np.ndarray, key: int | None) -> None:
-        self._content, self._key = content, key
+        self._content = content
+        self._keys = (1, _LONGEST_KEY) if key is None else (key, key)
         first = self._meta(0)
         self._size = first[4]
         if self._size not in (1 << k for k in range(9, 17)):
@@ -102,7 +104,7 @@ class _Pages:
         if not sound:
             raise _WrongError(f"page {number}")
         low, high, kind, key = (words[offsets // 2 + k] for k in range(4))
-        known = np.full(len(key), self._key is None) | (key == self._key)
+        known = (key >= self._keys[0]) & (key <= self._keys[1])
         if flags == _BRANCH:
             inside = offsets + 8 + key <= size
             self._require(number, inside[:1])  # whose key may be missing

@@ -2,6 +2,7 @@
 
 import torch
 
+from pgvae import tuning
 from pgvae.config import ModelConfig, RunConfig
 from pgvae.nn import build_nets, parameter_count
 from pgvae.schedule import Moment
@@ -9,8 +10,8 @@ from pgvae.training.rehearsal import bytes_of_iteration
 
 _PROCESS = 0.32  # GiB of Python and PyTorch, before there is a network
 # What glibc's heap, which keeps what is freed (`pgvae.tuning`), holds for each byte that comes and
-# goes: 1.3 to 2.3 measured.
-_HELD = 1.8
+# goes: 1.3 to 2.3 measured. From `tuning.LARGE_PX` on it gives large blocks back.
+_HELD, _HELD_BY_LARGE = 1.8, 1.1
 
 _NETS = {"generator": "G params", "encoder": "E params", "discriminator": "D params"}
 _ROW = "{:>5} {:>10} {:>8} {:>6} {:>8}"
@@ -53,7 +54,8 @@ def memory_of(
 ) -> float:
     """An estimate of what a process on a CPU has in memory at most, in float32: GiB."""
     stay, pass_by = bytes_of_iteration(config, moment, batch_gpu, recompute=recompute)
-    return _PROCESS + (stay + _HELD * pass_by) / 2**30
+    held = _HELD if moment.resolution < tuning.LARGE_PX else _HELD_BY_LARGE
+    return _PROCESS + (stay + held * pass_by) / 2**30
 
 
 def settings_lines(config: RunConfig) -> list[str]:

@@ -188,7 +188,7 @@ def test_a_prepared_set_is_found_by_its_name(desk, generate, capsys):
     assert generate("reconstruct", "tiny", out="folder") == 0
     assert "1 images at 8 px" in capsys.readouterr().out
     assert generate("reconstruct", "faces", "--data-root", "elsewhere", out="o") == 2
-    assert "no such folder or zip: faces" in capsys.readouterr().err
+    assert "no such folder or file: faces" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from pgvae.nn import build_nets, parameter_count
 from pgvae.objectives import OBJECTIVES
 from pgvae.request import Request
 from pgvae.schedule import from_preset
+from pgvae.training import describe as describe_module
 from pgvae.training.describe import describe, settings_lines
 
 
@@ -22,7 +23,10 @@ def rows_of(config: RunConfig) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("objective", ["pioneer", "vae", "introvac", "pggan", "ali"])
-def test_each_stage_has_its_start_fade_batch_rate_and_the_parameters_of_its_networks(objective):
+def test_each_stage_has_its_start_fade_batch_rate_and_the_parameters_of_its_networks(
+    objective, monkeypatch
+):
+    monkeypatch.setattr(describe_module, "memory_of", lambda *_, **__: 1.5)
     config = tiny_config(NO_STORE, objective, seed=5)
     starts = [("4", "0", "-"), ("8", "0.048", "0.032"), ("16", "0.104", "0.032")]
     rows = rows_of(config)
@@ -30,7 +34,7 @@ def test_each_stage_has_its_start_fade_batch_rate_and_the_parameters_of_its_netw
         nets = build_nets(config.model, int(row[0]))
         order = (nets.generator, nets.encoder, nets.discriminator)
         counted = [f"{parameter_count(net):,}" for net in order if net is not None]
-        assert row[: 5 + len(counted)] == [*start, "4", "0.001", *counted]
+        assert row == [*start, "4", "0.001", *counted, "1.50", "GiB", *row[7 + len(counted) :]]
     head = describe(config).splitlines()[0]
     for word in ("tiny", objective, "seed 5", "0.16 kimg", "3 stages"):
         assert word in head

@@ -208,7 +208,7 @@ def damaged(path: Path, what: str) -> Iterator[None]:
         raise
     except Exception as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise InputError(f"{path} is no readable {what}: {reason}") from error
+        raise InputError(f"{path} is no readable {what}: {' '.join(reason.split())}") from error
 
 
 @contextmanager

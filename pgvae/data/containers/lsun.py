@@ -43,7 +43,7 @@ class LmdbSource(FileSource):
 
     def _open(self) -> Any:
         try:  # shared: LMDB opens a file once in a process
-            return environment_at(self.path.parent, ours=False)
+            return environment_at(self.path.parent, key_bytes=None)
         except CorruptFileError as error:
             raise InputError(str(error)) from error
 
