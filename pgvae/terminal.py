@@ -1,6 +1,7 @@
 """The terminal that a command was started from, which may go away or not be there at all."""
 
 import contextlib
+import io
 import os
 import sys
 from collections.abc import Iterator
@@ -24,15 +25,19 @@ def outlived() -> Iterator[None]:
 
 
 def say(text: str) -> None:
-    """Print a line, while there is somebody to read it."""
+    """Print a line, while there is somebody to read it; with codes for what cannot be shown."""
     with outlived():
-        print(text, flush=True)
+        try:
+            print(text, flush=True)
+        except UnicodeEncodeError:  # a ValueError, but the terminal is there
+            print(text.encode("ascii", "backslashreplace").decode(), flush=True)
 
 
 def fill_in() -> None:
     """Put nowhere in the place of standard streams that are closed (`2>&-`, some daemons).
 
     Else the next files to be opened would get their numbers, and what is printed would go there.
+    Streams that are open show letters that their encoding has not by their codes.
     """
     while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(number, True)
@@ -40,3 +45,5 @@ def fill_in() -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+        elif isinstance(stream := getattr(sys, name), io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

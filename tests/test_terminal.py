@@ -1,5 +1,7 @@
 """A terminal or a pipe that goes away while a command runs."""
 
+import contextlib
+import io
 import os
 import pty
 import shlex
@@ -11,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from pgvae.terminal import say
 from pgvae.training.checkpoint import checkpoints_in
+from pgvae.training.log import RunLog
 from pgvae.training.rundir import read_status
 
 ROOT = Path(__file__).parents[1]
@@ -34,6 +38,33 @@ def test_what_is_said_to_nobody_is_lost_and_the_exit_code_is_not():
     process.stdout.close()
     process.stdin.close()
     assert process.wait(60) == 75
+
+
+def test_what_a_terminal_cannot_show_is_said_by_its_code_and_the_rest_as_it_is(
+    tmp_path, monkeypatch
+):
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
+    say("a \u00fc")
+    with contextlib.closing(RunLog(tmp_path, 0, 1, "none")) as log:
+        log.say("b \u00fc")
+        log.say("c")
+    assert raw.getvalue() == b"a \\xfc\nb \\xfc\nc\n"
+
+
+def test_a_command_names_what_a_terminal_cannot_show_by_its_code(tmp_path):
+    (tmp_path / "datasets" / "\u732b").mkdir(parents=True)
+    (tmp_path / "datasets" / "\u732b" / "manifest.json").touch()
+    process = subprocess.run(
+        [sys.executable, "-m", "pgvae.cli", "data", "list"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "latin-1"},
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.startswith(b"\\u732b ")
 
 
 FILLS = (

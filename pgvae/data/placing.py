@@ -10,7 +10,7 @@ from pgvae import files
 from pgvae.config import require
 from pgvae.data.paths import exists, is_file
 from pgvae.data.store import MANIFEST
-from pgvae.errors import InputError
+from pgvae.errors import InputError, Preempted
 from pgvae.files import disk_errors, fsync, remove
 
 _POLL = 0.1  # seconds between two looks at a lock
@@ -83,11 +83,12 @@ def _take(stack: contextlib.ExitStack, final: Path, wait: bool, say: Callable[[s
 def written_aside(final: Path, goes_on: Callable[[Path], bool]) -> Iterator[Path]:
     """A folder to write a set in; it becomes `final` on success, and is gone on an error.
 
-    It is fresh, unless `goes_on` says that what a killed preparation left there will be used.
+    It is fresh, unless `goes_on` says that what a killed preparation left there will be used; one
+    that is asked to stop leaves the same.
     A set that is there before is replaced, and never lost. ResourceError where the disk is full,
     InputError where what lies there is another user's.
     """
-    aside, old = aside_of(final), final.with_name(f"{final.name}.old.tmp")
+    aside, old, kept = aside_of(final), final.with_name(f"{final.name}.old.tmp"), False
     with _owner_errors():
         _restore(final, old)
         if not goes_on(aside):
@@ -101,8 +102,12 @@ def written_aside(final: Path, goes_on: Callable[[Path], bool]) -> Iterator[Path
                     final.rename(old)
                 aside.rename(final)
             fsync(final.parent)
+    except (KeyboardInterrupt, Preempted):
+        kept = goes_on(aside)
+        raise
     finally:
-        remove(aside)
+        if not kept:
+            remove(aside)
         _restore(final, old)
 
 

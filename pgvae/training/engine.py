@@ -204,10 +204,14 @@ def _loop(
         due = stage_ends or stopping or _is_picture_due(before, now, snapshot_images)
 
         # Say how it goes, save it, look at it.
-        if now > start and (done or stopping or _crossed(before, now, tick_images)):
-            record.tick(state, moment)
+        ticks = now > start and (done or stopping or _crossed(before, now, tick_images))
         measures = now > measured and (done or _crossed(measured, now, metric_images))
-        if now > saved and (due or late or measures):
+        saves = now > saved and (due or late or measures)
+        if ticks or saves:
+            state.skips.read()  # on all processes, so that they go back together
+        if ticks:
+            record.tick(state, moment)
+        if saves:
             state.require_finite()
             record.save(state)
             saved, saved_time = now, time.monotonic()

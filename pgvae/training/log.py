@@ -17,7 +17,7 @@ from tqdm import tqdm
 from pgvae.choices import TrackerKind
 from pgvae.files import atomic_path
 from pgvae.schedule import Moment
-from pgvae.terminal import outlived
+from pgvae.terminal import outlived, say
 from pgvae.training.tracker import open_tracker
 
 
@@ -60,7 +60,7 @@ class RunLog:
         self._text.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
         self._text.flush()
         with outlived(), tqdm.external_write_mode(file=sys.stdout):
-            print(text, flush=True)
+            say(text)
 
     def step(self, scalars: dict[str, Tensor], images_seen: int, moment: Moment) -> None:
         """Add one iteration's scalars, without reading them from the device."""

@@ -156,11 +156,26 @@ def _gone_on(
         )
         return kept.path
     _require_feasible(config, whole, ranks)
+    start = None if checkpoints_in(kept.path) else _initial_of(kept, whole)
     for change in changes:
         say(f"going on with {change}")
     run = RunDirectory(kept.path)
     run.write_plan(config, whole)
-    return _Job(run, whole, config, store)
+    return _Job(run, whole, config, store, start)
+
+
+def _initial_of(kept: Kept, request: Request) -> Initial | None:
+    """The weights that a run without a checkpoint began with, and begins with once more.
+
+    Raises InputError where they are gone or became others.
+    """
+    start = load_initial(request)
+    if (start.sha256 if start else None) != kept.config.init_from:
+        raise InputError(
+            f"{kept.path} has no checkpoint, and the weights that it started from are no more in "
+            f"{request.init_from}: bring them back, or start a new run"
+        )
+    return start
 
 
 def _train(job: _Job, ranks: Ranks, device: torch.device) -> Path:

@@ -196,6 +196,33 @@ def test_out_of_memory_is_told_in_a_line_and_a_smaller_batch_goes_on(
     assert load(run).resolution == 8
 
 
+def test_a_run_that_fails_before_its_first_checkpoint_begins_again_from_the_same_weights(
+    finished, workplace, capsys, monkeypatch
+):
+    begun, enough = [], engine.train_step
+
+    def full_once(state, *arguments):
+        if state.images_seen == 0:
+            weights = state.nets.generator.parameters()
+            begun.append([weight.detach().clone() for weight in weights])
+        if len(begun) == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return enough(state, *arguments)
+
+    monkeypatch.setattr(engine, "train_step", full_once)
+    first, other = (finished / f"snapshot-0000000{name}.safetensors" for name in ("96", "64"))
+    start = workplace / "start.safetensors"
+    shutil.copy(first, start)
+    assert train("--init-from", start, "--resolution", "16", "--total-kimg", "0.008") == 4
+    [run] = (workplace / "runs").iterdir()
+    shutil.copy(other, start)
+    assert train_alone("--resume", run) == 2
+    assert f"started from are no more in {start}: bring them back" in capsys.readouterr().err
+    shutil.copy(first, start)
+    assert train_alone("--resume", run) == 0
+    assert all(map(torch.equal, *begun))
+
+
 def test_a_run_can_be_started_and_gone_on_with_from_python(workplace, capsys):
     request = Request(
         dataset="tiny", data_root="data", resolution=8, latent_dim=8, fmap_max=8, batch=4,

@@ -18,7 +18,7 @@ from making import (
 import pgvae.data.journal
 import pgvae.data.writer
 from pgvae.data import Store
-from pgvae.errors import CorruptFileError
+from pgvae.errors import CorruptFileError, Preempted
 
 FILES = {**noise_files(60), "010.png": b"bad"}
 KILLED_AT = 45
@@ -63,6 +63,21 @@ def test_a_killed_preparation_goes_on_and_makes_the_same_set(tmp_path):
     assert (store.path / "rejects.jsonl").read_text() == (whole.path / "rejects.jsonl").read_text()
     assert left_in(tmp_path / "root") == ["set"]
     assert not (store.path / "journal.jsonl").exists()
+
+
+@pytest.mark.parametrize("stop", [Preempted("asked to stop"), KeyboardInterrupt()], ids=repr)
+def test_a_preparation_that_is_asked_to_stop_goes_on_too(tmp_path, stop):
+    def asked(index):
+        if index == KILLED_AT:
+            raise stop
+
+    with pytest.raises(type(stop)):
+        prepared(recipe_of(Memory(FILES, asked)), tmp_path, resolution=16, skip_bad=True)
+    assert left_in(tmp_path) == ["set.tmp"]
+    store, read = again(tmp_path)
+    assert 0 < len(read) < 30
+    store.verify()
+    assert left_in(tmp_path) == ["set"]
 
 
 def test_a_preparation_may_be_killed_again_and_again(tmp_path):

@@ -12,6 +12,8 @@ from pgvae.errors import NotFiniteError
 from pgvae.objectives import objective_from
 from pgvae.training import engine
 from pgvae.training.checkpoint import checkpoints_in, load_checkpoint
+from pgvae.training.ranks import Ranks
+from pgvae.training.rundir import RunDirectory
 
 BAD = range(14, 17)  # iterations of the first try, at 56 to 64 images, after the checkpoint at 48
 
@@ -94,6 +96,22 @@ def test_without_a_checkpoint_there_is_nothing_to_go_back_to(store, tmp_path, po
     with pytest.raises(NotFiniteError):
         run_to(tiny_config(store, "vae"), store, tmp_path, 0.160)
     assert "back to" not in (tmp_path / "log.txt").read_text()
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_every_process_of_a_run_goes_back_at_the_same_iteration(
+    index, store, tmp_path, poisoned, monkeypatch
+):
+    poisoned(lambda call: call in range(2, 5))  # between two checks, where the first one writes
+    steps, step = [], engine.train_step
+    monkeypatch.setattr(engine, "train_step", lambda *a: steps.append(1) or step(*a))
+    ranks = Ranks()
+    ranks.index, ranks.count = index, 2
+    run = RunDirectory(tmp_path)
+    with pytest.raises(NotFiniteError):
+        engine.train(tiny_config(store, "vae"), store, run, torch.device("cpu"), ranks=ranks)
+    run.close()
+    assert len(steps) == 5
 
 
 def test_a_moment_that_is_not_finite_never_gets_into_a_checkpoint(store, tmp_path, monkeypatch):
