@@ -28,12 +28,21 @@ from pgvae.files import atomic_path, disk_errors, remove
 Say = Callable[[str], None]
 
 
-def update(store: Store, recipe: Recipe, options: Options, split: Split, say: Say = print) -> Store:
+def update(
+    store: Store,
+    recipe: Recipe,
+    options: Options,
+    split: Split,
+    *,
+    drop_labels: bool = False,
+    say: Say = print,
+) -> Store:
     """The set with the images of `recipe`: new ones are made, known ones are taken as they are.
 
     An image is known by its file, whatever its name. It stays on its side of the split; of new
     ones the groups of `split.by` that are known follow theirs, and of the rest the same share as
-    before is held out. The old set stays until the new one is whole.
+    before is held out. The old set stays until the new one is whole. InputError where the recipe
+    lacks labels of the set, unless `drop_labels`.
     """
     settings = store.manifest
     codecs = {*settings["codecs"].values()} - {"raw"} or {options.codec}
@@ -44,12 +53,24 @@ def update(store: Store, recipe: Recipe, options: Options, split: Split, say: Sa
         codec=min(codecs),
         crop=settings["crop"],
         seed=settings["seed"],
-        about=settings["about"],
+        about=options.about or settings["about"],
     )
     old: dict[int, int] = {}
+
+    def table(names: list[str]) -> Table:
+        found = recipe.labels(names)
+        lost = sorted({*store.attributes} - {*found.attributes})
+        require(
+            drop_labels or not lost,
+            f"{store.name} has labels that the new images lack: {labels.some(lost)}; give --labels "
+            "FILE, or --attributes A,B of those to keep",
+        )
+        return found
+
     grown = replace(
         recipe,
         name=store.path.name,
+        labels=table,
         split=_Sides(store, split, old),
         known=Known(store),
         old=old,

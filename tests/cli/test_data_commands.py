@@ -211,6 +211,19 @@ def test_show_draws_a_picture_and_names_what_is_similar(run, place):
     assert run("show", "photos", "--out", "no/where.png")[0] == 2
 
 
+def test_an_update_takes_the_labels_of_before_again(run, place):
+    labelled = ("--labels", "labels.csv", "--attributes", "glasses", "--workers", 0)
+    assert run("prepare", "photos", *labelled)[0] == 0
+    (place / "photos/picture-000.png").unlink()
+    labels = (place / "labels.csv").read_text()
+    (place / "labels.csv").write_text(labels.replace("picture-000,0,p0\n", ""))
+    for _ in range(2):
+        code, _, err = run("update", "photos", "photos", "--workers", 0)
+        assert (code, err) == (0, "")
+        store = Store("datasets/photos")
+        assert (store.attributes, store.labels[:, 0].tolist()) == (("glasses",), [1, 2, 3, 4, 5])
+
+
 def test_verify_says_that_a_set_is_whole(run, place):
     assert run("verify", "tiny") == (0, "tiny: 24 images at 4 sizes are whole\n", "")
 

@@ -20,11 +20,13 @@ def sides_of(store: Store) -> dict[str, bool]:
     return {name: index in held for index, name in enumerate(store.names())}
 
 
-def updated(store: Store, path, split=None, labels=None, **options) -> Store:
+def updated(store: Store, path, split=None, labels=None, drop_labels=False, **options) -> Store:
     split = split or Split()
     recipe = folder(store.name, path, split, labels)
     settings = Options(**{"workers": 0, **options})
-    return growing.update(store, recipe, settings, split, say=lambda _: None)
+    return growing.update(
+        store, recipe, settings, split, drop_labels=drop_labels, say=lambda _: None
+    )
 
 
 def test_an_update_is_the_set_of_the_images_that_are_there_now(tmp_path):
@@ -144,6 +146,14 @@ def labelled(tmp_path, name: str, seed: int, columns: tuple[str, ...], **options
     ]
     csv.write_text("\n".join([",".join(["name", *columns]), *rows]) + "\n")
     return prepared(folder(name, path, Split(0.2), csv), tmp_path / "sets", **options)
+
+
+def test_labels_are_not_dropped_unless_that_is_asked(tmp_path):
+    store = labelled(tmp_path, "one", 1, ("hat", "age"))
+    with pytest.raises(InputError, match="labels that the new images lack: 'age', 'hat'"):
+        updated(store, tmp_path / "one")
+    assert Store(store.path).attributes == ("hat", "age")
+    assert updated(store, tmp_path / "one", drop_labels=True).attributes == ()
 
 
 def test_merged_sets_keep_pixels_common_labels_and_sides(tmp_path):
