@@ -17,7 +17,7 @@ from pgvae.data import images, labels
 from pgvae.data.containers.base import Joined
 from pgvae.data.labels import Columns, Table
 from pgvae.data.making import Known
-from pgvae.data.paths import exists
+from pgvae.data.paths import apart, exists
 from pgvae.data.pixels import encode_pixels
 from pgvae.data.prepare import Options, Recipe, prepare
 from pgvae.data.recipes import Split
@@ -220,12 +220,12 @@ def export(store: Store, out: Path) -> None:
 def _names_of(store: Store) -> list[str]:
     """Where each image goes: its split, and its own name with slashes and endings taken off."""
     held = {*store.split("val").tolist()}
-    found: dict[str, None] = {}
-    for index, name in enumerate(store.names()):
+
+    def stem_of(index: int, name: str) -> str:
         stem = "_".join(PurePosixPath(name).with_suffix("").parts).replace("\\", "_").lstrip(".")
-        path = f"{SPLITS[index in held]}/{stem[:100] or index}.png"
-        found[path if path not in found else f"{path.removesuffix('.png')}-{index}.png"] = None
-    return [*found]
+        return f"{SPLITS[index in held]}/{stem[:100] or index}"
+
+    return [f"{stem}.png" for stem in apart(map(stem_of, range(len(store)), store.names()))]
 
 
 def _png(store: Store, index: int) -> bytes:

@@ -6,6 +6,7 @@ import zipfile
 import numpy as np
 import pytest
 from making import encoded, noise, noise_files, prepared, workers_at_once, write_files
+from PIL import Image
 
 from pgvae.data import Store, growing, images
 from pgvae.data.prepare import Options
@@ -214,12 +215,12 @@ def test_an_exported_zip_has_style_gan_s_classes_or_none(tmp_path):
 
 
 def test_names_that_would_fall_together_are_kept_apart(tmp_path):
-    files = {
-        name: encoded(noise(i, 8, 8)) for i, name in enumerate(("a/b.png", "a_b.png", "a_b.jpg"))
-    }
-    files["a_b.jpg"] = encoded(noise(9, 8, 8), "JPEG")
-    store = prepared(
-        folder("set", write_files(tmp_path / "in", files), Split(0)), tmp_path / "sets"
-    )
+    names = ("a/b.png", "a-2.png", "a.jpg", "a.png", "a_b.png", "b.png")
+    files = {name: encoded(noise(i, 8, 8)) for i, name in enumerate(names)}
+    path = write_files(tmp_path / "in", files)
+    store = prepared(folder("set", path, Split(0)), tmp_path / "sets")
     growing.export(store, tmp_path / "out")
-    assert len([*(tmp_path / "out/train").iterdir()]) == 3
+    found = {file.name: np.asarray(Image.open(file)) for file in tmp_path.glob("out/train/*")}
+    assert len(found) == 6
+    for name, image in (("a-2.png", 1), ("a.png", 2), ("a-3.png", 3), ("b.png", 5)):
+        np.testing.assert_array_equal(found[name], noise(image, 8, 8))
