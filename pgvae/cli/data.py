@@ -110,7 +110,8 @@ def prepare_command(what: str, data_root: Path, force: bool, **given: Any) -> No
 
 def asked_of(given: dict[str, Any]) -> dict[str, Any]:
     """Of the options given those that `update` takes again, for the manifest."""
-    asked = {n: given[n] for n in ("attributes", "split_by", "upscale") if given[n]}
+    names = ("attributes", "split_by", "upscale", "val_fraction")
+    asked = {n: given[n] for n in names if given.get(n) is not None and given[n] is not False}
     return asked | ({"labels": str(given["labels"].absolute())} if given["labels"] else {})
 
 

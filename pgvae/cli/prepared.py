@@ -65,7 +65,7 @@ def update(name: str, path: Path, data_root: Path, **given: Any) -> None:
     made_by = about.get("recipe", "folder")
     require(made_by in ("folder", "merge"), f"{name} is of the recipe {made_by}: prepare it again")
     asked = about.get("asked", {}) | asked_of(given)
-    split = Split(by=asked.get("split_by"), seed=store.manifest["seed"])
+    split = Split(asked.get("val_fraction"), asked.get("split_by"), store.manifest["seed"])
     label_file = Path(asked["labels"]) if "labels" in asked else None
     recipe = folder(store.name, path, split, label_file, tuple(asked.get("attributes", ())))
     settings = {k: given[k] for k in ("skip_bad", "max_bad", "workers") if given[k] is not None}

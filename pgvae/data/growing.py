@@ -39,9 +39,10 @@ def update(
 ) -> Store:
     """The set with the images of `recipe`: new ones are made, known ones are taken as they are.
 
-    An image is known by its file, whatever its name. It stays on its side of the split; of new
-    ones the groups of `split.by` that are known follow theirs, and of the rest the same share as
-    before is held out. The old set stays until the new one is whole. InputError where the recipe
+    An image is known by its file, whatever its name. It stays on its side of the split. New ones
+    are on the side that the source says, if `split` asks for nothing else; of others the groups of
+    `split.by` that are known follow theirs, and of the rest `split.fraction` is held out, or the
+    same share as before. The old set stays until the new one is whole. InputError where the recipe
     lacks labels of the set, unless `drop_labels`.
     """
     settings = store.manifest
@@ -71,7 +72,7 @@ def update(
         recipe,
         name=store.path.name,
         labels=table,
-        split=_Sides(store, split, old),
+        split=_Sides(store, split, old, recipe.source.held),
         known=Known(store),
         old=old,
         further=lambda old: {"updates": [*settings.get("updates", []), _change(store, old)]},
@@ -80,12 +81,17 @@ def update(
 
 
 class _Sides:
-    """The split of a set that grew: `old` tells which images it had."""
+    """The split of a set that grew: `old` tells which images it had, `said` what a source says."""
 
-    def __init__(self, store: Store, split: Split, old: dict[int, int]) -> None:
+    def __init__(
+        self, store: Store, split: Split, old: dict[int, int], said: np.ndarray | None
+    ) -> None:
         self._held = np.isin(np.arange(len(store)), store.split("val"))
-        share = float(self._held.mean())
-        self._split, self._old = replace(split, fraction=split.fraction or share), old
+        self._old, self._said = old, None
+        if split.fraction is None:
+            self._said = said if split.by is None else None
+            split = replace(split, fraction=float(self._held.mean()))
+        self._split = split
 
     def __call__(self, kept: list[int], table: Table) -> np.ndarray:
         sides = np.array([self._side(index) for index in kept], np.int8)
@@ -96,7 +102,9 @@ class _Sides:
             of_group = {groups[i]: sides[i] for i in np.flatnonzero(sides >= 0)}
             sides[new] = [of_group.get(groups[i], -1) for i in new]
             new = np.flatnonzero(sides < 0)
-        if len(new):
+        if self._said is not None:
+            sides[new] = self._said[kept][new]
+        elif len(new):
             sides[new] = self._split([kept[i] for i in new], table.take(new.tolist()))
         return sides.astype(np.uint8)
 

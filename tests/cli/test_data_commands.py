@@ -64,7 +64,8 @@ def test_a_path_and_the_recipe_folder_are_the_same(run, place):
     assert run("prepare", "folder", *words)[0] == 0
     one, two = (Store(place / "datasets" / name) for name in ("photos", "two"))
     assert one.digest == two.digest
-    assert one.manifest["about"] == two.manifest["about"] == {"recipe": "folder"}
+    about = {"recipe": "folder", "asked": {"val_fraction": 0.34}}
+    assert one.manifest["about"] == two.manifest["about"] == about
 
 
 def test_options_reach_the_set(run, place):

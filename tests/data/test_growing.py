@@ -122,6 +122,22 @@ def test_new_images_of_a_known_person_are_on_that_person_s_side(tmp_path):
         assert side == side_of_person[int(name[-7:-4]) % 5]
 
 
+def sided_files(count: int, seed: int = 0) -> dict[str, bytes]:
+    files = noise_files(count, seed=seed).items()
+    sides = ("train", "val") * count
+    return {f"{side}/{seed}-{name}": data for side, (name, data) in zip(sides, files, strict=False)}
+
+
+def test_new_images_are_on_the_side_of_their_folder_unless_a_fraction_is_asked(tmp_path):
+    path = write_files(tmp_path / "in", sided_files(8))
+    for name in ("one", "two"):
+        prepared(folder(name, path, Split()), tmp_path / "sets")
+    write_files(path, sided_files(20, seed=1))
+    grown = updated(Store(tmp_path / "sets/one"), path)
+    assert all(held == name.startswith("val/") for name, held in sides_of(grown).items())
+    assert len(updated(Store(tmp_path / "sets/two"), path, Split(0.1)).split("val")) == 4 + 2
+
+
 def test_a_bad_new_image_leaves_the_set_as_it_was(tmp_path):
     path = write_files(tmp_path / "in", FIRST)
     store = prepared(folder("set", path, Split()), tmp_path / "sets")
