@@ -116,9 +116,8 @@ class _Sides:
 
 def _change(store: Store, old: dict[int, int]) -> dict[str, Any]:
     """What the manifest keeps of an update."""
-    kept = {index for index in old.values() if index >= 0}
-    came = sum(index < 0 for index in old.values())
-    return {"digest": store.digest, "came": came, "gone": len(store) - len(kept)}
+    kept = len({index for index in old.values() if index >= 0})
+    return {"digest": store.digest, "came": len(old) - kept, "gone": len(store) - kept}
 
 
 class StoreSource:

@@ -58,6 +58,25 @@ def test_an_update_is_the_set_of_the_images_that_are_there_now(tmp_path):
     assert grown.manifest["updates"] == [{"digest": digest, "came": 8, "gone": 2}]
 
 
+def test_copies_of_one_file_are_images_of_their_own(tmp_path):
+    file = encoded(noise(0, 40, 16))
+    names = [f"{side}/{i}.png" for side in ("train", "val") for i in range(3)]
+    path = write_files(tmp_path / "in", dict.fromkeys(names, file))
+    store = prepared(folder("set", path, Split()), tmp_path / "sets", resolution=8)
+    assert store.manifest["sides"] == {"16": 6}
+    same = updated(store, path)
+    assert (same.digest, same.manifest["sides"]) == (store.digest, {"16": 6})
+    (path / "train/0.png").unlink()
+    (path / "train/1.png").rename(path / "train/9.png")
+    write_files(path, {"val/7.png": file, "val/8.png": file})
+    grown = updated(same, path)
+    changes = [(change["came"], change["gone"]) for change in grown.manifest["updates"]]
+    assert changes == [(0, 0), (1, 0)]  # one file more than before
+    assert [sides_of(grown)[name] for name in names if name in grown.names()] == [
+        *(False, True, True, True)
+    ]
+
+
 def test_an_update_decodes_new_images_alone(tmp_path, monkeypatch):
     path = write_files(tmp_path / "in", FIRST)
     store = prepared(folder("set", path, Split()), tmp_path / "sets")
