@@ -51,7 +51,7 @@ def show(name: str, data_root: Path, out: Path | None) -> None:
 def update(name: str, path: Path, data_root: Path, **given: Any) -> None:
     """Bring a prepared set up to date with a folder or file: add new images, drop missing ones.
 
-    Only new images are decoded. Images stay in train or val.
+    Only new images are decoded. Images stay in train or val; new ones follow such folders.
 
     Example: pgvae data update mine photos/
     """
