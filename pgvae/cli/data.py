@@ -95,17 +95,24 @@ def prepare_command(what: str, data_root: Path, force: bool, **given: Any) -> No
         **{name: given[name] for name in ("source", "resolution", "count", "seed", "labels")},
     )
     prepared = {field.name for field in fields(Options)} - {"channels", "about"}
-    asked = {n: given[n] for n in ("attributes", "split_by", "upscale") if given[n]}
+    asked = asked_of(given)
     chosen = Options(
         channels=1 if given["grayscale"] else 3,
         about={
             "recipe": what if what in RECIPES else "folder",
-            **({"asked": asked} if asked else {}),  # of `update`, which does the same again
+            **({"asked": asked} if asked else {}),
         },
         **{name: given[name] for name in prepared if given[name] is not None},
     )
     store = prepare(recipe_of(what, ingredients), chosen, data_root, force=force, say=click.echo)
     report(store)
+
+
+def asked_of(given: dict[str, Any]) -> dict[str, Any]:
+    """Of the options given those that `update` takes again, for the manifest."""
+    names = ("attributes", "split_by", "upscale", "val_fraction")
+    asked = {n: given[n] for n in names if given.get(n) is not None and given[n] is not False}
+    return asked | ({"labels": str(given["labels"].absolute())} if given["labels"] else {})
 
 
 def report(store: "Store") -> None:

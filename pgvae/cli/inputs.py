@@ -15,7 +15,7 @@ from pgvae.data import (
     prepared_in,
     read_images,
 )
-from pgvae.data.paths import exists, is_folder
+from pgvae.data.paths import apart, exists, is_folder
 from pgvae.data.store import may_be_set
 from pgvae.inference import Model
 from pgvae.inference.images import require_fitting
@@ -68,15 +68,8 @@ def open_for(model: Model, dataset: str, data_root: Path) -> Store:
 
 
 def unique_stems(names: list[str]) -> list[str]:
-    """Names of files without their endings and without clashes: a number after a second one."""
-    result: dict[str, None] = {}  # a set that keeps its order
-    for stem in (Path(name).stem for name in names):
-        name, number = stem, 1
-        while name in result:
-            number += 1
-            name = f"{stem}-{number}"
-        result[name] = None
-    return list(result)
+    """Names of files without their endings and without clashes."""
+    return apart(Path(name).stem for name in names)
 
 
 def _unseen(store: Store, model: Model, count: int) -> tuple[Tensor, list[str]]:

@@ -41,7 +41,7 @@ def show(name: str, data_root: Path, out: Path | None) -> None:
 @click.argument("name", metavar="NAME")
 @click.argument("path", metavar="PATH", type=PATH)
 @options.DATA_ROOT
-@option("--labels FILE", "A csv or dataset.json with labels of all images.", PATH)
+@option("--labels FILE", "A csv or dataset.json with all labels.  [default: as before]", PATH)
 @option("--attributes A,B", "Labels to keep.  [default: those of before]", WordList())
 @option("--split-by COLUMN", "Hold out by the values of this column.  [default: as before]")
 @option("--upscale", "Enlarge images below the resolution.", is_flag=True)
@@ -51,25 +51,33 @@ def show(name: str, data_root: Path, out: Path | None) -> None:
 def update(name: str, path: Path, data_root: Path, **given: Any) -> None:
     """Bring a prepared set up to date with a folder or file: add new images, drop missing ones.
 
-    Only new images are decoded. Images stay in train or val.
+    Only new images are decoded. Images stay in train or val; new ones follow such folders.
 
     Example: pgvae data update mine photos/
     """
-    from pgvae.cli.data import report, store_called
+    from pgvae.cli.data import asked_of, report, store_called
     from pgvae.data import growing
     from pgvae.data.prepare import Options
     from pgvae.data.recipes import Split, folder
 
     store = store_called(name, data_root)
-    asked = store.manifest["about"].get("asked", {})
-    made_by = store.manifest["about"].get("recipe", "folder")
+    about = store.manifest["about"]
+    made_by = about.get("recipe", "folder")
     require(made_by in ("folder", "merge"), f"{name} is of the recipe {made_by}: prepare it again")
-    split = Split(by=given["split_by"] or asked.get("split_by"), seed=store.manifest["seed"])
-    chosen = given["attributes"] or tuple(asked.get("attributes", ()))
-    recipe = folder(store.name, path, split, given["labels"], chosen)
+    asked = about.get("asked", {}) | asked_of(given)
+    split = Split(asked.get("val_fraction"), asked.get("split_by"), store.manifest["seed"])
+    label_file = Path(asked["labels"]) if "labels" in asked else None
+    recipe = folder(store.name, path, split, label_file, tuple(asked.get("attributes", ())))
     settings = {k: given[k] for k in ("skip_bad", "max_bad", "workers") if given[k] is not None}
-    settings["upscale"] = given["upscale"] or asked.get("upscale", False)
-    grown = growing.update(store, recipe, Options(**settings), split, click.echo)
+    settings |= {"upscale": asked.get("upscale", False), "about": about | {"asked": asked}}
+    grown = growing.update(
+        store,
+        recipe,
+        Options(**settings),
+        split,
+        drop_labels=bool(given["labels"] or given["attributes"]),
+        say=click.echo,
+    )
     change = grown.manifest["updates"][-1]
     report(grown)
     click.echo(

@@ -9,7 +9,7 @@ from pgvae.data.labels import Columns
 
 _MAX_CLASSES = 1_000
 _TRAIN = frozenset(("train", "training"))
-_HELD = frozenset(("val", "valid", "validation", "dev", "eval", "test", "testing"))
+HELD = frozenset(("val", "valid", "validation", "dev", "eval", "test", "testing"))
 _PARTS = re.compile(r"\d{3,}|part[-_]?\d+|images?")  # names that only divide many files
 
 
@@ -40,9 +40,9 @@ def held_by_folder(names: Sequence[str]) -> np.ndarray | None:
     ([0, 1], None)
     """
     tops = [_split_of(path) for path in _parts(names)]
-    if not {*tops} - {""} or not all(tops) or len({top in _HELD for top in tops}) < 2:
+    if not {*tops} - {""} or not all(tops) or len({top in HELD for top in tops}) < 2:
         return None
-    return np.array([top in _HELD for top in tops], np.uint8)
+    return np.array([top in HELD for top in tops], np.uint8)
 
 
 def _parts(names: Sequence[str]) -> list[tuple[str, ...]]:
@@ -57,7 +57,7 @@ def _parts(names: Sequence[str]) -> list[tuple[str, ...]]:
 def _split_of(path: tuple[str, ...]) -> str:
     """ "train", "val", ... where a path begins so, else ""."""
     top = path[0].lower() if len(path) > 1 else ""
-    return top if top in _TRAIN | _HELD else ""
+    return top if top in _TRAIN | HELD else ""
 
 
 def _below(path: tuple[str, ...]) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from pgvae.data import images, labels
 from pgvae.data.containers.base import Joined
 from pgvae.data.labels import Columns, Table
 from pgvae.data.making import Known
-from pgvae.data.paths import exists
+from pgvae.data.paths import apart, exists
 from pgvae.data.pixels import encode_pixels
 from pgvae.data.prepare import Options, Recipe, prepare
 from pgvae.data.recipes import Split
@@ -28,12 +28,22 @@ from pgvae.files import atomic_path, disk_errors, remove
 Say = Callable[[str], None]
 
 
-def update(store: Store, recipe: Recipe, options: Options, split: Split, say: Say = print) -> Store:
+def update(
+    store: Store,
+    recipe: Recipe,
+    options: Options,
+    split: Split,
+    *,
+    drop_labels: bool = False,
+    say: Say = print,
+) -> Store:
     """The set with the images of `recipe`: new ones are made, known ones are taken as they are.
 
-    An image is known by its file, whatever its name. It stays on its side of the split; of new
-    ones the groups of `split.by` that are known follow theirs, and of the rest the same share as
-    before is held out. The old set stays until the new one is whole.
+    An image is known by its file, whatever its name. It stays on its side of the split. New ones
+    are on the side that the source says, if `split` asks for nothing else; of others the groups of
+    `split.by` that are known follow theirs, and of the rest `split.fraction` is held out, or the
+    same share as before. The old set stays until the new one is whole. InputError where the recipe
+    lacks labels of the set, unless `drop_labels`.
     """
     settings = store.manifest
     codecs = {*settings["codecs"].values()} - {"raw"} or {options.codec}
@@ -44,13 +54,25 @@ def update(store: Store, recipe: Recipe, options: Options, split: Split, say: Sa
         codec=min(codecs),
         crop=settings["crop"],
         seed=settings["seed"],
-        about=settings["about"],
+        about=options.about or settings["about"],
     )
     old: dict[int, int] = {}
+
+    def table(names: list[str]) -> Table:
+        found = recipe.labels(names)
+        lost = sorted({*store.attributes} - {*found.attributes})
+        require(
+            drop_labels or not lost,
+            f"{store.name} has labels that the new images lack: {labels.some(lost)}; give --labels "
+            "FILE, or --attributes A,B of those to keep",
+        )
+        return found
+
     grown = replace(
         recipe,
         name=store.path.name,
-        split=_Sides(store, split, old),
+        labels=table,
+        split=_Sides(store, split, old, recipe.source.held),
         known=Known(store),
         old=old,
         further=lambda old: {"updates": [*settings.get("updates", []), _change(store, old)]},
@@ -59,12 +81,17 @@ def update(store: Store, recipe: Recipe, options: Options, split: Split, say: Sa
 
 
 class _Sides:
-    """The split of a set that grew: `old` tells which images it had."""
+    """The split of a set that grew: `old` tells which images it had, `said` what a source says."""
 
-    def __init__(self, store: Store, split: Split, old: dict[int, int]) -> None:
+    def __init__(
+        self, store: Store, split: Split, old: dict[int, int], said: np.ndarray | None
+    ) -> None:
         self._held = np.isin(np.arange(len(store)), store.split("val"))
-        share = float(self._held.mean())
-        self._split, self._old = replace(split, fraction=split.fraction or share), old
+        self._old, self._said = old, None
+        if split.fraction is None:
+            self._said = said if split.by is None else None
+            split = replace(split, fraction=float(self._held.mean()))
+        self._split = split
 
     def __call__(self, kept: list[int], table: Table) -> np.ndarray:
         sides = np.array([self._side(index) for index in kept], np.int8)
@@ -75,7 +102,9 @@ class _Sides:
             of_group = {groups[i]: sides[i] for i in np.flatnonzero(sides >= 0)}
             sides[new] = [of_group.get(groups[i], -1) for i in new]
             new = np.flatnonzero(sides < 0)
-        if len(new):
+        if self._said is not None:
+            sides[new] = self._said[kept][new]
+        elif len(new):
             sides[new] = self._split([kept[i] for i in new], table.take(new.tolist()))
         return sides.astype(np.uint8)
 
@@ -87,9 +116,8 @@ class _Sides:
 
 def _change(store: Store, old: dict[int, int]) -> dict[str, Any]:
     """What the manifest keeps of an update."""
-    kept = {index for index in old.values() if index >= 0}
-    came = sum(index < 0 for index in old.values())
-    return {"digest": store.digest, "came": came, "gone": len(store) - len(kept)}
+    kept = len({index for index in old.values() if index >= 0})
+    return {"digest": store.digest, "came": len(old) - kept, "gone": len(store) - kept}
 
 
 class StoreSource:
@@ -199,12 +227,12 @@ def export(store: Store, out: Path) -> None:
 def _names_of(store: Store) -> list[str]:
     """Where each image goes: its split, and its own name with slashes and endings taken off."""
     held = {*store.split("val").tolist()}
-    found: dict[str, None] = {}
-    for index, name in enumerate(store.names()):
+
+    def stem_of(index: int, name: str) -> str:
         stem = "_".join(PurePosixPath(name).with_suffix("").parts).replace("\\", "_").lstrip(".")
-        path = f"{SPLITS[index in held]}/{stem[:100] or index}.png"
-        found[path if path not in found else f"{path.removesuffix('.png')}-{index}.png"] = None
-    return [*found]
+        return f"{SPLITS[index in held]}/{stem[:100] or index}"
+
+    return [f"{stem}.png" for stem in apart(map(stem_of, range(len(store)), store.names()))]
 
 
 def _png(store: Store, index: int) -> bytes:

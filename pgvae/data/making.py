@@ -1,6 +1,8 @@
 """One image of a set: read, decoded, fitted, scaled and encoded."""
 
 import hashlib
+import io
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -59,17 +61,36 @@ class Known:
     def __init__(self, store: Store) -> None:
         self.store = store
         self._pixels = store.hashes()[:, 1]
-        contents = [row.tobytes() for row in store.hashes()[:, 0]]
-        self._index = dict(zip(contents, range(len(contents)), strict=True))
+        self._copies: dict[bytes, list[int]] = {}
+        for old, row in enumerate(store.hashes()[:, 0]):
+            self._copies.setdefault(row.tobytes(), []).append(old)
 
-    def made(self, index: int, content: bytes) -> Made | None:
-        """Image `index` of a source, if the set has one of the same file."""
-        old = self._index.get(content)
-        if old is None:
+    def made(self, index: int, content: bytes, data: bytes | images.Decoded) -> Made | None:
+        """Image `index` of a source, if the set has one of the same file: the first of copies."""
+        if content not in self._copies:
             return None
+        old = self._copies[content][0]
         records, pixels = self.store.records(old), self._pixels[old].tobytes()
-        side = self.store.resolutions[-1]
-        return Made(index, records, sides=(side, side), pixels=pixels, content=content, old=old)
+        return Made(index, records, "", "", _size_of(data), pixels, content, old)
+
+    def told_apart(self, old: dict[int, int], names: Sequence[str]) -> dict[int, int]:
+        """`old`, by index in a source, with a copy of its own for each of the images of one file.
+
+        That of the same name, else the next; further ones are taken for the first. names: of the
+        source's images.
+        """
+        before, copies = self.store.names(), {each[0]: each for each in self._copies.values()}
+        groups: dict[int, list[int]] = {}
+        for index in (index for index in old if old[index] >= 0):
+            groups.setdefault(old[index], []).append(index)
+        apart = dict(old)
+        for first, indices in groups.items():
+            free = {before[copy]: copy for copy in copies[first]}
+            renamed = [index for index in indices if names[index] not in free]
+            for index in indices:
+                apart[index] = free.pop(names[index], first)
+            apart |= zip(renamed, free.values(), strict=False)
+        return apart
 
 
 @dataclass(frozen=True)
@@ -88,7 +109,7 @@ class Job:
         try:
             data = source.read(index)
             content = _sum_of(data)
-            known = self.known.made(index, content) if self.known else None
+            known = self.known.made(index, content, data) if self.known else None
             if known is not None:
                 return known
             decoded, image = images.fitted(data, self.resolution, self.crop, upscale=self.upscale)
@@ -134,6 +155,10 @@ class Look:
 
 def _sum_of(data: bytes | images.Decoded) -> bytes:
     return hashlib.sha256(data if isinstance(data, bytes) else data.image.tobytes()).digest()
+
+
+def _size_of(data: bytes | images.Decoded) -> tuple[int, int]:
+    return images.size_of(io.BytesIO(data)) if isinstance(data, bytes) else data.size
 
 
 def codec_at(resolution: int, codec: str) -> str:

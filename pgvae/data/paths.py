@@ -1,7 +1,8 @@
-"""Looks at paths that never raise: what cannot be looked at is not there."""
+"""Names, and looks at paths that never raise: what cannot be looked at is not there."""
 
 import os
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 
 from pgvae.errors import InputError
@@ -47,6 +48,22 @@ def nearest_parent(path: Path) -> str:
 def printable(name: str) -> str:
     """A name that any log or JSON file can hold, whatever bytes the file system gave."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def apart(stems: Iterable[str]) -> list[str]:
+    """Names of files without clashes, in their order: a number after a second one.
+
+    >>> apart(["a-2", "a", "a", "b"])
+    ['a-2', 'a', 'a-3', 'b']
+    """
+    found: dict[str, None] = {}  # a set that keeps its order
+    for stem in stems:
+        name, number = stem, 1
+        while name in found:
+            number += 1
+            name = f"{stem}-{number}"
+        found[name] = None
+    return [*found]
 
 
 def _mode(path: Path, *, follow: bool = True) -> int:

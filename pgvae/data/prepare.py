@@ -243,7 +243,8 @@ def _write(
         kept = writer.kept
         require(bool(kept), f"none of the {len(taken)} images can be used: {_some(writer.rejects)}")
     table = table.take(kept)
-    recipe.old.update(writer.old)
+    if recipe.known:
+        recipe.old.update(recipe.known.told_apart(writer.old, source.names))
     manifest = writer.finish(
         [source.names[i] for i in kept],
         table.values,
@@ -258,7 +259,7 @@ def _write(
             "seed": options.seed,
             "about": options.about,
             "source": what["source"],
-            **recipe.further(writer.old),
+            **recipe.further(recipe.old),
         },
     )
     _say_what_happened(manifest, writer, options, say)

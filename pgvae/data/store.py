@@ -75,8 +75,9 @@ class Store:
 
     Opening checks the manifest, the size of every file and the sums of the small ones, so a
     truncated set is refused here and never faults later. A record's CRC is checked when a process
-    first reads it. Raises InputError where this is not a (finished) set of this format or may
-    not be read, CorruptFileError where it is damaged. May be pickled, forked and shared by threads.
+    first reads it. Raises InputError where this is not a (finished) set of this format, may not be
+    read or, later, was replaced meanwhile; CorruptFileError where it is damaged. May be pickled,
+    forked and shared by threads.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -125,7 +126,9 @@ class Store:
 
     def names(self) -> list[str]:
         """The source's file names, by index."""
-        return json.loads((self.path / NAMES).read_text(encoding="utf-8"))
+        names = json.loads((self.path / NAMES).read_text(encoding="utf-8"))
+        self._require_same()
+        return names
 
     def hashes(self) -> np.ndarray:
         """uint8 [N, 2, 32]: SHA-256 of each image's file, and of its pixels at the highest size.
@@ -134,7 +137,9 @@ class Store:
         """
         if HASHES not in self.manifest["files"]:
             raise InputError(f"{self.path} is of an older version: prepare it again")
-        return _load_array(self.path / HASHES)
+        hashes = _load_array(self.path / HASHES)
+        self._require_same()
+        return hashes
 
     def records(self, index: int) -> dict[int, bytes]:
         """One image as it is kept, with its CRC, by resolution; CorruptFileError as `get`."""
@@ -241,8 +246,17 @@ class Store:
     def _environment(self, resolution: int) -> lmdb.Environment:
         key = (os.getpid(), resolution)
         if key not in self._environments:
-            self._environments[key] = environment_at(self.path / folder_of(resolution))
+            environment = environment_at(self.path / folder_of(resolution))
+            self._require_same()
+            self._environments[key] = environment
         return self._environments[key]
+
+    def _require_same(self) -> None:
+        """InputError where another set lies here now: look after a file is opened, not before."""
+        require(
+            _read_manifest(self.path)["checksum"] == self.manifest["checksum"],
+            f"{self.path} was replaced while it was in use: start again, with the set as it is now",
+        )
 
 
 def _check_size(file: Path, size: int) -> None:

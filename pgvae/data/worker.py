@@ -20,13 +20,18 @@ SLOT_BYTES = 4 << 20  # of memory that an answer may use
 
 
 def serve(source: Any, tasks: Connection, results: Connection, memory: memoryview) -> None:
-    """Do what comes, a function and indices at a time, until the other process ends.
+    """Do what comes until the other process ends: a function, and then indices for it.
 
-    A task names its slot of the memory, where what has much to say (`making.Made`) puts it.
+    These name a slot of the memory too, where what has much to say (`making.Made`) puts it.
     """
     results.send("ready")
+    work: Any = None
     while True:
-        work, indices, slot = tasks.recv()
+        task = tasks.recv()
+        if callable(task):
+            work = task
+            continue
+        indices, slot = task
         try:
             part = memory[slot * SLOT_BYTES : (slot + 1) * SLOT_BYTES]
             answer: Any = _put([work(source, index) for index in indices], part)

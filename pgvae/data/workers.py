@@ -48,10 +48,10 @@ class _Worker:
     free: list[int] = field(default_factory=lambda: [*range(_SLOTS)])
     ready: bool = False
 
-    def give(self, number: int, work: Work, indices: Sequence[int]) -> None:
-        """Have it do a chunk."""
+    def give(self, number: int, indices: Sequence[int]) -> None:
+        """Have it do a chunk. This is small: a pipe holds all that wait, whatever the answers."""
         slot = self.free.pop()
-        self.tasks.send((work, indices, slot))
+        self.tasks.send((indices, slot))
         self.given.append((number, slot))
 
     def answer(self) -> tuple[int, int, list]:
@@ -140,11 +140,14 @@ class Crew:
         chunks = deque(enumerate(indices[i : i + chunk] for i in range(0, len(indices), chunk)))
         found: dict[int, tuple[_Worker, int, list]] = {}
         due, last = 0, len(chunks)
+        packed = ForkingPickler.dumps(work)  # once: it may know of all images of a set
         try:
+            for worker in self._workers:
+                worker.tasks.send_bytes(packed)
             while due < last:
                 for worker in self._workers * _SLOTS:
                     if chunks and worker.free:
-                        worker.give(*(chunks[0][0], work, chunks.popleft()[1]))
+                        worker.give(*chunks.popleft())
                 busy = {worker.results: worker for worker in self._workers if worker.given}
                 for results in wait([*busy]):
                     number, slot, answer = busy[results].answer()

@@ -64,7 +64,8 @@ def test_a_path_and_the_recipe_folder_are_the_same(run, place):
     assert run("prepare", "folder", *words)[0] == 0
     one, two = (Store(place / "datasets" / name) for name in ("photos", "two"))
     assert one.digest == two.digest
-    assert one.manifest["about"] == two.manifest["about"] == {"recipe": "folder"}
+    about = {"recipe": "folder", "asked": {"val_fraction": 0.34}}
+    assert one.manifest["about"] == two.manifest["about"] == about
 
 
 def test_options_reach_the_set(run, place):
@@ -209,6 +210,19 @@ def test_show_draws_a_picture_and_names_what_is_similar(run, place):
     assert "nearly the same: picture-00" in out
     assert (place / "two.png").is_file()
     assert run("show", "photos", "--out", "no/where.png")[0] == 2
+
+
+def test_an_update_takes_the_labels_of_before_again(run, place):
+    labelled = ("--labels", "labels.csv", "--attributes", "glasses", "--workers", 0)
+    assert run("prepare", "photos", *labelled)[0] == 0
+    (place / "photos/picture-000.png").unlink()
+    labels = (place / "labels.csv").read_text()
+    (place / "labels.csv").write_text(labels.replace("picture-000,0,p0\n", ""))
+    for _ in range(2):
+        code, _, err = run("update", "photos", "photos", "--workers", 0)
+        assert (code, err) == (0, "")
+        store = Store("datasets/photos")
+        assert (store.attributes, store.labels[:, 0].tolist()) == (("glasses",), [1, 2, 3, 4, 5])
 
 
 def test_verify_says_that_a_set_is_whole(run, place):

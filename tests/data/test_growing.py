@@ -6,6 +6,7 @@ import zipfile
 import numpy as np
 import pytest
 from making import encoded, noise, noise_files, prepared, workers_at_once, write_files
+from PIL import Image
 
 from pgvae.data import Store, growing, images
 from pgvae.data.prepare import Options
@@ -20,11 +21,13 @@ def sides_of(store: Store) -> dict[str, bool]:
     return {name: index in held for index, name in enumerate(store.names())}
 
 
-def updated(store: Store, path, split=None, labels=None, **options) -> Store:
+def updated(store: Store, path, split=None, labels=None, drop_labels=False, **options) -> Store:
     split = split or Split()
     recipe = folder(store.name, path, split, labels)
     settings = Options(**{"workers": 0, **options})
-    return growing.update(store, recipe, settings, split, say=lambda _: None)
+    return growing.update(
+        store, recipe, settings, split, drop_labels=drop_labels, say=lambda _: None
+    )
 
 
 def test_an_update_is_the_set_of_the_images_that_are_there_now(tmp_path):
@@ -53,6 +56,25 @@ def test_an_update_is_the_set_of_the_images_that_are_there_now(tmp_path):
     assert sum(after[name] for name in after if name.startswith("new-")) == 2
     assert grown.digest != digest
     assert grown.manifest["updates"] == [{"digest": digest, "came": 8, "gone": 2}]
+
+
+def test_copies_of_one_file_are_images_of_their_own(tmp_path):
+    file = encoded(noise(0, 40, 16))
+    names = [f"{side}/{i}.png" for side in ("train", "val") for i in range(3)]
+    path = write_files(tmp_path / "in", dict.fromkeys(names, file))
+    store = prepared(folder("set", path, Split()), tmp_path / "sets", resolution=8)
+    assert store.manifest["sides"] == {"16": 6}
+    same = updated(store, path)
+    assert (same.digest, same.manifest["sides"]) == (store.digest, {"16": 6})
+    (path / "train/0.png").unlink()
+    (path / "train/1.png").rename(path / "train/9.png")
+    write_files(path, {"val/7.png": file, "val/8.png": file})
+    grown = updated(same, path)
+    changes = [(change["came"], change["gone"]) for change in grown.manifest["updates"]]
+    assert changes == [(0, 0), (1, 0)]  # one file more than before
+    assert [sides_of(grown)[name] for name in names if name in grown.names()] == [
+        *(False, True, True, True)
+    ]
 
 
 def test_an_update_decodes_new_images_alone(tmp_path, monkeypatch):
@@ -119,6 +141,22 @@ def test_new_images_of_a_known_person_are_on_that_person_s_side(tmp_path):
         assert side == side_of_person[int(name[-7:-4]) % 5]
 
 
+def sided_files(count: int, seed: int = 0) -> dict[str, bytes]:
+    files = noise_files(count, seed=seed).items()
+    sides = ("train", "val") * count
+    return {f"{side}/{seed}-{name}": data for side, (name, data) in zip(sides, files, strict=False)}
+
+
+def test_new_images_are_on_the_side_of_their_folder_unless_a_fraction_is_asked(tmp_path):
+    path = write_files(tmp_path / "in", sided_files(8))
+    for name in ("one", "two"):
+        prepared(folder(name, path, Split()), tmp_path / "sets")
+    write_files(path, sided_files(20, seed=1))
+    grown = updated(Store(tmp_path / "sets/one"), path)
+    assert all(held == name.startswith("val/") for name, held in sides_of(grown).items())
+    assert len(updated(Store(tmp_path / "sets/two"), path, Split(0.1)).split("val")) == 4 + 2
+
+
 def test_a_bad_new_image_leaves_the_set_as_it_was(tmp_path):
     path = write_files(tmp_path / "in", FIRST)
     store = prepared(folder("set", path, Split()), tmp_path / "sets")
@@ -144,6 +182,14 @@ def labelled(tmp_path, name: str, seed: int, columns: tuple[str, ...], **options
     ]
     csv.write_text("\n".join([",".join(["name", *columns]), *rows]) + "\n")
     return prepared(folder(name, path, Split(0.2), csv), tmp_path / "sets", **options)
+
+
+def test_labels_are_not_dropped_unless_that_is_asked(tmp_path):
+    store = labelled(tmp_path, "one", 1, ("hat", "age"))
+    with pytest.raises(InputError, match="labels that the new images lack: 'age', 'hat'"):
+        updated(store, tmp_path / "one")
+    assert Store(store.path).attributes == ("hat", "age")
+    assert updated(store, tmp_path / "one", drop_labels=True).attributes == ()
 
 
 def test_merged_sets_keep_pixels_common_labels_and_sides(tmp_path):
@@ -204,12 +250,12 @@ def test_an_exported_zip_has_style_gan_s_classes_or_none(tmp_path):
 
 
 def test_names_that_would_fall_together_are_kept_apart(tmp_path):
-    files = {
-        name: encoded(noise(i, 8, 8)) for i, name in enumerate(("a/b.png", "a_b.png", "a_b.jpg"))
-    }
-    files["a_b.jpg"] = encoded(noise(9, 8, 8), "JPEG")
-    store = prepared(
-        folder("set", write_files(tmp_path / "in", files), Split(0)), tmp_path / "sets"
-    )
+    names = ("a/b.png", "a-2.png", "a.jpg", "a.png", "a_b.png", "b.png")
+    files = {name: encoded(noise(i, 8, 8)) for i, name in enumerate(names)}
+    path = write_files(tmp_path / "in", files)
+    store = prepared(folder("set", path, Split(0)), tmp_path / "sets")
     growing.export(store, tmp_path / "out")
-    assert len([*(tmp_path / "out/train").iterdir()]) == 3
+    found = {file.name: np.asarray(Image.open(file)) for file in tmp_path.glob("out/train/*")}
+    assert len(found) == 6
+    for name, image in (("a-2.png", 1), ("a.png", 2), ("a-3.png", 3), ("b.png", 5)):
+        np.testing.assert_array_equal(found[name], noise(image, 8, 8))

@@ -50,6 +50,18 @@ def rewrite_manifest(path: Path, **changes: object) -> None:
 # Whole
 
 
+def test_a_set_that_was_replaced_is_not_mixed_with_the_old_one(tmp_path):
+    store = prepared(recipe_of(Memory(noise_files(12))), tmp_path)
+    before = store.get(0, 8)
+    prepared(recipe_of(Memory(noise_files(12, seed=1))), tmp_path, force=True)
+    np.testing.assert_array_equal(store.get(0, 8), before)  # that file is still open
+    for read in (lambda: store.get(0, 4), store.names, store.hashes):
+        with pytest.raises(InputError, match="was replaced while it was in use"):
+            read()
+    with pytest.raises(InputError, match="was replaced"):
+        pickle.loads(pickle.dumps(store)).get(0, 8)
+
+
 def test_a_store_says_what_it_holds(whole):
     store = Store(whole)
     assert len(store) == 12

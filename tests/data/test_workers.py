@@ -49,6 +49,29 @@ def test_work_comes_back_in_order_from_several_processes():
     assert said == []
 
 
+class Large:
+    """Work that knows more than a pipe holds, and counts how often it is packed."""
+
+    packed = 0
+
+    def __init__(self) -> None:
+        self.known = bytes(1 << 20)
+
+    def __getstate__(self) -> dict:
+        Large.packed += 1
+        return self.__dict__
+
+    def __call__(self, source: Memory, index: int) -> tuple[int, bytes]:
+        return len(self.known) + index, bytes(1 << 17)
+
+
+def test_work_that_knows_much_is_sent_once_for_all_chunks():
+    with Crew(Memory({}), 2, print) as crew:
+        found = [number for number, _ in crew.map(Large(), range(80), chunk=1)]
+    assert found == [(1 << 20) + index for index in range(80)]
+    assert Large.packed == 1
+
+
 def test_little_work_is_done_by_this_process(monkeypatch):
     monkeypatch.setattr("pgvae.data.workers._WORTH", 60)
     with Crew(Memory({}), 3, print) as crew:

@@ -17,6 +17,7 @@ from PIL import Image
 
 from pgvae.config import require
 from pgvae.data import images
+from pgvae.data.folders import HELD
 from pgvae.data.labels import Columns, joined
 from pgvae.data.matching import some
 from pgvae.data.paths import is_file
@@ -25,8 +26,7 @@ from pgvae.errors import InputError
 MAX_FILE_BYTES = 512 << 20
 MAX_RATIO = 200  # unpacked over packed: an image hardly shrinks at all
 CLASS_COLUMNS = ("class", "cls", "label", "labels", "category", "target", "y")
-_HELD = frozenset(("val", "valid", "validation", "dev", "eval", "test", "testing"))
-_SAYS_NO_CLASS = re.compile(rf"({'|'.join(_HELD)}|train|training|data|lmdb|of|part|shard)?\d*")
+_SAYS_NO_CLASS = re.compile(rf"({'|'.join(HELD)}|train|training|data|lmdb|of|part|shard)?\d*")
 
 
 class FileSource:
@@ -148,7 +148,7 @@ def held_by_name(names: Sequence[str], counts: Sequence[int]) -> np.ndarray | No
     >>> held_by_name(["train-00000-of-00001.parquet", "data/test.parquet"], [2, 1]).tolist()
     [0, 0, 1]
     """
-    said = [bool(_HELD & {*re.split(r"[\W_]+", name.lower())}) for name in names]
+    said = [bool(HELD & {*re.split(r"[\W_]+", name.lower())}) for name in names]
     if all(said) or not any(said):
         return None
     return np.repeat(np.array(said, np.uint8), counts)
