@@ -129,6 +129,21 @@ def test_a_folder_that_cannot_be_written_is_one_line(model, tmp_path):
         model.save_pretrained(tmp_path / "file")
 
 
+def test_a_folder_of_other_things_is_left_alone_and_one_of_a_model_is_written_anew(model, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.json").write_text("of a run")
+    with pytest.raises(InputError, match="run has other files: use a new or empty folder"):
+        model.save_pretrained(run)
+    assert [(path.name, path.read_text()) for path in run.iterdir()] == [
+        ("config.json", "of a run")
+    ]
+    (tmp_path / "m" / ".git").mkdir(parents=True)
+    for licence in ("mit", "cc0-1.0"):
+        model.save_pretrained(tmp_path / "m", licence=licence)
+        assert f'license: "{licence}"' in (tmp_path / "m" / "README.md").read_text()
+
+
 def test_a_model_is_moved_to_a_device():
     model = Model(make()).to("meta")
     assert model.device == torch.device("meta")
