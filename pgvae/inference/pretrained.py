@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 CONFIG, CARD = "config.json", "README.md"
 _OURS = {PRETRAINED, CONFIG, CARD}  # what a folder of a model always has
 _SAMPLES, _PAIRS, _MOST = "samples.png", "reconstructions.png", 16
+FILES = (*_OURS, directions_path(Path(PRETRAINED)).name, _SAMPLES, _PAIRS)  # all that is written
 _COLUMNS = 8
 
 _PAGE = """\

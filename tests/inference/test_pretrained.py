@@ -170,9 +170,13 @@ class FakeHub:
         (self.root / repo_id).mkdir(parents=True, exist_ok=True)
         return f"https://hub/{repo_id}"
 
-    def upload_folder(self, *, repo_id: str, folder_path: Path, commit_message: str) -> None:
+    def upload_folder(
+        self, *, repo_id: str, folder_path: Path, allow_patterns: list, commit_message: str
+    ) -> None:
         assert commit_message
-        shutil.copytree(folder_path, self.root / repo_id, dirs_exist_ok=True)
+        for pattern in allow_patterns:
+            for path in folder_path.glob(pattern):
+                shutil.copy(path, self.root / repo_id)
 
     def snapshot_download(self, repo_id: str, *, revision: str | None, allow_patterns: list) -> str:
         if not (self.root / repo_id).is_dir():
@@ -200,6 +204,15 @@ def test_a_model_goes_to_a_hub_and_comes_back(model, fake):
     assert same(Model.from_pretrained("me/faces"), model)
     names = {path.name for path in (fake.root / "cache/me/faces").iterdir()}
     assert names == {"model.safetensors", "config.json"}
+
+
+def test_a_hub_gets_what_was_written_and_nothing_else_of_the_folder(given, fake):
+    written = {path.name for path in given.iterdir()}
+    (given / "notes.txt").write_text("private")
+    (given / "directions-model.safetensors").touch()
+    hub.push(given, "me/faces")
+    uploaded = {path.name for path in (fake.root / "me/faces").iterdir()}
+    assert uploaded == written | {"directions-model.safetensors"}
 
 
 def test_what_is_here_goes_before_a_hub(model, fake):
