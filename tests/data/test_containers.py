@@ -317,6 +317,17 @@ def test_what_unpacks_to_far_more_than_it_is_is_refused_unread(tmp_path):
         open_source(tmp_path / "zeros.parquet")
 
 
+@pytest.mark.parametrize("nested", [False, True])
+def test_an_image_of_many_rows_of_parquet_is_in_memory_once(nested, tmp_path):
+    image, rows = bytes(100_000), 1_000
+    cells = [{"bytes": image, "path": "a"} if nested else image] * rows
+    pyarrow.parquet.write_table(pyarrow.table({"image": cells}), tmp_path / "a.parquet")
+    source = open_source(tmp_path / "a.parquet")
+    before = pyarrow.total_allocated_bytes()
+    assert source.read(rows - 1) == image
+    assert pyarrow.total_allocated_bytes() - before < 10 * len(image)
+
+
 def test_arrays_of_another_file_are_not_read(tmp_path):
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["x"] = np.zeros((3, 3, 8, 8), np.uint8)

@@ -39,10 +39,13 @@ class ParquetSource(FileSource):
         with damaged(path, self._kind):
             self._schema, rows = self._described()
             self._column, self._inner = _image_column(path, self._schema)
+        self._leaf = ".".join(filter(None, (self._column, self._inner)))
+        self.close()  # it is opened again with that column in mind
         require(rows <= _MAX_ROWS, f"{path} has {rows:,} rows: at most {_MAX_ROWS:,}; refused")
         self.names = numbered(rows)
 
     _kind = "Parquet file"
+    _leaf: str | None = None  # the column of bytes, once it is known
 
     def read(self, index: int) -> bytes:
         with bad_record():
@@ -89,7 +92,7 @@ class ParquetSource(FileSource):
         group = next(i for i, end in enumerate(self._starts[1:]) if index < end)
         if self._group is None or self._group[0] != group:
             self._group = None  # before the next one: two do not fit where one does
-            table = file.read_row_group(group, columns=[self._column])
+            table = file.read_row_group(group, columns=[self._leaf])
             table.validate(full=True)
             self._group = (group, table)
         return _bytes_of(self._group[1], self._column, self._inner, index - self._starts[group])
@@ -99,7 +102,9 @@ class ParquetSource(FileSource):
 
     def _open(self) -> Any:
         self._group: tuple[int, Any] | None = None
-        return _parquet().ParquetFile(self.path)
+        # As a dictionary, an image that stands in many rows is in memory once, as in the file.
+        leaf = [self._leaf] if self._leaf else None
+        return _parquet().ParquetFile(self.path, read_dictionary=leaf)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_group": None}
