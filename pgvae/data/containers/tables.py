@@ -19,11 +19,13 @@ from pgvae.data.containers.base import (
     numbered,
     require_honest,
 )
+from pgvae.data.containers.messages import unpacked_bytes
 from pgvae.data.labels import Columns
 from pgvae.errors import InputError
 
 _IMAGE_COLUMNS = ("image", "img", "picture", "photo", "jpg", "png", "webp", "bytes", "data")
 _MAX_ROWS = 5_000_000
+_MAGIC, _START = b"ARROW1", 8  # of an Arrow file that has its stream inside
 _MAX_GROUP = 2 << 30  # bytes of images that must be read at once
 
 
@@ -142,12 +144,12 @@ class _Mapped:
 
     @cached_property
     def table(self) -> Any:
-        arrow = self._arrow
-        mapped = arrow.memory_map(str(self._path))
-        try:
-            table = arrow.ipc.open_stream(mapped).read_all()
-        except arrow.ArrowInvalid:
-            table = arrow.ipc.open_file(mapped).read_all()
+        ipc, mapped = self._arrow.ipc, self._arrow.memory_map(str(self._path))
+        start = _START if mapped.read(len(_MAGIC)) == _MAGIC else 0
+        mapped.seek(start)
+        require_honest(self._path, unpacked_bytes(ipc.MessageReader.open_stream(mapped)))
+        mapped.seek(start)
+        table = ipc.open_stream(mapped).read_all()
         table.validate(full=True)  # a damaged one would end the process when it is read
         return table
 
