@@ -64,7 +64,12 @@ def load_latents(path: Path, dim: int) -> tuple[Tensor, list[str]]:
         latents = torch.from_numpy(values.astype(np.float32))
     require(bool(latents.isfinite().all()), f"{path} has latents that are not finite")
     fitting = names.dtype.kind == "U" and names.shape == (len(values),)
-    return latents, names.tolist() if fitting else []
+    return latents, [*map(_printable, names.tolist())] if fitting else []
+
+
+def _printable(name: str) -> str:
+    """A name that can be one of a file: a NUL could not be."""
+    return "".join(letter if letter.isprintable() else "_" for letter in name)
 
 
 def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -54,6 +54,11 @@ def test_what_is_no_file_of_numpy_is_refused(name, content, tmp_path):
         load_latents(tmp_path / name, 4)
 
 
+def test_names_that_cannot_be_of_files_are_made_so(tmp_path):
+    save_latents(tmp_path / "a.npz", torch.ones(2, 3), ["a\0b.png", "two\nlines.png"])
+    assert load_latents(tmp_path / "a.npz", 3)[1] == ["a_b.png", "two_lines.png"]
+
+
 def npy_of(shape: tuple[int, ...], data: bytes = b"") -> bytes:
     """A file of NumPy that says it has such an array of float32."""
     file = io.BytesIO()
