@@ -58,7 +58,7 @@ class Model:
         self.path = path
         self.device = torch.device(device)
         own = snapshot.nets.ema_encoder
-        self.encoder = None if own is None else self._own(own)
+        self.encoder: Any = None if own is None else self._own(own)  # None: a pure GAN's
         self.generator = self._own(snapshot.nets.ema)
         self.config = snapshot.config
         self.alpha = snapshot.alpha

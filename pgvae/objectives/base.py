@@ -81,6 +81,7 @@ class Objective:
     betas:        Adam's.
     min_batch:    fewest images it is defined for.
     needs_labels: whether it learns from labels.
+    second_order: whether it learns from derivatives of gradients.
     """
 
     name: ClassVar[str]
@@ -92,6 +93,7 @@ class Objective:
     betas: ClassVar[tuple[float, float]] = (0.0, 0.99)
     min_batch: ClassVar[int] = 1
     needs_labels: ClassVar[bool] = False
+    second_order: ClassVar[bool] = False
 
     @property
     def iteration(self) -> tuple[Phase, ...]:

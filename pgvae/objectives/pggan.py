@@ -35,6 +35,7 @@ class Pggan(Objective):
         Phase("generator", trains=("generator",)),
     )
     schedule: ClassVar[SchedulePreset] = PGGAN
+    second_order: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         require_weight("penalty", self.penalty)

@@ -13,6 +13,7 @@ from pgvae.errors import InputError, PgvaeError, Preempted
 from pgvae.files import sha256_of
 from pgvae.inference import pick_device
 from pgvae.metrics.table import check_metrics, check_names, require_encoder
+from pgvae.objectives import objective_class
 from pgvae.request import NEWEST, Request
 from pgvae.snapshot import load_snapshot, snapshots_in
 from pgvae.training.checkpoint import STATE, checkpoints_in, load_weights
@@ -187,9 +188,14 @@ def _train(job: _Job, ranks: Ranks, device: torch.device) -> Path:
 
 
 def _require_feasible(config: RunConfig, request: Request, ranks: Ranks) -> None:
-    """Raise InputError where batches cannot be split as they are to be, or metrics not measured."""
+    """Raise InputError where a plan cannot be: its metrics, its compiling, the parts of batches."""
     if not config.model.encoder:
         require_encoder(config.metrics, config.objective["name"])
+    require(
+        not (request.compile and objective_class(config.objective["name"]).second_order),
+        f"--compile: {config.objective['name']} differentiates gradients once more, which "
+        "torch.compile does not; leave it out",
+    )
     together = config.model.images_together
     for stage in config.schedule.stages:
         require(

@@ -120,6 +120,7 @@ def test_the_generator_is_exported(trained, run_pgvae):
         ("--objective pggan --set penalty=-1", "penalty is -1"),
         ("--objective pggan --set drift=nan", "drift is nan"),
         ("--objective ali --set penalty=1", "--set penalty=1: ali has no settings"),
+        ("--objective pggan --compile", "--compile: pggan differentiates gradients once more"),
         ("--objective pggan --pretrain-kimg 1", "pggan is not pre-trained"),
         ("--objective pggan --batch-gpu 2", "--batch-gpu 2: the discriminator compares images by"),
         (

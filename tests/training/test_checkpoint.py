@@ -200,10 +200,10 @@ def test_only_the_newest_two_are_kept_and_a_damaged_one_is_replaced(tmp_path):
 @pytest.mark.parametrize(
     ("step", "fault", "error", "words"),
     [
-        ("save_file", RuntimeError("it is gone"), RuntimeError, "it is gone"),
+        ("write_tensors", RuntimeError("it is gone"), RuntimeError, "it is gone"),
         ("sums_of", RuntimeError("it is gone"), RuntimeError, "it is gone"),
         (
-            "save_file",
+            "write_tensors",
             OSError(errno.ENOSPC, "no space"),
             ResourceError,
             r"disk full .*checkpoint-000000008: [\d,]+ bytes",

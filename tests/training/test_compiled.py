@@ -12,6 +12,12 @@ from pgvae.training.compiled import Compiler
 from pgvae.training.state import TrainState
 from pgvae.training.step import train_step
 
+# Dynamo does what PyTorch itself says one should not.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning"),
+]
+
 
 def state_at(name: str, images_seen: int) -> TrainState:
     config = tiny_config(NO_STORE, name)
