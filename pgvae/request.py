@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
-from pgvae.choices import TrackerKind
+from pgvae.choices import MOST_SEED, TrackerKind
 from pgvae.config import Arch, EncoderNorm, GeneratorNorm, Precision, check_resolution, nearest
 from pgvae.errors import CorruptFileError, InputError
 from pgvae.schedule import at_stage
@@ -364,6 +364,8 @@ def _wrong(name: str, value: Any) -> str | None:
         return "use a positive number"
     if name in _LEAST and value < _LEAST[name]:
         return f"use {_LEAST[name]} or more"
+    if name == "seed" and value > MOST_SEED:
+        return f"use {MOST_SEED} at most"
     return None
 
 

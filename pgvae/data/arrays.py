@@ -7,6 +7,7 @@ import math
 import pickle
 import struct
 import tarfile
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -36,7 +37,8 @@ CIFAR10 = (
     *("dog", "frog", "horse", "ship", "truck"),
 )
 _ARRAYS = (".npy", ".npz")
-_OF_ARCHIVES = (tarfile.TarError, zipfile.BadZipFile, struct.error, NotImplementedError)
+_OF_ARCHIVES = (tarfile.TarError, zipfile.BadZipFile, struct.error)
+_OF_NUMPY = (RuntimeError, tokenize.TokenError)  # of a locked .npz, of a damaged header
 _IDX_BYTES = 8  # the number type of IDX files that is uint8
 _FRAME = 2  # black pixels around MNIST's 28, as is usual for networks of powers of two
 _CIFAR_SIDE, _CIFAR_BATCH = 32, 10_000
@@ -112,11 +114,15 @@ def has_arrays(path: Path) -> bool:
     return path.suffix.lower() in _ARRAYS and is_file(path)
 
 
-def load_numpy(path: Path) -> Arrays:
-    """Images of an .npy, or images and labels of an .npz.
+def read_numpy(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an .npz by name, or that of an .npy under "".
 
-    In an .npz one array is of images, uint8 [N, H, W], [N, H, W, C] or [N, C, H, W], and one at
-    most of classes, integers [N]. Raises InputError for others, and for damaged files.
+    Nothing in it is executed. InputError for damaged files, and for those that unpack to far more
+    than their size.
+
+    >>> np.save(folder / "a.npy", np.ones(2))
+    >>> read_numpy(folder / "a.npy")
+    {'': array([1., 1.])}
     """
     with _readable(path), path.open("rb") as file:
         if zipfile.is_zipfile(file):
@@ -124,7 +130,18 @@ def load_numpy(path: Path) -> Arrays:
             require_honest(path, unpacked)
         file.seek(0)
         found = np.load(file, allow_pickle=False)
-        arrays = {"": found} if isinstance(found, np.ndarray) else {k: found[k] for k in found}
+        if isinstance(found, np.ndarray):
+            return {"": found}
+        return {name: np.asarray(found[name]) for name in found}  # bytes, of what is no .npy
+
+
+def load_numpy(path: Path) -> Arrays:
+    """Images of an .npy, or images and labels of an .npz.
+
+    In an .npz one array is of images, uint8 [N, H, W], [N, H, W, C] or [N, C, H, W], and one at
+    most of classes, integers [N]. Raises InputError for others, and for damaged files.
+    """
+    arrays = read_numpy(path)
     shown = ", ".join(f"{k} {v.dtype} {list(v.shape)}" for k, v in arrays.items()).strip()
     pixels = [a for a in arrays.values() if a.ndim in (3, 4)]
     require(
@@ -284,5 +301,5 @@ def _readable(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (ValueError, EOFError, MemoryError, zlib.error, *_OF_ARCHIVES) as error:
+    except (ValueError, EOFError, MemoryError, zlib.error, *_OF_ARCHIVES, *_OF_NUMPY) as error:
         raise InputError(f"{path} is damaged, or of another kind: {error}") from error

@@ -219,8 +219,12 @@ class Explorer:
         return {"snapshot": model.path.name, "resolution": model.resolution, **model.objective}
 
     def _snapshots(self) -> dict[int, Path]:
-        """Those of the run by images seen; of a single file none."""
-        return {int(p.stem[9:]): p for p in snapshots_in(self._run)} if self._run else {}
+        """Those of the run by images seen, up to the model; of a single file none.
+
+        A run that goes on writes later ones, maybe of larger images.
+        """
+        found = {int(p.stem[9:]): p for p in snapshots_in(self._run)} if self._run else {}
+        return {seen: path for seen, path in found.items() if seen <= self.model.images_seen}
 
     def _affordable(self, least: int, most: int) -> int:
         """Images at once that a page asks for, so that large ones do not keep it waiting."""

@@ -128,7 +128,7 @@ def number(
 ) -> float:
     """A number of a request, within bounds."""
     value = asked.get(name, default)
-    known = type(value) in (int, float) and math.isfinite(value) and low <= value <= high
+    known = type(value) in (int, float) and low <= value <= high and math.isfinite(value)
     require(known, f"{name} is {short(value)}: use a number from {low:g} to {high:g}")
     return float(value)
 

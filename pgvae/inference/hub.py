@@ -6,6 +6,7 @@ from types import ModuleType
 
 from pgvae.config import require
 from pgvae.errors import InputError
+from pgvae.inference.pretrained import FILES
 from pgvae.snapshot import PRETRAINED
 
 _REPOSITORY = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}")
@@ -23,6 +24,7 @@ def is_repository(name: str) -> bool:
 def push(folder: Path, repository: str, *, private: bool = False) -> str:
     """Upload what `Model.save_pretrained` wrote to OWNER/NAME, made where it is not there.
 
+    Other files of the folder stay here.
     -> its address. InputError without the package, without a folder of a model, or where the hub
     refuses.
     """
@@ -35,7 +37,10 @@ def push(folder: Path, repository: str, *, private: bool = False) -> str:
     try:
         made = hub.HfApi().create_repo(repository, private=private, exist_ok=True)
         hub.HfApi().upload_folder(
-            repo_id=repository, folder_path=folder, commit_message="A model of pgvae"
+            repo_id=repository,
+            folder_path=folder,
+            allow_patterns=[*FILES],
+            commit_message="A model of pgvae",
         )
     except Exception as error:  # of any client and any network
         raise InputError(f"the hub did not take {repository}: {_short(error)}") from error

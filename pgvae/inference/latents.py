@@ -1,6 +1,5 @@
 """Latents in a file: NumPy's .npz, with names, or .npy."""
 
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pgvae.config import require
-from pgvae.errors import InputError
+from pgvae.data.arrays import read_numpy
 from pgvae.files import atomic_path
 
 ENDINGS = (".npz", ".npy")
@@ -65,23 +64,19 @@ def load_latents(path: Path, dim: int) -> tuple[Tensor, list[str]]:
         latents = torch.from_numpy(values.astype(np.float32))
     require(bool(latents.isfinite().all()), f"{path} has latents that are not finite")
     fitting = names.dtype.kind == "U" and names.shape == (len(values),)
-    return latents, names.tolist() if fitting else []
+    return latents, [*map(_printable, names.tolist())] if fitting else []
+
+
+def _printable(name: str) -> str:
+    """A name that can be one of a file: a NUL could not be."""
+    return "".join(letter if letter.isprintable() else "_" for letter in name)
 
 
 def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """The array of latents and that of names, which may be empty."""
-    none = np.array([], dtype=np.str_)
-    try:
-        with path.open("rb") as file:
-            found = np.load(file, allow_pickle=False)
-            if isinstance(found, np.ndarray):
-                return found, none
-            arrays = {name: found[name] for name in found.files}
-    except FileNotFoundError as error:
-        raise InputError(f"no such file of latents: {path}") from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} cannot be read as latents: {error}") from error
-    names = arrays.pop("names", none)
+    require(path.is_file(), f"no such file of latents: {path}")
+    arrays = read_numpy(path)
+    names = arrays.pop("names", np.array([], dtype=np.str_))
     chosen = "latents" if "latents" in arrays else next(iter(arrays), "")
     require(
         chosen == "latents" or len(arrays) == 1,

@@ -102,7 +102,7 @@ class Model:
 
         licence: for the card, such as "cc-by-4.0". figures: as `Evaluation.to_dict` has them under
         "metrics". images: unseen ones, to show how they come back. InputError where the folder
-        cannot be written to, ResourceError when the disk is full.
+        cannot be written to or has other things in it, ResourceError when the disk is full.
         """
         given = None if images is None else self._take(images)[0]
         pretrained.save(self, Path(folder), licence=licence, figures=figures, images=given)

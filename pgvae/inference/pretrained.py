@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from pgvae.config import require
 from pgvae.errors import InputError
 from pgvae.files import atomic_path, disk_errors
 from pgvae.inference.directions import directions_path, kept_directions, save_directions
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     from pgvae.inference.model import Model
 
 CONFIG, CARD = "config.json", "README.md"
+_OURS = {PRETRAINED, CONFIG, CARD}  # what a folder of a model always has
 _SAMPLES, _PAIRS, _MOST = "samples.png", "reconstructions.png", 16
+FILES = (*_OURS, directions_path(Path(PRETRAINED)).name, _SAMPLES, _PAIRS)  # all that is written
 _COLUMNS = 8
 
 _PAGE = """\
@@ -90,6 +93,7 @@ def save(
     try:
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
+            _require_own(folder)
             _save_weights(model, folder / PRETRAINED)
             with atomic_path(folder / CONFIG) as aside:
                 aside.write_text(json.dumps(_about(model), indent=2) + "\n", encoding="utf-8")
@@ -105,6 +109,15 @@ def save(
         raise InputError(
             f"cannot write to {error.filename or folder}: {error.strerror}; use another folder"
         ) from error
+
+
+def _require_own(folder: Path) -> None:
+    """InputError for a folder of anything but a model; hidden files, such as git's, are let be."""
+    names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+    require(
+        not names or names >= _OURS,
+        f"{folder} has other files: use a new or empty folder, or one that a model was written to",
+    )
 
 
 def _save_weights(model: "Model", path: Path) -> None:

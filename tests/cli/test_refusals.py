@@ -42,6 +42,7 @@ REFUSED = {
         --bogus | generate has no option --bogus: see --help
         --seeds 3 samples | generate has no option --seeds: it belongs after samples
         --seed -1 | --seed | -1
+        --seed 9223372036854775808 samples | --seed | is not in the range
         --device foo | foo
         samples --sed 3 | samples has no option --sed: did you mean --seed?
         samples --seeds x | 'x' is no seed and no range

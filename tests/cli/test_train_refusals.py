@@ -56,6 +56,7 @@ BAD_OPTIONS = [
     ("--pretrain-kimg -1", ["--pretrain-kimg -1", "use 0 or more"]),
     ("--label-thresholds 0.1", ["--label-thresholds 0.1", "two numbers"]),
     ("--seed -1", ["--seed -1: use 0 or more"]),
+    (f"--seed {2**63}", ["use 9223372036854775807 at most"]),
     ("--seed x", ["--seed", "x"]),
     ("--latent-dim 1", ["--latent-dim 1: use 2 or more"]),
     ("--fmap-max 0", ["--fmap-max 0: use 1 or more"]),

@@ -317,6 +317,34 @@ def test_what_unpacks_to_far_more_than_it_is_is_refused_unread(tmp_path):
         open_source(tmp_path / "zeros.parquet")
 
 
+@pytest.mark.parametrize("made", [pyarrow.ipc.new_stream, pyarrow.ipc.new_file])
+@pytest.mark.parametrize("codec", ["zstd", "lz4"])
+def test_compressed_arrow_files_are_read_unless_they_unpack_to_far_more(made, codec, tmp_path):
+    options = pyarrow.ipc.IpcWriteOptions(compression=codec)
+    words = pyarrow.array(["a", "b"]).dictionary_encode()
+    for name, images in {"few": files(2), "zeros": [bytes(30 << 20), b""]}.items():
+        table = pyarrow.table({"image": images, "word": words})
+        with made(str(tmp_path / f"{name}.arrow"), table.schema, options=options) as writer:
+            writer.write_table(table)
+    assert open_source(tmp_path / "few.arrow").read(1) == files(2)[1]
+    before = pyarrow.total_allocated_bytes()
+    # LZ4 packs zeros by 255 at most: 30 MiB of them are refused too.
+    with pytest.raises(InputError, match=r"it unpacks to 31,\d\d\d,\d\d\d bytes: refused"):
+        open_source(tmp_path / "zeros.arrow")
+    assert pyarrow.total_allocated_bytes() - before < 1 << 20
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_an_image_of_many_rows_of_parquet_is_in_memory_once(nested, tmp_path):
+    image, rows = bytes(100_000), 1_000
+    cells = [{"bytes": image, "path": "a"} if nested else image] * rows
+    pyarrow.parquet.write_table(pyarrow.table({"image": cells}), tmp_path / "a.parquet")
+    source = open_source(tmp_path / "a.parquet")
+    before = pyarrow.total_allocated_bytes()
+    assert source.read(rows - 1) == image
+    assert pyarrow.total_allocated_bytes() - before < 10 * len(image)
+
+
 def test_arrays_of_another_file_are_not_read(tmp_path):
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["x"] = np.zeros((3, 3, 8, 8), np.uint8)

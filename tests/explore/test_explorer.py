@@ -82,6 +82,14 @@ def test_a_snapshot_of_other_latents_is_refused(tmp_path, run):
         explorer.look([SEED], at=500)
 
 
+def test_snapshots_later_than_the_model_are_not_offered(explorer, run, faces):
+    early = Explorer(load(run / "snapshot-000001000.safetensors"), run, Store(faces))
+    assert early.about()["snapshots"] == [1000]
+    with pytest.raises(InputError, match="no snapshot after 2,000 images"):
+        early.reconstruction(UNSEEN, at=2000)
+    assert explorer.about()["snapshots"] == [1000, 2000]
+
+
 def test_a_square_has_its_corners_and_with_three_the_last_is_below(explorer):
     points = [Point("seed", seed) for seed in range(4)]
     corners = explorer.look(points).images

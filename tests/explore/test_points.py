@@ -69,4 +69,6 @@ def test_lists_of_points_and_numbers_have_bounds():
         whole({"fps": "x" * 1000}, "fps", 1, 50)
     with pytest.raises(InputError, match="size is inf"):
         number({"size": math.inf}, "size", 0, math.inf)
+    with pytest.raises(InputError, match="size is 1000"):
+        number({"size": 10**400}, "size", 0, 1)
     assert whole({}, "side", 8, 1024, 64) == 64

@@ -1,5 +1,8 @@
 """Latents in files of NumPy."""
 
+import io
+import zipfile
+
 import numpy as np
 import pytest
 import torch
@@ -34,7 +37,7 @@ def test_any_numbers_under_any_name_are_latents(tmp_path):
         (np.array([["a"] * 4]), r"has <U1 \[1, 4\]"),
         (np.full((1, 4), np.nan), "not finite"),
         (np.full((1, 4), 1e300), "not finite"),
-        (np.zeros((1, 4), object), "cannot be read as latents"),
+        (np.zeros((1, 4), object), "is damaged, or of another kind"),
     ],
 )
 def test_other_arrays_are_refused(array, words, tmp_path):
@@ -47,7 +50,54 @@ def test_other_arrays_are_refused(array, words, tmp_path):
 @pytest.mark.parametrize("name", ["a.npy", "a.npz"])
 def test_what_is_no_file_of_numpy_is_refused(name, content, tmp_path):
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(InputError, match="cannot be read as latents"):
+    with pytest.raises(InputError, match="is damaged, or of another kind"):
+        load_latents(tmp_path / name, 4)
+
+
+def test_names_that_cannot_be_of_files_are_made_so(tmp_path):
+    save_latents(tmp_path / "a.npz", torch.ones(2, 3), ["a\0b.png", "two\nlines.png"])
+    assert load_latents(tmp_path / "a.npz", 3)[1] == ["a_b.png", "two_lines.png"]
+
+
+def npy_of(shape: tuple[int, ...], data: bytes = b"") -> bytes:
+    """A file of NumPy that says it has such an array of float32."""
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        file, {"descr": "<f4", "fortran_order": False, "shape": shape}
+    )
+    return file.getvalue() + data
+
+
+def packed(data: bytes, name: str = "latents.npy") -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(name, data)
+    return file.getvalue()
+
+
+def changed(data: bytes, at: int, value: int) -> bytes:
+    return data[:at] + bytes([value]) + data[at + 1 :]
+
+
+DATA = packed(npy_of((2, 4), bytes(range(32))))
+LOCKED = changed(DATA, DATA.index(b"PK\x01\x02") + 8, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.npz", changed(DATA, 60, 255), "damaged"),
+        ("a.npz", LOCKED, "damaged"),
+        ("a.npz", packed(npy_of((1 << 45, 4))), "damaged"),
+        ("a.npz", packed(npy_of((1 << 20, 4), bytes(1 << 24))), "unpacks to 16,777,344 bytes"),
+        ("a.npz", packed(b"no array", "latents"), r"has \|S8 \[\]"),
+        ("a.npy", npy_of((1 << 45, 4)), "damaged"),
+        ("a.npy", npy_of((2, 4)).replace(b"), }", b"( , }"), "damaged"),
+    ],
+)
+def test_damaged_and_dishonest_files_are_refused(name, content, words, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=words):
         load_latents(tmp_path / name, 4)
 
 

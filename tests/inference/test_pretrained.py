@@ -129,6 +129,21 @@ def test_a_folder_that_cannot_be_written_is_one_line(model, tmp_path):
         model.save_pretrained(tmp_path / "file")
 
 
+def test_a_folder_of_other_things_is_left_alone_and_one_of_a_model_is_written_anew(model, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.json").write_text("of a run")
+    with pytest.raises(InputError, match="run has other files: use a new or empty folder"):
+        model.save_pretrained(run)
+    assert [(path.name, path.read_text()) for path in run.iterdir()] == [
+        ("config.json", "of a run")
+    ]
+    (tmp_path / "m" / ".git").mkdir(parents=True)
+    for licence in ("mit", "cc0-1.0"):
+        model.save_pretrained(tmp_path / "m", licence=licence)
+        assert f'license: "{licence}"' in (tmp_path / "m" / "README.md").read_text()
+
+
 def test_a_model_is_moved_to_a_device():
     model = Model(make()).to("meta")
     assert model.device == torch.device("meta")
@@ -155,9 +170,13 @@ class FakeHub:
         (self.root / repo_id).mkdir(parents=True, exist_ok=True)
         return f"https://hub/{repo_id}"
 
-    def upload_folder(self, *, repo_id: str, folder_path: Path, commit_message: str) -> None:
+    def upload_folder(
+        self, *, repo_id: str, folder_path: Path, allow_patterns: list, commit_message: str
+    ) -> None:
         assert commit_message
-        shutil.copytree(folder_path, self.root / repo_id, dirs_exist_ok=True)
+        for pattern in allow_patterns:
+            for path in folder_path.glob(pattern):
+                shutil.copy(path, self.root / repo_id)
 
     def snapshot_download(self, repo_id: str, *, revision: str | None, allow_patterns: list) -> str:
         if not (self.root / repo_id).is_dir():
@@ -185,6 +204,15 @@ def test_a_model_goes_to_a_hub_and_comes_back(model, fake):
     assert same(Model.from_pretrained("me/faces"), model)
     names = {path.name for path in (fake.root / "cache/me/faces").iterdir()}
     assert names == {"model.safetensors", "config.json"}
+
+
+def test_a_hub_gets_what_was_written_and_nothing_else_of_the_folder(given, fake):
+    written = {path.name for path in given.iterdir()}
+    (given / "notes.txt").write_text("private")
+    (given / "directions-model.safetensors").touch()
+    hub.push(given, "me/faces")
+    uploaded = {path.name for path in (fake.root / "me/faces").iterdir()}
+    assert uploaded == written | {"directions-model.safetensors"}
 
 
 def test_what_is_here_goes_before_a_hub(model, fake):

@@ -19,11 +19,13 @@ from pgvae.data.containers.base import (
     numbered,
     require_honest,
 )
+from pgvae.data.containers.messages import unpacked_bytes
 from pgvae.data.labels import Columns
 from pgvae.errors import InputError
 
 _IMAGE_COLUMNS = ("image", "img", "picture", "photo", "jpg", "png", "webp", "bytes", "data")
 _MAX_ROWS = 5_000_000
+_MAGIC, _START = b"ARROW1", 8  # of an Arrow file that has its stream inside
 _MAX_GROUP = 2 << 30  # bytes of images that must be read at once
 
 
@@ -39,10 +41,13 @@ class ParquetSource(FileSource):
         with damaged(path, self._kind):
             self._schema, rows = self._described()
             self._column, self._inner = _image_column(path, self._schema)
+        self._leaf = ".".join(filter(None, (self._column, self._inner)))
+        self.close()  # it is opened again with that column in mind
         require(rows <= _MAX_ROWS, f"{path} has {rows:,} rows: at most {_MAX_ROWS:,}; refused")
         self.names = numbered(rows)
 
     _kind = "Parquet file"
+    _leaf: str | None = None  # the column of bytes, once it is known
 
     def read(self, index: int) -> bytes:
         with bad_record():
@@ -89,7 +94,7 @@ class ParquetSource(FileSource):
         group = next(i for i, end in enumerate(self._starts[1:]) if index < end)
         if self._group is None or self._group[0] != group:
             self._group = None  # before the next one: two do not fit where one does
-            table = file.read_row_group(group, columns=[self._column])
+            table = file.read_row_group(group, columns=[self._leaf])
             table.validate(full=True)
             self._group = (group, table)
         return _bytes_of(self._group[1], self._column, self._inner, index - self._starts[group])
@@ -99,7 +104,9 @@ class ParquetSource(FileSource):
 
     def _open(self) -> Any:
         self._group: tuple[int, Any] | None = None
-        return _parquet().ParquetFile(self.path)
+        # As a dictionary, an image that stands in many rows is in memory once, as in the file.
+        leaf = [self._leaf] if self._leaf else None
+        return _parquet().ParquetFile(self.path, read_dictionary=leaf)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_group": None}
@@ -137,12 +144,12 @@ class _Mapped:
 
     @cached_property
     def table(self) -> Any:
-        arrow = self._arrow
-        mapped = arrow.memory_map(str(self._path))
-        try:
-            table = arrow.ipc.open_stream(mapped).read_all()
-        except arrow.ArrowInvalid:
-            table = arrow.ipc.open_file(mapped).read_all()
+        ipc, mapped = self._arrow.ipc, self._arrow.memory_map(str(self._path))
+        start = _START if mapped.read(len(_MAGIC)) == _MAGIC else 0
+        mapped.seek(start)
+        require_honest(self._path, unpacked_bytes(ipc.MessageReader.open_stream(mapped)))
+        mapped.seek(start)
+        table = ipc.open_stream(mapped).read_all()
         table.validate(full=True)  # a damaged one would end the process when it is read
         return table
 
