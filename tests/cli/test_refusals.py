@@ -55,14 +55,14 @@ REFUSED = {
         samples --out walk.gif | --out walk.gif is the name of a file: --out takes a folder, such as
         samples --out a.png | cannot write to a.png: a.png is a file; use another --out
         samples --out a.png/deep/er | cannot write to a.png/deep/er: a.png is a file; use another
-        reconstruct tinny | no such folder or zip: tinny, nor a set in datasets (did you mean 'tiny
+        reconstruct tinny | no such folder or file: tinny, nor a set in datasets (did you mean 'tiny
         encode a.png --name a.csv | a.csv: a file of latents ends in .npz or .npy; name another
         encode a.png --name o/a.npz | --name o/a.npz: give a name; --out says the folder
         encode | PATHS
         decode | FILE
         decode no.npz | no such file of latents: no.npz
         decode a.png | a.png: a file of latents ends in .npz or .npy
-        samples --steps 3 | samples has no option --steps: it belongs after interpolate, walk
+        samples --steps 3 | samples has no option --steps: it belongs after reconstruct, interpolate, walk
         samples nine | samples takes no 'nine': leave it out
         samples --count 0 | --count | 0
         samples --count -1 | --count | -1
