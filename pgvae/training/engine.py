@@ -134,6 +134,7 @@ def _train(
         else:
             record = Bystander()
         stack.callback(record.log.close)
+        ranks.meet()  # the others hear at once where rank 0 cannot write
         loader = Loader(
             store,
             seed=seed,
