@@ -102,15 +102,17 @@ def train(
                 _leave(ranks)
                 raise
             except NotFiniteError as error:
-                good = load_newest(run.path, config, device, notes.append)
-                if good is None or good.images_seen == went_back_to:
-                    raise
-                notes.append(
-                    f"warning: {error.what} at {state.images_seen:,} images: back to the "
-                    f"checkpoint at {good.images_seen:,}, once, with another order of images"
-                )
-                good.rollbacks = state.rollbacks + 1
-                state, batch_gpu, went_back_to = good, state.batch_gpu, good.images_seen
+                failure = error.with_traceback(None)  # whose frames hold the networks
+            at, rollbacks, batch_gpu = state.images_seen, state.rollbacks, state.batch_gpu
+            del state  # before others are loaded: memory may not hold both
+            state = load_newest(run.path, config, device, notes.append)
+            if state is None or state.images_seen == went_back_to:
+                raise failure
+            notes.append(
+                f"warning: {failure.what} at {at:,} images: back to the checkpoint at "
+                f"{state.images_seen:,}, once, with another order of images"
+            )
+            state.rollbacks, went_back_to = rollbacks + 1, state.images_seen
 
 
 def _train(
@@ -132,6 +134,7 @@ def _train(
         else:
             record = Bystander()
         stack.callback(record.log.close)
+        ranks.meet()  # the others hear at once where rank 0 cannot write
         loader = Loader(
             store,
             seed=seed,

@@ -23,6 +23,7 @@ from pgvae.schedule import Stage
 from pgvae.snapshot import Snapshot, load_snapshot
 from pgvae.training import engine, record
 from pgvae.training.engine import train
+from pgvae.training.ranks import Ranks
 from pgvae.training.rundir import RunDirectory
 
 
@@ -239,3 +240,23 @@ def test_a_fault_is_in_the_status(fault, raised, code, words, store, tmp_path, m
     assert (status["status"], status["exit_code"]) == ("failed", code)
     assert status["images_seen"] <= 4 * (3 + engine.CHECK_ITERATIONS)
     assert re.search(words, status["message"])
+
+
+def test_a_process_hears_that_the_first_one_cannot_write_before_it_waits_for_more(store, tmp_path):
+    asked = []
+
+    class Second(Ranks):
+        index, count = 1, 2
+
+        def told(self, value):
+            asked.append(value)
+            return value
+
+        def meet(self):
+            raise ResourceError("another process of the run is gone")
+
+    run = RunDirectory(tmp_path)
+    with pytest.raises(ResourceError, match="another process of the run is gone"):
+        train(tiny_config(store, "vae"), store, run, CPU, ranks=Second())
+    run.close()
+    assert asked == [0]  # the images seen

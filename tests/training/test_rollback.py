@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import weakref
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,27 @@ def test_three_bad_iterations_go_back_once_and_on_with_other_images(
     shutil.rmtree(tmp_path / "checkpoint-000000160")
     run_to(config, store, tmp_path, 0.160)
     assert state_bytes(tmp_path, 160) == whole
+
+
+def test_the_networks_that_failed_are_gone_before_those_of_the_checkpoint_are_loaded(
+    store, tmp_path, poisoned, monkeypatch
+):
+    poisoned(lambda call: call in BAD)
+    step, load, trained, left = engine.train_step, engine.load_newest, [], []
+
+    def stepping(state, *arguments):
+        trained[:] = [weakref.ref(net) for net in state.nets.parts().values()]
+        return step(state, *arguments)
+
+    def loading(*arguments):
+        left.append([net for net in trained if net() is not None])
+        return load(*arguments)
+
+    monkeypatch.setattr(engine, "train_step", stepping)
+    monkeypatch.setattr(engine, "load_newest", loading)
+    run_to(tiny_config(store, "vae"), store, tmp_path, 0.080)
+    assert left == [[], []]
+    assert trained
 
 
 def test_where_going_back_does_not_help_the_run_stops_and_the_checkpoint_stays(
