@@ -295,4 +295,6 @@ def _text_of(label_file: Path) -> str:
             f"labels file {label_file} cannot be read: {error}; save it as UTF-8"
         ) from error
     except OSError as error:
-        raise InputError(f"labels file {label_file} cannot be read: {error.strerror}") from error
+        raise InputError(
+            f"labels file {label_file} cannot be read: {error.strerror}; give --labels FILE"
+        ) from error
