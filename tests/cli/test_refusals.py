@@ -62,7 +62,7 @@ REFUSED = {
         decode | FILE
         decode no.npz | no such file of latents: no.npz
         decode a.png | a.png: a file of latents ends in .npz or .npy
-        samples --steps 3 | samples has no option --steps: it belongs after reconstruct, interpolate, walk
+        samples --steps 3 | samples has no option --steps: it belongs after reconstruct
         samples nine | samples takes no 'nine': leave it out
         samples --count 0 | --count | 0
         samples --count -1 | --count | -1
