@@ -59,3 +59,15 @@ def is_out_of_memory(error: BaseException) -> bool:
     (True, False)
     """
     return isinstance(error, MemoryError) or any(words in str(error) for words in _OUT_OF_MEMORY)
+
+
+def one_line(error: BaseException) -> str:
+    """What went wrong, on one line and not too long; its kind where it says nothing.
+
+    Without the path of an OSError, which a caller names already.
+
+    >>> one_line(ValueError("no\\n such thing")), one_line(FileNotFoundError(2, "gone", "a.png"))
+    ('no such thing', 'gone')
+    """
+    said = " ".join(str(getattr(error, "strerror", None) or error).split())
+    return said[:300] or type(error).__name__

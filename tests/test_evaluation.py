@@ -16,7 +16,7 @@ from pgvae import evaluation, metrics
 from pgvae.data import Store
 from pgvae.evaluation import Evaluation, Figure, evaluate
 from pgvae.inference import Model
-from pgvae.inference import model as model_module
+from pgvae.inference import autoencoder as autoencoder_module
 
 PAIRWISE = ("psnr", "rmse", "mse", "ssim")
 UNTRAINED = "fid_efficientnet-lite0", "kid_efficientnet-lite0"
@@ -172,7 +172,7 @@ def test_grey_images_are_measured_too(store):
 def test_the_size_of_the_batches_changes_no_figure(size, store, monkeypatch):
     model, names = model_of(16, head="gaussian"), evaluation.DEFAULT_METRICS
     whole = numbers(evaluate(model, store, names, split="train"))
-    monkeypatch.setattr(model_module, "_BATCH_PIXELS", size * 16**2)
+    monkeypatch.setattr(autoencoder_module, "_BATCH_PIXELS", size * 16**2)
     assert model.batch_size == size
     parts = numbers(evaluate(model, store, names, split="train"))
     assert parts == pytest.approx(whole, rel=1e-4, abs=1e-6)
@@ -208,7 +208,7 @@ def test_random_states_of_others_are_left_alone(store):
 
 
 def test_a_watcher_sees_each_start_and_the_number_of_images(store, monkeypatch):
-    monkeypatch.setattr(model_module, "_BATCH_PIXELS", 4 * 8**2)
+    monkeypatch.setattr(autoencoder_module, "_BATCH_PIXELS", 4 * 8**2)
     seen = []
 
     def watch(starts, total):

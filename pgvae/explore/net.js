@@ -15,7 +15,7 @@ export const sendFile = (file) => waited(async () => (await send("images", file)
 export async function save(asked) {
   const [name, content] = await waited(async () => {
     const answer = await send("save", JSON.stringify(asked));
-    return [/filename="(.*?)"/.exec(answer.headers.get("Content-Disposition"))[1], await answer.blob()];
+    return [answer.headers.get("Content-Disposition").match(/filename="(.*?)"/)[1], await answer.blob()];
   });
   const place = URL.createObjectURL(content);
   Object.assign(document.createElement("a"), { href: place, download: name }).click();

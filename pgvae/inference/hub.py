@@ -5,7 +5,7 @@ from pathlib import Path
 from types import ModuleType
 
 from pgvae.config import require
-from pgvae.errors import InputError
+from pgvae.errors import InputError, one_line
 from pgvae.inference.pretrained import FILES
 from pgvae.snapshot import PRETRAINED
 
@@ -43,7 +43,7 @@ def push(folder: Path, repository: str, *, private: bool = False) -> str:
             commit_message="A model of pgvae",
         )
     except Exception as error:  # of any client and any network
-        raise InputError(f"the hub did not take {repository}: {_short(error)}") from error
+        raise InputError(f"the hub did not take {repository}: {one_line(error)}") from error
     return str(made)
 
 
@@ -56,7 +56,7 @@ def pull(repository: str, revision: str | None = None) -> Path:
             repository, revision=revision, allow_patterns=["*.safetensors", "config.json"]
         )
     except Exception as error:
-        raise InputError(f"the hub did not give {repository}: {_short(error)}") from error
+        raise InputError(f"the hub did not give {repository}: {one_line(error)}") from error
     return Path(found)
 
 
@@ -72,7 +72,3 @@ def _package() -> ModuleType:
             "a hub needs the package huggingface_hub: pip install 'pgvae[hub]'"
         ) from error
     return huggingface_hub
-
-
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__

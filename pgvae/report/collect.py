@@ -17,7 +17,7 @@ from typing import Any
 
 from pgvae.config import RunConfig
 from pgvae.data.images import RejectError
-from pgvae.errors import InputError, PgvaeError
+from pgvae.errors import InputError, PgvaeError, one_line
 from pgvae.request import FILE, Request
 from pgvae.schedule import Schedule
 from pgvae.snapshot import MALFORMED
@@ -66,7 +66,7 @@ class Run:
         try:
             yield
         except (PgvaeError, RejectError, OSError, *MALFORMED) as error:
-            self.notes.append(f"{what} ({_short(error)}).")
+            self.notes.append(f"{what} ({one_line(error)}).")
 
 
 def read_run(path: Path) -> Run:
@@ -77,7 +77,7 @@ def read_run(path: Path) -> Run:
     try:
         run = Run(path, _object(file))
     except (OSError, *MALFORMED) as error:
-        raise InputError(f"{file} cannot be read: {_short(error)}; give another run") from error
+        raise InputError(f"{file} cannot be read: {one_line(error)}; give another run") from error
     _read_log(run)
     with run.noting("config.json is not of this version of pgvae, so there is no timeline"):
         schedule = RunConfig.from_dict(run.values).schedule
@@ -130,8 +130,3 @@ def _read_log(run: Run) -> None:
 
 def _object(file: Path) -> dict[str, Any]:
     return {**json.loads(file.read_text(encoding="utf-8"))}  # TypeError for a list or a number
-
-
-def _short(error: Exception) -> str:
-    """One line of what went wrong, without the path that a caller names already."""
-    return " ".join(str(getattr(error, "strerror", None) or error).split())[:200]

@@ -34,15 +34,24 @@ _EARLY_IMAGES = (4_000, 16_000, 64_000, 256_000)  # of the first snapshots: a pi
 
 
 @dataclass(frozen=True)
-class _Means:
-    """What a run is made with on this machine, and which is no part of it."""
+class Means:
+    """What a run is made with on this machine, and which is no part of it.
 
-    precision: Precision
-    workers: int
-    compiled: bool
-    graphs: bool
-    inception_weights: Path | None
-    tracker: TrackerKind
+    workers:   threads that decode images.
+    batch_gpu: most images that a process works through at a time.
+    compiled, graphs: whether the networks go through torch.compile, and iterations are captured.
+    recompute: whether to keep no activations from 512 px on (`TrainState.recompute`).
+    inception_weights: for the metrics FID and KID.
+    tracker:   where figures and pictures are shown while it trains.
+    """
+
+    workers: int = 0
+    batch_gpu: int | None = None
+    compiled: bool = False
+    graphs: bool = False
+    recompute: bool = False
+    inception_weights: Path | None = None
+    tracker: TrackerKind = "tensorboard"
 
 
 def train(
@@ -50,16 +59,10 @@ def train(
     store: Store,
     run: RunDirectory,
     device: torch.device,
+    means: Means | None = None,
     *,
-    workers: int = 0,
-    batch_gpu: int | None = None,
-    compiled: bool = False,
-    graphs: bool = False,
-    recompute: bool = False,
     initial: Snapshot | None = None,
-    inception_weights: Path | None = None,
     stop: Stop | None = None,
-    tracker: TrackerKind = "tensorboard",
     ranks: Ranks = ALONE,
 ) -> None:
     """Train to the end of the schedule, from the run's newest checkpoint where it has one.
@@ -67,11 +70,7 @@ def train(
     Where numbers stop being finite, it goes back to the newest checkpoint once, and on from there
     with another order of images.
 
-    batch_gpu: most images that a process works through at a time.
-    compiled, graphs: whether the networks go through torch.compile, and iterations are captured.
-    recompute: whether to keep no activations from 512 px on (`TrainState.recompute`).
-    initial: weights to start a new run from. inception_weights: for the metrics FID and KID.
-    tracker: where figures and pictures are shown while it trains.
+    initial: weights to start a new run from.
     stop: what may ask it to stop; a signal always may. ranks: the processes that train it
     together, each of which calls this.
     Raises Preempted, with all saved, where it was asked to stop; ResourceError when numbers stop
@@ -84,8 +83,8 @@ def train(
     if not run.is_guarded:
         notes.append(f"warning: no locks on this drive: start no second process in {run.path}")
     state = load_newest(run.path, config, device, notes.append) or _first(config, device, initial)
-    means = _Means(precision, workers, compiled, graphs, inception_weights, tracker)
-    stop, went_back_to = stop or Stop(), None
+    means, stop, went_back_to = means or Means(), stop or Stop(), None
+    batch_gpu = means.batch_gpu
     with stop_signals(stop):
         while True:
             if ranks.told(state.images_seen) != state.images_seen:
@@ -94,7 +93,7 @@ def train(
                     f"{state.images_seen:,} images: is the run on a disk that all of them see?"
                 )
             state.ranks, state.batch_gpu = ranks, batch_gpu
-            if recompute:
+            if means.recompute:
                 state.recompute()
             try:
                 return _train(state, store, run, means, stop, notes)
@@ -119,12 +118,13 @@ def _train(
     state: TrainState,
     store: Store,
     run: RunDirectory,
-    means: _Means,
+    means: Means,
     stop: Stop,
     notes: list[str],
 ) -> None:
     """`train` from a state; notes: what is said first, once."""
     config, ranks, device = state.config, state.ranks, state.device
+    precision = resolve_precision(config.precision, device)
     seed = derive_seed(config.seed, "order", state.rollbacks) if state.rollbacks else config.seed
     with contextlib.ExitStack() as stack:
         stack.enter_context(told_errors(state, run))
@@ -146,7 +146,7 @@ def _train(
         )
         stack.callback(loader.close)
         ends_early = _ends_early(config.schedule)
-        where = f"on {device}, {means.precision}, {ops.native.on(device)}"
+        where = f"on {device}, {precision}, {ops.native.on(device)}"
         if ranks.count > 1:
             where += f", {ranks.count} processes"
         at = f"at {state.images_seen / 1000:g} of {config.schedule.total_kimg:g} kimg, {where}"
@@ -160,7 +160,7 @@ def _train(
         compiler = Compiler(record.log.say) if means.compiled else None
         captured = graphs_on(device, ranks.count, record.log.say) if means.graphs else None
         objective = objective_from(config.objective)
-        _loop(state, objective, loader, means.precision, record, stop, compiler, captured)
+        _loop(state, objective, loader, precision, record, stop, compiler, captured)
         for line in [f"done: {state.images_seen / 1000:g} kimg in {run.path}", *ends_early]:
             record.log.say(line)
         record.status("done", state.images_seen)

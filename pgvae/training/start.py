@@ -18,6 +18,7 @@ from pgvae.request import NEWEST, Request
 from pgvae.snapshot import load_snapshot, snapshots_in
 from pgvae.training.checkpoint import STATE, checkpoints_in, load_weights
 from pgvae.training.describe import describe
+from pgvae.training.engine import Means
 from pgvae.training.engine import train as run_training
 from pgvae.training.plan import Initial, check_request, plan
 from pgvae.training.ranks import ALONE, Ranks, joined, local_device
@@ -179,24 +180,19 @@ def _initial_of(kept: Kept, request: Request) -> Initial | None:
 
 
 def _train(job: _Job, ranks: Ranks, device: torch.device) -> Path:
-    weights, workers = job.request.inception_weights, job.request.workers
+    asked, initial = job.request, job.start.snapshot if job.start else None
+    means = Means(
+        workers=_WORKERS if asked.workers is None else asked.workers,
+        batch_gpu=asked.batch_gpu,
+        compiled=bool(asked.compile),
+        graphs=bool(asked.graphs),
+        recompute=bool(asked.recompute),
+        inception_weights=Path(asked.inception_weights) if asked.inception_weights else None,
+        tracker=asked.tracker or _TRACKER,
+    )
+    how = {"initial": initial, "stop": job.stop, "ranks": ranks}
     try:
-        run_training(
-            job.config,
-            job.store,
-            job.run,
-            device,
-            workers=_WORKERS if workers is None else workers,
-            batch_gpu=job.request.batch_gpu,
-            compiled=bool(job.request.compile),
-            graphs=bool(job.request.graphs),
-            recompute=bool(job.request.recompute),
-            initial=job.start.snapshot if job.start else None,
-            inception_weights=Path(weights) if weights else None,
-            stop=job.stop,
-            tracker=job.request.tracker or _TRACKER,
-            ranks=ranks,
-        )
+        run_training(job.config, job.store, job.run, device, means, **how)
     finally:
         job.run.close()
     return job.run.path

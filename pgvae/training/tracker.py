@@ -12,7 +12,7 @@ import numpy as np
 
 from pgvae.choices import TrackerKind
 from pgvae.config import require
-from pgvae.errors import InputError
+from pgvae.errors import InputError, one_line
 from pgvae.files import atomic_path
 
 _KEPT = "tracker.json"  # what a tracker calls the run, so that one that goes on is the same there
@@ -68,7 +68,7 @@ def open_tracker(
     try:
         return _Guarded(kind, make(run_dir, config or {}), say)
     except Exception as error:  # of any client and any network
-        raise InputError(f"--tracker {kind} cannot be started: {_short(error)}") from error
+        raise InputError(f"--tracker {kind} cannot be started: {one_line(error)}") from error
 
 
 class _Nothing:
@@ -163,7 +163,7 @@ class _Guarded:
             act()
         except Exception as error:
             self._inner = _Nothing()
-            self._say(f"warning: {self._kind} shows no more of this run: {_short(error)}")
+            self._say(f"warning: {self._kind} shows no more of this run: {one_line(error)}")
 
 
 def _kept(run_dir: Path, kind: str) -> str | None:
@@ -178,7 +178,3 @@ def _kept(run_dir: Path, kind: str) -> str | None:
 def _keep(run_dir: Path, kind: str, name: str) -> None:
     with atomic_path(run_dir / _KEPT) as aside:
         aside.write_text(json.dumps({kind: name}) + "\n", encoding="utf-8")
-
-
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__

@@ -11,7 +11,7 @@ from snapshots import make
 import pgvae
 from pgvae.errors import InputError
 from pgvae.inference import Model, pick_device
-from pgvae.inference import model as model_module
+from pgvae.inference import autoencoder as autoencoder_module
 
 D, R = 8, 8
 
@@ -116,7 +116,7 @@ def test_samples_repeat_by_seed_and_batches_change_nothing(model, monkeypatch):
     samples, codes = model.sample(7, seed=0), model.encode(images_of(7))
     assert torch.equal(model.sample(7, seed=0), samples)
     assert not torch.equal(model.sample(7, seed=1), samples)
-    monkeypatch.setattr(model_module, "_BATCH_PIXELS", 2 * R * R)
+    monkeypatch.setattr(autoencoder_module, "_BATCH_PIXELS", 2 * R * R)
     torch.testing.assert_close(model.sample(7, seed=0), samples, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(model.encode(images_of(7)), codes, rtol=1e-5, atol=1e-5)
 

@@ -256,8 +256,8 @@ def beside(path: Path, count: int) -> Columns | None:
     """
     if not is_file(path):
         return None
-    with damaged(path, "file of labels"):
-        array = np.load(path, allow_pickle=False)
+    with damaged(path, "file of labels"), path.open("rb") as file:
+        array = np.lib.format.read_array(file, allow_pickle=False)
     array = array.reshape(len(array), -1) if array.ndim else array
     require(
         array.ndim == 2 and len(array) == count and array.dtype.kind in "iufb",
