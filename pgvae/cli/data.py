@@ -10,9 +10,9 @@ import click
 from pgvae.choices import CelebaHqSplit, Codec, Crop
 from pgvae.cli import options
 from pgvae.cli.groups import Commands
-from pgvae.cli.options import ANY_SEED, NATURAL, PATH, POSITIVE, option
+from pgvae.cli.options import NATURAL, PATH, POSITIVE, option
 from pgvae.cli.sets import OUTDIR, about_use, remove, users_in
-from pgvae.cli.types import Resolution, WordList
+from pgvae.cli.types import Resolution, Seed, WordList
 from pgvae.errors import InputError, PgvaeError
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def data() -> None:
 @option("--name", "Name of the set.  [default: the recipe's or the folder's]")
 @option("--resolution R", "Highest one, a power of two.  [default: the images']", Resolution())
 @option("--count N", "Images to take, or to draw.  [default: all, or the recipe's]", POSITIVE)
-@option("--seed", "Of what is drawn, and of the split.", ANY_SEED, default=0)
+@option("--seed", "Of what is drawn, and of the split.", Seed(), default=0)
 @options.DATA_ROOT
 @option("--labels FILE", "A csv with the images' file names in a column, or a dataset.json.", PATH)
 @option(

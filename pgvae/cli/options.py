@@ -8,15 +8,14 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import click
 
-from pgvae.choices import MOST_SEED, Prior
-from pgvae.cli.types import WordList
+from pgvae.choices import Prior
+from pgvae.cli.types import Seed, WordList
 from pgvae.config import require
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 PATH = click.Path(path_type=Path)
 POSITIVE, SEVERAL, NATURAL = click.IntRange(min=1), click.IntRange(min=2), click.IntRange(min=0)
-ANY_SEED = click.IntRange(0, MOST_SEED)
 _FILES = (".gif", ".jpeg", ".jpg", ".mp4", ".npy", ".npz", ".png", ".webp")
 PROBABILITY = click.FloatRange(0, 1, min_open=True, max_open=True)
 
@@ -61,7 +60,7 @@ INCEPTION_WEIGHTS = option(
     PATH,
 )
 DEVICE = option("--device auto|cpu|cuda[:I]|mps", default="auto")
-SEED = option("--seed", "", ANY_SEED, default=0)
+SEED = option("--seed", "", Seed(), default=0)
 PRIOR = option(
     "--prior",
     "Draw latents from the fitted prior, or the one of training.  [default: fitted, where there "

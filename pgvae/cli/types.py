@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from pgvae.choices import MOST_SEED
 from pgvae.config import check_resolution
 
 _MOST_SEEDS = 100_000
@@ -24,6 +25,15 @@ class Finite(click.ParamType):
         if not (math.isfinite(number) and number > 0):
             self.fail(f"{value!r} is not a positive, finite number", param, ctx)
         return number
+
+
+class Seed(click.ParamType):
+    """A seed, without its bounds in the help."""
+
+    name = "integer"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int:
+        return click.IntRange(0, MOST_SEED).convert(value, param, ctx)
 
 
 class Resolution(click.ParamType):
