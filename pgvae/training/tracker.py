@@ -55,7 +55,8 @@ def open_tracker(
     """The tracker of a run, which may go on from `images_seen`.
 
     config: of the run, for those that show it. say: told where a service fails, which ends the
-    showing and not the run. InputError where it cannot be started.
+    showing and not the run. InputError where it cannot be started for a new run; one that goes on
+    does so without.
     """
     if kind == "none":
         return _Nothing()
@@ -68,7 +69,11 @@ def open_tracker(
     try:
         return _Guarded(kind, make(run_dir, config or {}), say)
     except Exception as error:  # of any client and any network
-        raise InputError(f"--tracker {kind} cannot be started: {one_line(error)}") from error
+        failed = f"--tracker {kind} cannot be started: {one_line(error)}"
+        if images_seen == 0:
+            raise InputError(failed) from error
+        say(f"warning: {failed}")
+        return _Nothing()
 
 
 class _Nothing:

@@ -154,6 +154,9 @@ def test_one_that_cannot_start_or_is_not_installed_is_one_line(services, tmp_pat
     monkeypatch.setattr(services.wandb, "init", init)
     with pytest.raises(InputError, match="--tracker wandb cannot be started: no key: log in"):
         open_tracker("wandb", tmp_path, 0, CONFIG)
+    told: list[str] = []
+    open_tracker("wandb", tmp_path, 4, CONFIG, told.append).scalars({"loss": 1.0}, 4)
+    assert told == ["warning: --tracker wandb cannot be started: no key: log in"]  # it goes on
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(InputError, match="needs the package mlflow: pip install mlflow, or choose"):
         check_tracker("mlflow")
