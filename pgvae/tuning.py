@@ -53,8 +53,9 @@ def keep_freed_memory() -> bool:
 def return_large_blocks() -> bool:
     """Undo keep_freed_memory() for blocks of 32 MiB and more; -> whether that was done.
 
-    At 1024 px (16 maps, batch 4) the gaps between such blocks held 3 of the heap's 7 GiB; to clear
-    fresh pages instead costs a step there 60 %. Does nothing where freed memory is not kept.
+    For large pictures, and where memory ran out. At 1024 px (16 maps, batch 4) the gaps between
+    such blocks held 3 of the heap's 7 GiB; to clear fresh pages instead costs a step there 60 %.
+    Does nothing where freed memory is not kept.
     """
     global _keeps_freed_memory
     mallopt, trim = _glibc("mallopt"), _glibc("malloc_trim")

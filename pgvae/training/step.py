@@ -12,6 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from pgvae import tuning
 from pgvae.config import Precision
 from pgvae.errors import is_out_of_memory
 from pgvae.objectives import Context, Objective, Phase
@@ -157,6 +158,7 @@ def _with_memory(
                 raise
         for optimizer in optimizers:  # with no error held, whose frames hold what filled memory
             optimizer.zero_grad(set_to_none=True)
+        tuning.return_large_blocks()  # memory is short: none is kept for later any more
         state.batch_gpu = -(-at_once // 2)
 
 
