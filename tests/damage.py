@@ -40,10 +40,16 @@ def mutated(whole: bytes, rng: random.Random) -> bytes:
 
 
 def fuzz(file: Path, read: Callable[[], object], times: int = TIMES) -> int:
-    """Read a file as it may come; -> how often it was refused. Any other error is raised."""
+    """Read a file as it may come, never as it was; -> how often it was refused.
+
+    Any other error is raised.
+    """
     whole, rng, refused = file.read_bytes(), random.Random(file.name), 0
     for _ in range(times):
-        file.write_bytes(mutated(whole, rng))
+        damaged = mutated(whole, rng)
+        while damaged == whole:
+            damaged = mutated(whole, rng)
+        file.write_bytes(damaged)
         try:
             read()
         except PgvaeError:
