@@ -99,6 +99,7 @@ class Group(Ranks):
                 if self._store.check([failed]):
                     raise RuntimeError("it failed")
                 time.sleep(0.05)
+        self.any(False)  # rank 0 holds the store, and may end before all have looked
 
     def fail(self) -> None:
         """Let those that wait for this process know that it will not come."""

@@ -4,7 +4,9 @@ As a script (`python group.py FOLDER`): one process of a group, which learns fro
 batch, every objective once, and keeps what it learned in FOLDER.
 """
 
+import contextlib
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -24,12 +26,18 @@ from pgvae.training.pool import ImagePool  # noqa: E402
 from pgvae.training.ranks import ALONE, Ranks, joined  # noqa: E402
 
 
+def free_port() -> int:
+    """A port below those that the system gives away meanwhile."""
+    while True:
+        port = random.SystemRandom().randrange(20_000, 32_000)
+        with socket.socket() as free, contextlib.suppress(OSError):
+            free.bind(("127.0.0.1", port))
+            return port
+
+
 def start(count: int, words: list[str], **variables: str) -> list[subprocess.Popen]:
     """`python WORDS` in a group of `count` processes, each by its rank; their errors are piped."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "OMP_NUM_THREADS": "1"}
     return [
         subprocess.Popen(
             [sys.executable, *words],

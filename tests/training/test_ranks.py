@@ -58,6 +58,21 @@ def test_who_waits_hears_that_another_one_failed(learned) -> None:
     assert learned[1]["waits"].startswith("another process of the run is gone")
 
 
+LOOKS_LATE = """
+import os, time, torch
+from pgvae.training.ranks import joined
+sleep, first = time.sleep, os.environ["RANK"] == "0"
+time.sleep = lambda seconds: sleep(2)
+with joined(torch.device("cpu")) as ranks:
+    sleep(0.5 if first else 0)
+    ranks.meet()
+"""
+
+
+def test_the_first_does_not_end_before_the_others_have_met_it() -> None:
+    finish(start(2, ["-c", LOOKS_LATE]))
+
+
 def test_torchruns_variables_are_wanted_whole(monkeypatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.delenv("RANK", raising=False)
