@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from memory import peak
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -322,12 +323,6 @@ def came_of(read: Read, path: Path) -> str:
     except BaseException as error:
         return f"not ours: {error!r:.300}"
     return "taken"
-
-
-def peak() -> int:
-    """Most kilobytes that this process had in memory."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0])
 
 
 def try_one(name: str, folder: Path) -> dict:

@@ -26,9 +26,10 @@ _WEIGHT = {
     True: torch.cat([torch.kron(_TAPS2 @ a, _TAPS2 @ b) for a in _FOLDS for b in _FOLDS]),
 }
 
-# Below, the transforms cost more than they save (measured): of a side of x, and of channels.
-_MIN_SIDE = {False: 8, True: 16}
+# Below, the transforms cost more than they save (measured): of the input, and of the kernels, whose
+# cost is the same for any number of tiles.
 _MIN_CHANNELS = 128
+_MIN_TILES = 64  # of 4x4 pixels, in the batch
 _FUSED_CHANNELS = range(16, 129, 16)  # coefficients of a few tiles fit into a cache
 
 
@@ -40,7 +41,7 @@ def conv3x3(x: Tensor, weight: Tensor) -> Tensor:
     """
     if narrow(x, weight):
         return winograd_conv3x3(x, weight, False)
-    if pays_off(x, weight, up2=False):
+    if pays_off(x, weight):
         return tiled(x, weight, up2=False)
     return reference.conv3x3(x, weight)
 
@@ -53,7 +54,7 @@ def up2_conv3x3(x: Tensor, weight: Tensor) -> Tensor:
     """
     if narrow(x, weight):
         return winograd_conv3x3(x, weight, True)
-    if pays_off(x, weight, up2=True):
+    if pays_off(x, weight):
         return tiled(x, weight, up2=True)
     return phases.up2_conv3x3(x, weight)
 
@@ -69,16 +70,16 @@ def narrow(x: Tensor, weight: Tensor) -> bool:
     return _can(x, weight) and fused and min(channels) < _MIN_CHANNELS
 
 
-def pays_off(x: Tensor, weight: Tensor, up2: bool) -> bool:
+def pays_off(x: Tensor, weight: Tensor) -> bool:
     """Whether `tiled` is faster here than PyTorch's: wide float32 layers on a CPU.
 
-    >>> pays_off(torch.zeros(1, 16, 8, 8), torch.zeros(16, 16, 3, 3), up2=False)
+    >>> pays_off(torch.zeros(1, 16, 8, 8), torch.zeros(16, 16, 3, 3))
     False
     """
     return (
         _can(x, weight)
         and min(weight.shape[:2]) >= _MIN_CHANNELS
-        and min(x.shape[2:]) >= _MIN_SIDE[up2]
+        and x.shape[0] * x.shape[2] * x.shape[3] >= 16 * _MIN_TILES
     )
 
 

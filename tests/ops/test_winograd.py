@@ -144,39 +144,40 @@ def test_what_does_not_tile_is_refused(wrong) -> None:
         wrong()
 
 
-def test_it_pays_off_for_a_wide_float32_layer() -> None:
-    assert winograd.pays_off(torch.zeros(2, 512, 16, 16), torch.zeros(512, 512, 3, 3), False)
+@pytest.mark.parametrize("shape", [(64, 512, 4, 4), (16, 512, 8, 8), (1, 512, 32, 32)])
+def test_it_pays_off_for_64_tiles_of_a_wide_float32_layer(shape) -> None:
+    assert winograd.pays_off(torch.zeros(shape), torch.zeros(512, 512, 3, 3))
 
 
 @pytest.mark.parametrize(
     ("x", "weight"),
     [
-        (torch.zeros(2, 16, 16, 16), torch.zeros(512, 16, 3, 3)),
-        (torch.zeros(2, 512, 16, 16), torch.zeros(16, 512, 3, 3)),
-        (torch.zeros(2, 512, 4, 4), torch.zeros(512, 512, 3, 3)),
-        (torch.zeros(2, 512, 10, 16), torch.zeros(512, 512, 3, 3)),
-        (torch.zeros(2, 512, 16, 10), torch.zeros(512, 512, 3, 3)),
-        (torch.zeros(2, 512, 16, 16).bfloat16(), torch.zeros(512, 512, 3, 3).bfloat16()),
-        (torch.zeros(2, 512, 16, 16).double(), torch.zeros(512, 512, 3, 3).double()),
+        (torch.zeros(4, 16, 16, 16), torch.zeros(512, 16, 3, 3)),
+        (torch.zeros(4, 512, 16, 16), torch.zeros(16, 512, 3, 3)),
+        (torch.zeros(63, 512, 4, 4), torch.zeros(512, 512, 3, 3)),
+        (torch.zeros(4, 512, 10, 16), torch.zeros(512, 512, 3, 3)),
+        (torch.zeros(4, 512, 16, 10), torch.zeros(512, 512, 3, 3)),
+        (torch.zeros(4, 512, 16, 16).bfloat16(), torch.zeros(512, 512, 3, 3).bfloat16()),
+        (torch.zeros(4, 512, 16, 16).double(), torch.zeros(512, 512, 3, 3).double()),
         (
-            torch.zeros(2, 512, 16, 16, device="meta"),
+            torch.zeros(4, 512, 16, 16, device="meta"),
             torch.zeros(512, 512, 3, 3, device="meta"),
         ),
     ],
-    ids=["few in", "few out", "4 px", "height 10", "width 10", "bf16", "fp64", "not a CPU"],
+    ids=["few in", "few out", "63 tiles", "height 10", "width 10", "bf16", "fp64", "not a CPU"],
 )
 def test_it_does_not_pay_off_for(x, weight) -> None:
-    assert not winograd.pays_off(x, weight, up2=False)
+    assert not winograd.pays_off(x, weight)
 
 
 def test_under_bf16_autocast_a_wide_layer_runs_in_bf16() -> None:
-    x, weight = torch.ones(1, 256, 8, 8), torch.ones(256, 256, 3, 3)
+    x, weight = torch.ones(16, 256, 8, 8), torch.ones(256, 256, 3, 3)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert ops.conv3x3(x, weight).dtype == torch.bfloat16
 
 
 def test_the_public_op_is_right_for_a_wide_layer() -> None:
-    x = randn(2, 256, 8, 8, seed=1, dtype=torch.float32)
+    x = randn(16, 256, 8, 8, seed=1, dtype=torch.float32)
     weight = randn(256, 256, 3, 3, seed=2, dtype=torch.float32)
     expected = F.conv2d(x.double(), weight.double(), padding=1)
     assert relative_error(ops.conv3x3(x, weight), expected) < 1e-5
@@ -184,14 +185,8 @@ def test_the_public_op_is_right_for_a_wide_layer() -> None:
 
 
 def test_without_a_library_a_wide_layer_is_pytorchs(monkeypatch) -> None:
-    x, weight = torch.ones(1, 256, 16, 16), torch.ones(256, 256, 3, 3)
+    x, weight = torch.ones(1, 256, 32, 32), torch.ones(256, 256, 3, 3)
     monkeypatch.setitem(native._PROBLEMS, "cpu", "left out by the test")
     monkeypatch.delattr(winograd, "tiled")
     assert torch.equal(ops.conv3x3(x, weight), F.conv2d(x, weight, padding=1))
-    assert ops.up2_conv3x3(x, weight).shape == (1, 256, 32, 32)
-
-
-def test_upsampling_pays_off_from_a_larger_side_on() -> None:
-    weight = torch.zeros(512, 512, 3, 3)
-    assert not winograd.pays_off(torch.zeros(2, 512, 8, 8), weight, up2=True)
-    assert winograd.pays_off(torch.zeros(2, 512, 16, 16), weight, up2=True)
+    assert ops.up2_conv3x3(x, weight).shape == (1, 256, 64, 64)
