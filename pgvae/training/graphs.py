@@ -42,7 +42,8 @@ class CudaCapture:
     def capture(self, work: Work) -> tuple[Callable[[], None], Scalars]:
         """-> (replay, where its results are after that); nothing has run yet."""
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=self._stream):
+        # The loader's thread pins memory meanwhile, which would break a capture of all threads.
+        with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
             results = work()
         return graph.replay, results
 
