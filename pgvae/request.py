@@ -54,7 +54,7 @@ _METAVARS = {
     "batch": "N|R:N,...",
     "lr": "X|R:X,...",
     **dict.fromkeys(("batch_gpu", "keep_snapshots"), "N"),
-    "max_hours": "H",
+    **dict.fromkeys(("hours", "max_hours"), "H"),
     "lr_milestones": "K,K,...",
     "label_thresholds": "LOW,HIGH",
     "device": "auto|cpu|cuda[:I]|mps",
@@ -66,7 +66,7 @@ BY_STAGE = ("batch", "lr")  # one value, or one of each resolution that is named
 _POSITIVE = frozenset(
     {
         *("kimg_per_stage", "total_kimg", "lr", "lr_milestones"),
-        *("ema_kimg", "snapshot_kimg", "metric_kimg", "max_hours"),
+        *("ema_kimg", "snapshot_kimg", "metric_kimg", "hours", "max_hours"),
     }
 )
 _LEAST = {
@@ -104,6 +104,8 @@ class Request:
     kimg_per_stage: thousands of images per stage, half of them fading in.
         [default: the schedule's]
     total_kimg: thousands of images in all.  [default: every stage once]
+    hours: choose lengths of stages, and the widths of networks, by what they take on this machine,
+        so that a new run takes about so long.  [default: none]
     batch: batch size of every stage, or of some: 16:64,32:32.  [default: the schedule's]
     batch_gpu: images that a process, one for each GPU, works through at a time; what is learned
         stays that of the whole batch.  [default: its part of the batch]
@@ -166,6 +168,7 @@ class Request:
     schedule: str | None = None
     kimg_per_stage: float | None = None
     total_kimg: float | None = None
+    hours: float | None = None
     batch: int | Mapping[int, int] | None = None
     batch_gpu: int | None = None
     lr: float | Mapping[int, float] | None = None

@@ -5,6 +5,7 @@ config.json and stats.jsonl must be there; whatever else is missing or damaged i
 """
 
 import contextlib
+import dataclasses
 import json
 import math
 import re
@@ -88,7 +89,8 @@ def read_run(path: Path) -> Run:
         run.status = _object(path / "status.json")
         run.images_seen = max(run.images_seen, float(int(run.status["images_seen"])))
     with run.noting(f"{FILE} could not be read, so there is no command to repeat the run"):
-        run.command = shlex.join(("python", "train.py", *Request.read(path / FILE).words()))
+        asked = dataclasses.replace(Request.read(path / FILE), hours=None)  # what they came to be
+        run.command = shlex.join(("python", "train.py", *asked.words()))
     for file in sorted(path.glob("evaluation*.json")):
         with run.noting(f"{file.name} could not be read"):
             values = _object(file)

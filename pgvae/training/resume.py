@@ -1,5 +1,6 @@
 """Going on with a run: by the request and the config that its directory keeps."""
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Callable, Mapping
@@ -11,8 +12,9 @@ from pgvae.config import RunConfig
 from pgvae.errors import CorruptFileError, InputError
 from pgvae.files import SUMS
 from pgvae.objectives import OBJECTIVES, settings_of
-from pgvae.request import BY_STAGE, FREE, Request, kinds, option, over, spelled
+from pgvae.request import BY_STAGE, FREE, NEWEST, Request, kinds, option, over, spelled
 from pgvae.snapshot import MALFORMED, snapshots_in
+from pgvae.training.budget import FITTED
 from pgvae.training.checkpoint import checkpoints_in, is_whole
 from pgvae.training.rundir import (
     CONFIG,
@@ -185,6 +187,20 @@ def newest_like(
         f"{kept.path} differs in {_told(kept, asked, found)}: give its options, or go on with it "
         f"by --resume {kept.path} alone, or leave --resume out to start a new run"
     )
+
+
+def fitted_before(outdir: Path, asked: Request, digest: str, start: str | None) -> Request | None:
+    """A request to go on, with what its `hours` came to be in the newest run that it made.
+
+    digest, start: see `Kept.is_asked_by`.
+    """
+    for path in runs_in(outdir) if asked.resume == NEWEST else ():
+        with contextlib.suppress(InputError, CorruptFileError):  # told where it is looked for
+            kept = Kept.read(path)
+            fitted = dataclasses.replace(asked, **kept.request.given(*FITTED))
+            if kept.is_asked_by(fitted.recorded(), digest, start):
+                return fitted
+    return None
 
 
 def _is_older(path: Path, planned: RunConfig) -> bool:

@@ -16,13 +16,14 @@ from pgvae.metrics.table import check_metrics, check_names, require_encoder
 from pgvae.objectives import objective_class
 from pgvae.request import NEWEST, Request
 from pgvae.snapshot import load_snapshot, snapshots_in
+from pgvae.training.budget import check_hours, within_hours
 from pgvae.training.checkpoint import STATE, checkpoints_in, load_weights
 from pgvae.training.describe import describe
 from pgvae.training.engine import Means
 from pgvae.training.engine import train as run_training
 from pgvae.training.plan import Initial, check_request, plan
 from pgvae.training.ranks import ALONE, Ranks, joined, local_device
-from pgvae.training.resume import Kept, gone_on, newest_like
+from pgvae.training.resume import Kept, fitted_before, gone_on, newest_like
 from pgvae.training.rundir import RunDirectory, require_writable
 from pgvae.training.stops import Stop
 from pgvae.training.tracker import check_tracker
@@ -69,7 +70,8 @@ def train(request: Request, say: Say = print, stop: Stop | None = None) -> Path:
         if ranks.index > 0:
             return _follow(ranks, device)
         if whole.device in (None, "auto") and device.type == "cpu":
-            say("no CUDA device found: training on the CPU")
+            hint = "" if whole.hours or whole.resume else "; --hours H fits a run into a time"
+            say(f"no CUDA device found: training on the CPU{hint}")
         try:
             job = _planned(request, kept, whole, ranks, say)
         except PgvaeError as error:
@@ -130,6 +132,9 @@ def _planned(
     gone = request.resume == NEWEST and request.init_from is not None and sha256 is None
     start = None if gone else load_initial(request)
     store = _open(whole, say)
+    if request.hours is not None and not gone:
+        before = fitted_before(outdir, request, store.digest, sha256)
+        request = before or within_hours(request, store, start, ranks, say)
     config = None if gone else plan(request, store, start)
     if request.resume == NEWEST:
         kept = newest_like(outdir, request.recorded(), store.digest, sha256, config, say)
@@ -238,8 +243,10 @@ def dry_run(request: Request, say: Say = print) -> None:
     Raises InputError as `train`; plain images are prepared.
     """
     _check_early(request, Path(request.outdir or _OUTDIR))
-    start = load_initial(request)
-    config = plan(request, _open(request, say), start)
+    start, store = load_initial(request), _open(request, say)
+    if request.hours is not None:
+        request = within_hours(request, store, start, ALONE, say)
+    config = plan(request, store, start)
     _require_feasible(config, request, ALONE)
     say(describe(config, request.batch_gpu, recompute=bool(request.recompute)))
 
@@ -258,6 +265,8 @@ def _check_early(request: Request, writes_to: Path) -> None:
     if request.dataset is None:
         raise InputError("give --dataset NAME|PATH, or --resume RUN to go on with a run")
     check_request(request)
+    if request.resume in (None, NEWEST):
+        check_hours(request)
     check_tracker(request.tracker or _TRACKER)
     if request.metrics:
         weights = Path(request.inception_weights) if request.inception_weights else None

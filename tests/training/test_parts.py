@@ -63,12 +63,13 @@ def test_parts_learn_what_the_whole_batch_does(name: str, phase: str, size: int)
 
 @pytest.mark.parametrize(("name", "phase"), PHASES)
 def test_in_float32_the_networks_of_a_run_learn_the_same_by_parts(name: str, phase: str) -> None:
-    """To 1e-6 of the gradient, all layers as one vector.
+    """To 2e-6 of the gradient, all layers as one vector: an undivided batch is up to 1.1e-6 from
+    float64's (age), and which sums are taken in which order is the processor's.
 
     But for the generators of balanced_pioneer: fresh ones make images that are nearly alike, so in
     z - mean(z) float32 loses two digits; an undivided batch is 4e-5 from float64's gradient too.
     """
-    bound = 1e-4 if name == "balanced_pioneer" and phase.startswith("generator") else 1e-6
+    bound = 1e-4 if name == "balanced_pioneer" and phase.startswith("generator") else 2e-6
     count, size = (8, 4) if name in ("pggan", "ali") else (6, 2)  # whole groups of a discriminator
     (_, whole), (_, parts) = (
         learned(name, phase, n, count=count, world=small_world) for n in (count, size)
