@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from failing_drive import Ended, FailingDrive
 
-from conftest import write_images
 from pgvae.data import Store
 from pgvae.training.checkpoint import checkpoints_in, is_whole
 
@@ -58,13 +57,13 @@ class Desk:
 
 
 @pytest.fixture(scope="module")
-def desk(tmp_path_factory) -> Iterator[Desk]:
+def desk(tmp_path_factory, pictures) -> Iterator[Desk]:
     place = tmp_path_factory.mktemp("drive")
     work, beside = place / "work", place / "beside"
     work.mkdir()
     beside.mkdir()
     drive = FailingDrive(work, beside)
-    made = Desk(drive, work, place / "whole", write_images(place / "pictures", 24, 32))
+    made = Desk(drive, work, place / "whole", pictures)
     prepare = ["data", "prepare", made.pictures, "--name", "tiny", "--data-root", work / "data"]
     train = ["train", "--dataset", "tiny", "--data-root", work / "data", "--outdir", work / "runs"]
     train += [*TINY.split(), "--grow", "--kimg-per-stage", "0.016", "--total-kimg", "0.016"]
@@ -95,15 +94,20 @@ def require_kept(before: dict[str, bytes], desk: Desk, ended: Ended) -> None:
         aside = name.replace("data/tiny/", "data/tiny.old.tmp/")
         if not name.endswith(LOGS):
             kept = content in (after.get(name), after.get(aside))
-            assert kept or is_superfluous(name, desk), (name, ended)
+            assert kept or is_replaced(name, desk, ended), (name, ended)
     assert all(map(is_whole, checkpoints_in(desk.run))), ended
 
 
-def is_superfluous(name: str, desk: Desk) -> bool:
-    """Whether a file is of a checkpoint that two newer ones stand for, whole, or is made anew."""
+def is_replaced(name: str, desk: Desk, ended: Ended) -> bool:
+    """Whether a file is of a checkpoint that two newer, whole ones stand for, or is new and whole.
+
+    The last call of all flushes the folder that the file has been renamed in.
+    """
     newer = [path for path in checkpoints_in(desk.run) if is_whole(path)]
-    older = "checkpoint-" in name and not (desk.work / name).exists()
-    return (older and len(newer) >= 2) or name.endswith(("g.pt2", "r.html"))
+    if "checkpoint-" in name:
+        return len(newer) >= 2 and not (desk.work / name).exists()
+    is_new = ended.code == 0 or ended.first == f"fsync {desk.work}"
+    return is_new and name in ("g.pt2", "r.html")
 
 
 def fail_at(call: int, number: int, lasting: bool, name: str, desk: Desk, again: bool) -> int:
