@@ -28,7 +28,7 @@ from runs import (
 from safetensors.torch import load_file, save_file
 
 from pgvae.errors import CorruptFileError, ResourceError
-from pgvae.files import SUMS, sums_of
+from pgvae.files import SUMS, remove, sums_of
 from pgvae.inference import load
 from pgvae.objectives import OBJECTIVES
 from pgvae.training import checkpoint as checkpoint_module
@@ -195,6 +195,20 @@ def test_only_the_newest_two_are_kept_and_a_damaged_one_is_replaced(tmp_path):
     damage(tmp_path / "checkpoint-000000016")
     path = save_checkpoint(tmp_path, state)
     assert load_checkpoint(path, state.config, CPU).images_seen == 16
+
+
+def test_one_that_is_removed_is_not_seen_any_more_before_a_file_of_it_goes(tmp_path, monkeypatch):
+    state, removed = state_after(4), []
+
+    def seen(path: Path) -> None:
+        removed.append((path.name, numbers_in(tmp_path)))
+        remove(path)
+
+    monkeypatch.setattr(checkpoint_module, "remove", seen)
+    for state.images_seen in (4, 8, 12):
+        save_checkpoint(tmp_path, state)
+    assert removed == [(".checkpoint-000000004.tmp", [12, 8])]
+    assert list(tmp_path.glob(".*")) == []
 
 
 @pytest.mark.parametrize(
