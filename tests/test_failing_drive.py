@@ -149,10 +149,11 @@ def test_a_command_on_a_drive_that_fails_says_so_and_loses_nothing(name, desk):
 def test_whichever_call_fails_a_command_says_so_and_loses_nothing(name, desk):
     """Each call once, and every third one with all that follow."""
     calls, codes = calls_of(name, desk), []
-    for call in range(1, calls):  # one less: threads that flush may save each other a call
+    calls -= name == "prepare"  # whose threads flush in any order, and may save each other a call
+    for call in range(1, calls + 1):
         number = NUMBERS[call % 3]
         codes.append(fail_at(call, number, False, name, desk, again=call % 4 == 0))
         if call % 3 == 1:
             codes.append(fail_at(call, NUMBERS[call // 3 % 3], True, name, desk, again=False))
     print(f"{name}: {calls} calls, {codes.count(4)} refused, {codes.count(0)} done another way")
-    assert codes.count(4) > 0.75 * len(codes)
+    assert codes.count(4) >= 0.75 * len(codes)
