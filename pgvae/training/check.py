@@ -96,7 +96,10 @@ def _if_there(part: Part) -> Iterator[Part]:
 def _of_snapshot(path: Path) -> Iterator[Part]:
     """A snapshot and the directions beside it."""
     part = _tried("snapshot", path, lambda: load_snapshot(path))
-    note = "" if part.problem or is_sealed(path) else _UNSEALED
+    try:
+        note = "" if part.problem or is_sealed(path) else _UNSEALED
+    except FileNotFoundError:  # a run that trains has deleted it since
+        return
     yield Part(part.kind, path, part.problem, note)
     beside = directions_path(path)
     if beside.is_file() and not part.problem:

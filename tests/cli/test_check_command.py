@@ -75,9 +75,18 @@ def test_what_a_run_removes_while_it_is_read_is_not_called_damaged(
             shutil.rmtree(path)
         whole(path)
 
+    def deleted(path: Path) -> bool:
+        if path == first:
+            path.unlink()
+        return sealed(path)
+
+    first, *others = sorted(run.glob("snapshot-*"))
+    sealed = check.is_sealed
     monkeypatch.setattr(check, "require_whole", removed)
+    monkeypatch.setattr(check, "is_sealed", deleted)
     assert run_pgvae("check", run) == 0
-    assert "checkpoint 1 of 1 whole" in capsys.readouterr().out
+    words = f"checkpoint 1 of 1 whole, snapshot {len(others)} of {len(others)} whole"
+    assert words in capsys.readouterr().out
 
 
 def test_what_can_still_be_used_is_told(run, run_pgvae, capsys):
