@@ -24,20 +24,20 @@ from pgvae.training import engine  # noqa: E402
 from pgvae.training.rundir import RunDirectory  # noqa: E402
 
 BATCH = 2
-ITERATIONS = {4: 1800, 8: 1500, 16: 1200, 32: 800, 64: 420, 128: 180, 256: 100}
-SNAPSHOTS, KEPT = 40, 3
+ITERATIONS = {4: 1000, 8: 800, 16: 600, 32: 400, 64: 200, 128: 120, 256: 80}
+SNAPSHOT_ITERATIONS, KEPT = 20, 3  # so that each stage has several once it has settled
 
 
 def config_of(store: Store) -> RunConfig:
-    """Seven stages of `ITERATIONS`, the first half of each above 4 px in its fade."""
+    """Seven stages of `ITERATIONS`, the first quarter of each above 4 px in its fade."""
     settings = OBJECTIVES["pioneer"]().model_settings()
     stages = tuple(
         Stage(
             resolution=resolution,
             batch_size=BATCH,
             lr=1e-4,
-            fade_kimg=0.0 if resolution == 4 else count * BATCH / 2000,
-            stable_kimg=count * BATCH / (1000 if resolution == 4 else 2000),
+            fade_kimg=0.0 if resolution == 4 else count * BATCH / 4000,
+            stable_kimg=count * BATCH / 1000 * (1.0 if resolution == 4 else 0.75),
         )
         for resolution, count in ITERATIONS.items()
     )
@@ -46,7 +46,7 @@ def config_of(store: Store) -> RunConfig:
         store,
         model=ModelConfig(resolution=max(ITERATIONS), latent_dim=4, fmap_max=4, **settings),
         schedule=Schedule(stages=stages, total_kimg=total),
-        snapshot_kimg=total / SNAPSHOTS,
+        snapshot_kimg=SNAPSHOT_ITERATIONS * BATCH / 1000,
         keep_snapshots=KEPT,
     )
 

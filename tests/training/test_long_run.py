@@ -64,7 +64,7 @@ def killed(tmp_path_factory) -> tuple[Path, list[dict]]:
 
 
 def settled(samples: list[dict], resolution: int) -> list[dict]:
-    """Those of a stage after its fade and a quarter of what follows."""
+    """Those of a stage after its fade and half of what follows: pictures have been made in it."""
     stage = [sample for sample in samples if sample["resolution"] == resolution]
     return stage[len(stage) * 5 // 8 :]
 
@@ -100,4 +100,4 @@ def test_what_a_killed_run_leaves_is_bounded_and_readable_to_its_last_line(kille
     assert {record["resolution"] for record in stats if "resolution" in record} == {*ITERATIONS}
     assert samples[-1]["images"] - stats[-1]["images"] <= 2 * samples[-1]["images"] / 100
     (events,) = run.glob("events.out.tfevents.*")
-    assert len(records_of(events)) > 20 * 100
+    assert len(records_of(events)) > 1000
