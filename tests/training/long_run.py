@@ -24,12 +24,12 @@ from pgvae.training import engine  # noqa: E402
 from pgvae.training.rundir import RunDirectory  # noqa: E402
 
 BATCH = 2
-ITERATIONS = {4: 1000, 8: 800, 16: 600, 32: 400, 64: 200, 128: 120, 256: 80}
+ITERATIONS = {4: 1000, 8: 800, 16: 600, 32: 400, 64: 200, 128: 120}
 SNAPSHOT_ITERATIONS, KEPT = 20, 3  # so that each stage has several once it has settled
 
 
 def config_of(store: Store) -> RunConfig:
-    """Seven stages of `ITERATIONS`, the first quarter of each above 4 px in its fade."""
+    """Six stages of `ITERATIONS`, the first quarter of each above 4 px in its fade."""
     settings = OBJECTIVES["pioneer"]().model_settings()
     stages = tuple(
         Stage(

@@ -1,4 +1,4 @@
-"""Thousands of iterations through seven sizes: what a run holds and leaves does not grow."""
+"""Thousands of iterations through six sizes: what a run holds and leaves does not grow."""
 
 import json
 import statistics
@@ -85,7 +85,7 @@ def test_memory_files_and_threads_stay_as_they_are_within_each_stage(killed):
         assert abs(last / first - 1) < DRIFT
         assert {len(values) for values in now.values()} == {1}, now
         before = before or now
-        # The set's file of a size is opened once the size is reached; two threads decode 256 px.
+        # The set's file of a size is opened once the size is reached.
         assert max(now["files"]) - max(before["files"]) <= len(ITERATIONS)
         assert max(now["threads"]) - max(before["threads"]) <= 2
 
