@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from pgvae.errors import ResourceError
+from pgvae.errors import PgvaeError, ResourceError, one_line
 
 SUMS = "SHA256SUMS"  # names the digests of a folder's files
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -172,7 +172,10 @@ def _replace(aside: Path, path: Path) -> None:
 
 @contextlib.contextmanager
 def disk_errors(path: Path, needs: int = 0) -> Iterator[None]:
-    """Turn a full disk or quota while writing `path`, of `needs` bytes, into a ResourceError."""
+    """Turn a full disk or quota while writing `path`, of `needs` bytes, into a ResourceError.
+
+    What a drive that fails says is one too, naming the file that the error is of, else `path`.
+    """
     try:
         yield
     except Exception as error:
@@ -182,6 +185,11 @@ def disk_errors(path: Path, needs: int = 0) -> Iterator[None]:
             wanted = f" of {needs:,} needed" if needs else ""
             raise ResourceError(
                 f"disk full while writing {path}: {free:,} bytes free{wanted}; make room and rerun"
+            ) from error
+        if _may_hide_full(error) and not isinstance(error, PgvaeError):  # and hides none
+            where = (path_of(error) if isinstance(error, OSError) else "") or path
+            raise ResourceError(
+                f"{where}: {one_line(error)}; see to the drive and rerun"
             ) from error
         raise
 
@@ -194,7 +202,10 @@ def _says_full(error: Exception) -> bool:
 def _may_hide_full(error: Exception) -> bool:
     """A write that a full disk cuts short is to LMDB an input/output error, to NumPy a count."""
     words = str(error)
-    return os.strerror(errno.EIO) in words or ("requested and" in words and "written" in words)
+    cut_short = "requested and" in words and "written" in words
+    return (
+        getattr(error, "errno", None) == errno.EIO or os.strerror(errno.EIO) in words or cut_short
+    )
 
 
 def _is_full(folder: Path) -> bool:

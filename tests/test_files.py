@@ -10,7 +10,7 @@ import tempfile
 import pytest
 
 from pgvae import files
-from pgvae.errors import ResourceError
+from pgvae.errors import InputError, ResourceError
 from pgvae.files import atomic_path, disk_errors, locked, remove, sha256_of, sync_folder
 
 
@@ -82,7 +82,7 @@ def test_a_full_disk_is_known_from_the_words_of_a_library_too(tmp_path):
 
 @pytest.mark.parametrize("words", ["[Errno 5] Input/output error", "900 requested and 8 written"])
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, None])
-def test_a_write_cut_short_is_a_full_disk_if_no_more_can_be_written(
+def test_a_write_cut_short_is_a_full_disk_if_no_more_can_be_written_else_a_drive_that_fails(
     words, number, tmp_path, monkeypatch
 ):
     def open_or_fail(*_, **__):
@@ -90,13 +90,24 @@ def test_a_write_cut_short_is_a_full_disk_if_no_more_can_be_written(
 
     if number:
         monkeypatch.setattr(tempfile, "TemporaryFile", open_or_fail)
-    with pytest.raises(ResourceError if number else RuntimeError), disk_errors(tmp_path / "a.bin"):
+    said = "disk full while writing .*a.bin" if number else "a.bin: .*; see to the drive and rerun"
+    with pytest.raises(ResourceError, match=said), disk_errors(tmp_path / "a.bin"):
         raise RuntimeError(words)
 
 
 def test_other_faults_pass_as_they_are(tmp_path):
     with pytest.raises(PermissionError), disk_errors(tmp_path / "a.bin"):
         raise PermissionError(errno.EACCES, "no")
+    with pytest.raises(InputError, match=r"^b: Input/output error$"), disk_errors(tmp_path / "a"):
+        raise InputError("b: Input/output error")
+
+
+def test_a_drive_that_fails_is_named_by_the_file_that_the_error_is_of(tmp_path):
+    with (
+        pytest.raises(ResourceError, match=r"^b\.bin: broken; see to"),
+        disk_errors(tmp_path / "a"),
+    ):
+        raise OSError(errno.EIO, "broken", "b.bin")
 
 
 def test_removing_takes_files_trees_and_nothing_but_links(tmp_path):

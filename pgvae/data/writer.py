@@ -63,7 +63,8 @@ class Writer:
         for size in sizes:
             folder = root / folder_of(size)
             folder.mkdir(exist_ok=True)
-            self._environments[size] = _new_environment(folder, _map_size(size, channels, most))
+            with _lmdb_errors(root):
+                self._environments[size] = _new_environment(folder, _map_size(size, channels, most))
         self.due, self._noted = 0, (0, 0)
         self._journal = Journal(root, what)
         for line in self._journal.lines:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from pgvae.choices import PROJECTION_STEPS, Prior, Sampling
 from pgvae.config import require
+from pgvae.errors import PgvaeError
 from pgvae.inference import conditional, hub, paths, pretrained, projection
 from pgvae.inference.autoencoder import Autoencoder
 from pgvae.inference.directions import Directions, directions_path, load_directions, move, move_to
@@ -320,5 +321,10 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> Model:
     Traceback (most recent call last):
     pgvae.errors.InputError: no such snapshot: runs/none.safetensors
     """
-    path = newest_snapshot(Path(path))
-    return Model(load_snapshot(path), device, path)
+    while True:
+        file = newest_snapshot(Path(path))
+        try:
+            return Model(load_snapshot(file), device, file)
+        except (PgvaeError, OSError):
+            if file == Path(path) or file.exists():
+                raise  # else the run, which trains, has deleted it since: there is a newer one

@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import io
 import logging
 import warnings
 from collections.abc import Callable, Iterator
@@ -68,8 +69,7 @@ def export(model: Model, part: ExportPart, form: ExportFormat, path: Path) -> fl
         if form == "onnx":
             _write_onnx(program, source, result, aside)
         else:
-            with aside.open("wb") as file, _quiet():
-                torch.export.save(program, file)
+            _write_program(program, aside)
         run = (_in_onnxruntime if form == "onnx" else _in_torch)(aside)
         parts = [example[:n] for n in _BATCHES]
         differences = torch.stack([(wrapped(x) - run(x)).abs().max() for x in parts])
@@ -103,6 +103,14 @@ def _write_onnx(
             if axis.dim_param == own:
                 axis.dim_param = _BATCH
     path.write_bytes(written.SerializeToString())
+
+
+def _write_program(program: torch.export.ExportedProgram, path: Path) -> None:
+    """By way of memory: where a disk is full or fails, torch's own writer ends the process."""
+    written = io.BytesIO()
+    with _quiet():
+        torch.export.save(program, written)
+    path.write_bytes(written.getbuffer())
 
 
 def _in_onnxruntime(path: Path) -> Callable[[Tensor], Tensor]:

@@ -76,9 +76,10 @@ def _of_run(run: Path) -> Iterator[Part]:
     note = "" if (run / SUMS).is_file() else f"there is no {SUMS}: a changed option is not seen"
     yield _tried("plan", run / CONFIG, lambda: Kept.read(run), note)
     for path in checkpoints_in(run):
-        yield _tried("checkpoint", path, lambda path=path: require_whole(path))
+        yield from _if_there(_tried("checkpoint", path, lambda path=path: require_whole(path)))
     for path in [*snapshots_in(run), *sorted(run.glob("best.safetensors"))]:
-        yield from _of_snapshot(path)
+        for part in _of_snapshot(path):
+            yield from _if_there(part)
     logs = (*run.glob("stats.jsonl"), *run.glob("*.json"))
     for path in sorted(path for path in logs if path.name not in PLANS):
         yield _tried("log", path, lambda path=path: _read_json(path))
@@ -86,10 +87,19 @@ def _of_run(run: Path) -> Iterator[Part]:
         yield _tried("picture", path, lambda path=path: decode(path.read_bytes()))
 
 
+def _if_there(part: Part) -> Iterator[Part]:
+    """Unless a run that trains has removed it meanwhile."""
+    if not part.problem or part.path.exists():
+        yield part
+
+
 def _of_snapshot(path: Path) -> Iterator[Part]:
     """A snapshot and the directions beside it."""
     part = _tried("snapshot", path, lambda: load_snapshot(path))
-    note = "" if part.problem or is_sealed(path) else _UNSEALED
+    try:
+        note = "" if part.problem or is_sealed(path) else _UNSEALED
+    except FileNotFoundError:  # a run that trains has deleted it since
+        return
     yield Part(part.kind, path, part.problem, note)
     beside = directions_path(path)
     if beside.is_file() and not part.problem:

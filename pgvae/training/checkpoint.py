@@ -59,7 +59,7 @@ def save_checkpoint(run_dir: Path, state: TrainState) -> Path:
         (aside / SUMS).write_bytes(sums_of(aside, (STATE, _ABOUT)))
     for old in checkpoints_in(run_dir)[_KEEP:]:
         with contextlib.suppress(OSError):  # some drives keep what another program reads
-            remove(old)
+            remove(old.rename(old.with_name(f".{old.name}.tmp")))  # nobody sees a half of it
     return path
 
 

@@ -45,7 +45,8 @@ class RunDirectory:
             raise InputError(
                 f"cannot write to run directory {self.path}: {error.strerror}"
             ) from error
-        for half_written in self.path.glob(".*.tmp"):  # by a process that was killed
+        # By a process that was killed; the second are safetensors' own.
+        for half_written in (*self.path.glob(".*.tmp"), *self.path.glob(".tmp??????")):
             remove(half_written)
 
     @classmethod

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from commands import contents
 
+from pgvae.training import check
+
 
 @pytest.fixture
 def run(desk, finished) -> Path:
@@ -60,6 +62,31 @@ def test_each_damaged_file_is_found(how, name, run, run_pgvae, capsys):
     first = told.out.splitlines()[0]
     assert first.startswith("damaged: ")
     assert name.split("/")[0] in first
+
+
+def test_what_a_run_removes_while_it_is_read_is_not_called_damaged(
+    run, run_pgvae, capsys, monkeypatch
+):
+    oldest = sorted(run.glob("checkpoint-*"))[0]
+    whole = check.require_whole
+
+    def removed(path: Path) -> None:
+        if path.name == oldest.name:
+            shutil.rmtree(path)
+        whole(path)
+
+    def deleted(path: Path) -> bool:
+        if path == first:
+            path.unlink()
+        return sealed(path)
+
+    first, *others = sorted(run.glob("snapshot-*"))
+    sealed = check.is_sealed
+    monkeypatch.setattr(check, "require_whole", removed)
+    monkeypatch.setattr(check, "is_sealed", deleted)
+    assert run_pgvae("check", run) == 0
+    words = f"checkpoint 1 of 1 whole, snapshot {len(others)} of {len(others)} whole"
+    assert words in capsys.readouterr().out
 
 
 def test_what_can_still_be_used_is_told(run, run_pgvae, capsys):

@@ -11,7 +11,7 @@ from making import Memory, left_in, noise_files, prepared, recipe_of
 
 import pgvae.files
 from pgvae.data.placing import check_free, check_name, locked
-from pgvae.errors import InputError
+from pgvae.errors import InputError, ResourceError
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_a_folder_that_cannot_be_flushed_is_let_be_and_nothing_else(
     if passes:
         prepared(recipe_of(Memory(noise_files(3))), tmp_path).verify()
     else:
-        with pytest.raises(OSError, match="error"):
+        with pytest.raises(ResourceError, match="error; see to the drive and rerun"):
             prepared(recipe_of(Memory(noise_files(3))), tmp_path)
         assert left_in(tmp_path) == []
 

@@ -37,7 +37,7 @@ from pgvae.errors import InputError, ResourceError
     [
         (KeyboardInterrupt, KeyboardInterrupt, None),
         (MemoryError, MemoryError, None),
-        (OSError(5, "disk"), OSError, "disk"),
+        (OSError(5, "disk"), ResourceError, "set: disk; see to the drive and rerun"),
         (OSError(28, "full"), ResourceError, r"disk full while writing .*set.* bytes free"),
     ],
 )
@@ -70,8 +70,8 @@ def test_a_write_cut_short_is_a_full_disk_where_it_is_full(tmp_path, error, full
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(pgvae.data.writer, "fsync", fail)
-    words = r"disk full while writing .*set: [\d,]+ bytes free" if full else str(error)
-    with pytest.raises(ResourceError if full else type(error), match=words):
+    words = r"disk full while writing .*set: [\d,]+ bytes free" if full else f"set: {error}; see to"
+    with pytest.raises(ResourceError, match=words):
         prepared(recipe_of(Memory(noise_files(3))), tmp_path)
     assert left_in(tmp_path) == []
 

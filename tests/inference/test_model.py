@@ -12,6 +12,7 @@ import pgvae
 from pgvae.errors import InputError
 from pgvae.inference import Model, pick_device
 from pgvae.inference import autoencoder as autoencoder_module
+from pgvae.inference import model as model_module
 
 D, R = 8, 8
 
@@ -231,3 +232,23 @@ def test_a_gpu_of_apples_is_taken_where_there_is_one(monkeypatch):
 def test_auto_takes_what_there_is():
     assert pick_device("cpu").type == "cpu"
     assert pick_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@pytest.mark.parametrize("error", [InputError("no such snapshot"), FileNotFoundError(2, "gone")])
+def test_where_a_run_deletes_its_snapshot_meanwhile_the_newer_one_is_loaded(
+    error, tmp_path, monkeypatch
+):
+    saved(tmp_path / "snapshot-000000060.safetensors")
+    real = model_module.load_snapshot
+
+    def load_snapshot(path):
+        if "060" in path.name:
+            path.replace(tmp_path / "snapshot-000000080.safetensors")
+            raise error
+        return real(path)
+
+    monkeypatch.setattr(model_module, "load_snapshot", load_snapshot)
+    assert pgvae.load(tmp_path).path.name == "snapshot-000000080.safetensors"
+    named = saved(tmp_path / "snapshot-000000060.safetensors")
+    with pytest.raises(type(error)):  # of a file that was named itself
+        pgvae.load(named)

@@ -28,7 +28,7 @@ from runs import (
 from safetensors.torch import load_file, save_file
 
 from pgvae.errors import CorruptFileError, ResourceError
-from pgvae.files import SUMS, sums_of
+from pgvae.files import SUMS, remove, sums_of
 from pgvae.inference import load
 from pgvae.objectives import OBJECTIVES
 from pgvae.training import checkpoint as checkpoint_module
@@ -197,6 +197,20 @@ def test_only_the_newest_two_are_kept_and_a_damaged_one_is_replaced(tmp_path):
     assert load_checkpoint(path, state.config, CPU).images_seen == 16
 
 
+def test_one_that_is_removed_is_not_seen_any_more_before_a_file_of_it_goes(tmp_path, monkeypatch):
+    state, removed = state_after(4), []
+
+    def seen(path: Path) -> None:
+        removed.append((path.name, numbers_in(tmp_path)))
+        remove(path)
+
+    monkeypatch.setattr(checkpoint_module, "remove", seen)
+    for state.images_seen in (4, 8, 12):
+        save_checkpoint(tmp_path, state)
+    assert removed == [(".checkpoint-000000004.tmp", [12, 8])]
+    assert list(tmp_path.glob(".*")) == []
+
+
 @pytest.mark.parametrize(
     ("step", "fault", "error", "words"),
     [
@@ -301,7 +315,7 @@ def test_kills_in_the_middle_of_saving_lose_nothing(kills, snapshot_kimg, whole,
         if before >= 120 or done >= kills:  # near its end: finish it, and kill a new one
             run_to(config, store, run_dir, 0.160)
             assert state_bytes(run_dir, 160) == expected
-            assert list(run_dir.glob(".checkpoint-*.tmp")) == []
+            assert list(run_dir.glob(".*tmp*")) == []
             run_dir = tmp_path / f"run-{done}"
 
 
