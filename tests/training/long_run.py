@@ -24,7 +24,7 @@ from pgvae.training import engine  # noqa: E402
 from pgvae.training.rundir import RunDirectory  # noqa: E402
 
 BATCH = 2
-ITERATIONS = {4: 1000, 8: 800, 16: 600, 32: 400, 64: 200, 128: 120}
+ITERATIONS = {4: 1000, 8: 800, 16: 600, 32: 400, 64: 200, 128: 240}
 SNAPSHOT_ITERATIONS, KEPT = 20, 3  # so that each stage has several once it has settled
 
 

@@ -19,7 +19,8 @@ from pgvae.snapshot import snapshots_in
 from pgvae.training.checkpoint import checkpoints_in, is_whole
 
 DRIFT = 0.02
-LOOK = 1.0  # seconds
+LOOK = 0.5  # seconds
+LEFT = 80  # iterations that are not done when it is killed: more than it does between two looks
 
 
 def records_in(file: Path) -> list[dict]:
@@ -55,7 +56,7 @@ def killed(tmp_path_factory) -> tuple[Path, list[dict]]:
             [sys.executable, *map(str, words)], stdout=said, stderr=subprocess.STDOUT
         ) as process,
     ):
-        while len(records_in(samples)) < sum(ITERATIONS.values()) - 5:
+        while len(records_in(samples)) < sum(ITERATIONS.values()) - LEFT:
             assert process.poll() is None, (place / "said.txt").read_text()[-2000:]
             look(run)
             time.sleep(LOOK)
