@@ -137,6 +137,7 @@ class World:
         progress: float = 0.0,
         seed: int = 0,
         replay: Callable[[Tensor], Tensor] = lambda fakes: fakes,
+        augment: float | None = None,
     ) -> dict[str, Tensor]:
         for record in (self.drawn, self.decoded, self.replayed, self.alphas):
             record.clear()
@@ -151,7 +152,8 @@ class World:
             return replay(fakes)
 
         alpha = torch.tensor(self.alpha, dtype=torch.float64)
-        context = Context(alpha, noise, recorded_replay, torch.tensor(progress))
+        p = None if augment is None else torch.tensor(augment)
+        context = Context(alpha, noise, recorded_replay, torch.tensor(progress), augment=p)
         self.listening = True
         losses = objective.losses(phase, self.nets, self.batch, context)
         self.listening, self.reported = False, context.reported
@@ -206,7 +208,8 @@ class World:
     def latents_of(self, images: Tensor) -> Tensor:
         """The samples [N, d] of the images' posteriors that were decoded, with their gradient."""
         mu, logvar = self.encode(images)
-        decoded, noise = torch.cat(self.decoded).detach(), torch.cat(self.drawn)
+        decoded = torch.cat(self.decoded).detach()
+        noise = torch.cat([noise for noise in self.drawn if noise.shape[1] == decoded.shape[1]])
         std = (logvar / 2).exp()
         samples = mu[:, None] + std[:, None] * noise  # [N, draws, d]
         used = gap(samples.detach(), decoded) < 1e-9
