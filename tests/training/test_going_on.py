@@ -28,6 +28,7 @@ OTHERS = {
     "start_resolution": 8,
     "settings": ("lambda_x=3",),
     "mirror": True,
+    "augment": True,
     "schedule": "pggan",
     "kimg_per_stage": 3.0,
     "ema_kimg": 5.0,
