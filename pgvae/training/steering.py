@@ -71,7 +71,8 @@ class Steering:
         values = self._values(state, objective, moment)
         gap = gap_of(*values)
         state.augment = state.ranks.told(stepped(state.augment, gap))
-        named = dict(zip(("train", "unseen", "made"), values, strict=True))
+        names = (f"critic {side}" for side in ("train", "unseen", "made"))
+        named = dict(zip(names, values, strict=True))
         return {"p": state.augment, "gap": gap, **named}
 
     @torch.no_grad()

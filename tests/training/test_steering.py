@@ -103,7 +103,7 @@ def test_a_look_changes_p_and_nothing_else(name, data_root, faces, often):
     before, random = all_bytes(state), torch.random.get_rng_state()
     config = dataclasses.replace(state.config, augment=True)
     figures = Steering(config, store, CPU).look(state, config.schedule.at(107))
-    assert list(figures) == ["p", "gap", "train", "unseen", "made"]
+    assert list(figures) == ["p", "gap", "critic train", "critic unseen", "critic made"]
     assert figures["p"] == state.augment == 0.5
     assert all(map(math.isfinite, figures.values()))
     assert all_bytes(state) == before
@@ -124,8 +124,9 @@ def test_a_critic_that_knows_its_images_by_heart_is_found(store, monkeypatch):
     found = Steering(state.config, store, CPU)
     found._objective = ByHeart(**dataclasses.asdict(found._objective))
     figures = found.look(state, state.config.schedule.at(0))
-    assert figures["train"] < 1e-6 < figures["unseen"]
-    assert figures["gap"] == pytest.approx(min(1, figures["unseen"] / figures["made"]), rel=1e-4)
+    train, unseen, made = (figures[f"critic {side}"] for side in ("train", "unseen", "made"))
+    assert train < 1e-6 < unseen
+    assert figures["gap"] == pytest.approx(min(1, unseen / made), rel=1e-4)
 
 
 def test_sides_are_as_large_as_each_other_and_of_their_splits(store):
