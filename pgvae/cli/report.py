@@ -95,7 +95,7 @@ def _interpolation(
             raise
         click.echo(f"no interpolation: {error}", err=True)
         return None
-    if dataset is None:
+    if dataset is None or not model.encodes:
         what = f"samples from the {model.default_prior} prior"
         if not model.encodes:
             return _between(model, model.sample_latents(4, seed), what)

@@ -25,12 +25,13 @@ def best_of(run: Run) -> Best | None:
         with run.noting(f"{_ABOUT} could not be read"):
             about = json.loads((run.path / _ABOUT).read_text(encoding="utf-8"))
             images, value = float(about["images_seen"]), float(about["value"])
-            looks = run.in_stage_of(f"metric/{about['metric']}", images)
+            looks = [look for _, look in run.in_stage_of(f"metric/{about['metric']}", images)]
             return Best(images, f"{_FILE}: {about['metric']} {value:.4g}{_among(value, looks)}")
         return None
     for split, what in (("val", "unseen"), ("train", "training")):
         points = run.series.get(f"{split}/psnr", [])
-        looks = [(v, i) for i, v in points if v == v and v in run.in_this_stage(f"{split}/psnr")]
+        own = run.in_stage_of(f"{split}/psnr", points[-1][0]) if points else []
+        looks = [(value, images) for images, value in own if value == value]
         if looks:
             value, images = max(looks)
             among = _among(value, [v for v, _ in looks])

@@ -56,12 +56,14 @@ class Curve(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """One chart: curves of one quantity, which may compare only within a stage."""
+    """One chart: curves of one quantity, which may compare only within a stage, or be of batches,
+    and so noisy that their means are drawn too."""
 
     title: str
     unit: str
     curves: list[Curve]
     by_stage: bool = False
+    noisy: bool = False
 
 
 def panels_of(series: dict[str, list[tuple[float, float]]]) -> dict[str, list[Panel]]:
@@ -83,6 +85,7 @@ def panels_of(series: dict[str, list[tuple[float, float]]]) -> dict[str, list[Pa
                 *_KNOWN.get(term, (term, "")),
                 curves[k : k + _MOST_CURVES],
                 by_stage=section in _OF_IMAGES,
+                noisy=section == "loss",
             )
             for term, curves in found[section].items()
             for k in range(0, len(curves), _MOST_CURVES)
@@ -122,7 +125,7 @@ def chart(panel: Panel, schedule: Schedule | None, images: float) -> Figure:
     for index, (curve, shown) in enumerate(zip(panel.curves, lines, strict=True)):
         # Curves that agree would hide each other: the first shows beside the ones on top of it.
         width = 2.2 if index == 0 and len(lines) > 1 else 1.2
-        _draw(axes, curve._replace(values=shown), schedule, width, parted=panel.by_stage)
+        _draw(axes, panel, curve._replace(values=shown), schedule, width)
     if not log and 0 < 6 * span < high - low:
         axes.set_ylim(max(low, inner_low - span / 4), min(high, inner_high + span / 4))
     bottom, top = axes.get_ylim()
@@ -135,22 +138,17 @@ def chart(panel: Panel, schedule: Schedule | None, images: float) -> Figure:
     return figure
 
 
-def _draw(
-    axes: Axes, curve: Curve, schedule: Schedule | None, width: float, *, parted: bool
-) -> None:
-    """One line; of many values it is faint, below their mean within each stage.
-
-    parted: whether the line itself is broken where a stage ends.
-    """
+def _draw(axes: Axes, panel: Panel, curve: Curve, schedule: Schedule | None, width: float) -> None:
+    """One line of a panel; many noisy values are faint, below their mean within each stage."""
     kimg, shown, is_long = curve.images / 1000, curve.values, len(curve.images) > _MANY
     width *= 0.5 if len(kimg) > 250 else 1
     dash = "--" if curve.name.endswith(" floor") else "-"
     ends = _ends(schedule, curve.images)
-    breaks = ends if parted else []
+    breaks = ends if panel.by_stage else []
     drawn = np.insert(kimg, breaks, math.nan), np.insert(shown, breaks, math.nan)
     every = [len(drawn[0]) - 1] if is_long else None
     [line] = axes.plot(*drawn, dash, marker="o", ms=3, lw=width, markevery=every)
-    if is_long:
+    if is_long and panel.noisy:
         line.set_alpha(0.4)
         parts = np.insert(kimg, ends, math.nan), smoothed(np.insert(shown, ends, math.nan))
         axes.plot(*parts, dash, color=line.get_color(), lw=1.4)

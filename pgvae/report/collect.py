@@ -55,16 +55,15 @@ class Run:
     def in_this_stage(self, name: str) -> list[float]:
         """Values of a curve at the resolution of its last one, oldest first."""
         points = self.series.get(name, [])
-        return self.in_stage_of(name, points[-1][0]) if points else []
+        return [v for _, v in self.in_stage_of(name, points[-1][0])] if points else []
 
-    def in_stage_of(self, name: str, images: float) -> list[float]:
-        """Values of a curve at the resolution that was trained at so many images, oldest first."""
+    def in_stage_of(self, name: str, images: float) -> list[tuple[float, float]]:
+        """As `series`, at the resolution that was trained at so many images alone."""
         points = self.series.get(name, [])
         if self.schedule is None:
-            return [value for _, value in points]
-        stages = [self.schedule.trained_at(round(seen)) for seen, _ in points]
-        own = self.schedule.trained_at(round(images))
-        return [v for (_, v), stage in zip(points, stages, strict=True) if stage == own]
+            return points
+        own, at = self.schedule.trained_at(round(images)), self.schedule.trained_at
+        return [(seen, value) for seen, value in points if at(round(seen)) == own]
 
     @contextlib.contextmanager
     def noting(self, what: str) -> Iterator[None]:

@@ -39,25 +39,28 @@ def growth(
 ) -> Look | None:
     """One row of images of the same latents for each of at most `rows` snapshots, oldest first.
 
-    The latents are of the training prior, which all snapshots share. The first and the last
-    snapshot are always among them. say: told of those that cannot be read; None where none can.
+    The latents are of the newest one's default prior. The first and the last snapshot are always
+    among them. say: told of those that cannot be read; None where none can.
     """
     places = np.linspace(0, len(snapshots) - 1, min(rows, len(snapshots))).round().astype(int)
     made: list[tuple[Tensor, str]] = []
-    for path in (snapshots[k] for k in places):
+    latents: Tensor | None = None
+    for path in (snapshots[k] for k in reversed(places)):
         try:
             model = load(path, device)
         except PgvaeError as error:
             say(f"not in the rows of growth: {error}")
             continue
-        images = model.decode(model.sample_latents(_LATENTS, seed, prior="training")).cpu()
-        made.append((images, f"{model.images_seen / 1000:g} ({model.resolution} px)"))
+        if latents is None:
+            latents, prior = model.sample_latents(_LATENTS, seed), model.default_prior
+        kimg = f"{model.images_seen / 1000:g} ({model.resolution} px)"
+        made.insert(0, (model.decode(latents).cpu(), kimg))
     if not made:
         return None
     side = min(_SIDE // _LATENTS, max(images.shape[-1] for images, _ in made))
     cells = torch.cat([F.interpolate(images, (side, side), mode="area") for images, _ in made])
     when = ", ".join(text for _, text in made)
-    about = f"a column is one latent of the training prior; kimg from the top: {when}"
+    about = f"a column is one latent, of the newest one's {prior} prior; kimg from the top: {when}"
     return Look("The same latents over growth", about, _png(cells, _LATENTS))
 
 
