@@ -44,7 +44,7 @@ class Dials:
         self.ema_share = torch.zeros((), device=device)
         self.augment = torch.zeros((), device=device)
 
-    def set(self, moment: Moment, ema_share: float, augment: float) -> None:
+    def set(self, moment: Moment, ema_share: float, augment: float = 0.0) -> None:
         """Turn all of them to a moment of the run."""
         self.lr.fill_(moment.lr)
         self.alpha.fill_(moment.alpha)

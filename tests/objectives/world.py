@@ -152,7 +152,7 @@ class World:
             return replay(fakes)
 
         alpha = torch.tensor(self.alpha, dtype=torch.float64)
-        p = None if augment is None else torch.tensor(augment)
+        p = torch.tensor(augment) if augment else None
         context = Context(alpha, noise, recorded_replay, torch.tensor(progress), augment=p)
         self.listening = True
         losses = objective.losses(phase, self.nets, self.batch, context)
@@ -197,10 +197,9 @@ class World:
     def prior(self) -> Tensor:
         """The latents [N, d] that were drawn from the prior and decoded."""
         decoded = torch.cat(self.decoded).detach()
-        noise = torch.cat([noise for noise in self.drawn if noise.shape[1] == decoded.shape[1]])
-        noise = (
-            noise if self.nets.generator.config.head == "gaussian" else F.normalize(noise, dim=1)
-        )
+        noise = torch.cat([noise for noise in self.drawn if noise.shape[1] == D])
+        if self.nets.generator.config.head == "sphere":
+            noise = F.normalize(noise, dim=1)
         used = noise[gap(noise, decoded) < 1e-9]
         assert len(used) == len(self.batch.images), f"{len(used)} prior latents were decoded"
         return used
@@ -209,7 +208,7 @@ class World:
         """The samples [N, d] of the images' posteriors that were decoded, with their gradient."""
         mu, logvar = self.encode(images)
         decoded = torch.cat(self.decoded).detach()
-        noise = torch.cat([noise for noise in self.drawn if noise.shape[1] == decoded.shape[1]])
+        noise = torch.cat([noise for noise in self.drawn if noise.shape[1] == D])
         std = (logvar / 2).exp()
         samples = mu[:, None] + std[:, None] * noise  # [N, draws, d]
         used = gap(samples.detach(), decoded) < 1e-9
