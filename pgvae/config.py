@@ -287,6 +287,7 @@ class RunConfig:
 
     objective:     {"name": ..., and its settings}.
     betas:         Adam's (beta1, beta2).
+    augment:       whether what a critic is shown is augmented (`pgvae.training.steering`).
     ema_kimg:      half-life of both running averages, in thousands of images.
     ema_rampup:    the half-life is at most this share of the images seen so far.
     snapshot_kimg: thousands of images between snapshots, grids and checkpoints.
@@ -305,6 +306,7 @@ class RunConfig:
     betas: tuple[float, float] = (0.0, 0.99)
     seed: int = 0
     mirror: bool = False
+    augment: bool = False
     precision: Precision = "auto"
     ema_kimg: float = 10.0
     ema_rampup: float = 0.05

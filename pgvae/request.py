@@ -129,6 +129,9 @@ class Request:
         out.  [default: 0.5,0.5]
     balance: draw images so that these labels are yes as often as no, for rare ones.
     mirror: flip images left to right at random.  [default: no]
+    augment: for small sets: change what an adversarial objective's critic is shown at random, as
+        much as keeps it from learning the training images by heart, judged by held-out ones.
+        [default: no]
     seed: of all that is random in the run.  [default: 0]
     ema_kimg: half-life of the networks' running averages, in thousands of images.  [default: 10]
     snapshot_kimg: thousands of images between snapshots; early in a run there are more, and each
@@ -185,6 +188,7 @@ class Request:
     label_thresholds: tuple[float, ...] | None = None
     balance: tuple[str, ...] | None = None
     mirror: bool | None = None
+    augment: bool | None = None
     seed: int | None = None
     ema_kimg: float | None = None
     snapshot_kimg: float | None = None

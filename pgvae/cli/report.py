@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pgvae.inference import Model
+    from pgvae.report.looks import Look
 
 _STEPS = 8  # a side of the grid between four images
 _CELL = 128  # pixels of one of its images, at most
@@ -29,10 +30,15 @@ _CELL = 128  # pixels of one of its images, at most
 @option(
     "--dataset NAME|PATH",
     "Interpolate between 4 unseen images of this prepared set, or the first 4 of other "
-    "images.  [default: between 4 samples, where the run has no interpolation*.png]",
+    "images.  [default: between 4 samples, where the run has no interpolation*.png] Of a prepared "
+    "set the training images nearest to samples are shown too.",
 )
 @options.DATA_ROOT
-@option("--no-interpolation", "Make no interpolation: loads no network.", is_flag=True)
+@option(
+    "--no-interpolation",
+    "Make no interpolation, no rows of growth and no neighbours of samples: loads no network.",
+    is_flag=True,
+)
 @options.SEED
 @options.DEVICE
 def report_command(
@@ -57,11 +63,12 @@ def report_command(
         not (no_interpolation and dataset),
         f"--no-interpolation and --dataset {dataset}: give one of them",
     )
-    between = None
+    between, looks = None, []
     if not no_interpolation:
         between = _interpolation(run, dataset, data_root, seed, device)
+        looks = _looks(run, snapshots, dataset, data_root, seed, device)
     out = out or run / "report.html"
-    write_report(run, out, snapshots=snapshots, interpolation=between)
+    write_report(run, out, snapshots=snapshots, interpolation=between, looks=looks)
     click.echo(f"{out}: {out.stat().st_size / 2**20:.1f} MiB")
 
 
@@ -88,7 +95,7 @@ def _interpolation(
             raise
         click.echo(f"no interpolation: {error}", err=True)
         return None
-    if dataset is None:
+    if dataset is None or not model.encodes:
         what = f"samples from the {model.default_prior} prior"
         if not model.encodes:
             return _between(model, model.sample_latents(4, seed), what)
@@ -101,6 +108,29 @@ def _interpolation(
     latents = model.encode(images)
     unseen = "unseen " if (path / "manifest.json").is_file() else ""
     return _between(model, latents, f"{unseen}images of {path.name}")
+
+
+def _looks(
+    run: Path, rows: int, dataset: str | None, data_root: Path, seed: int, device: str
+) -> "list[Look]":
+    """The same latents over growth and, of a prepared set, the neighbours of samples."""
+    from pgvae.data import Store
+    from pgvae.data.store import may_be_set
+    from pgvae.inference import load, pick_device
+    from pgvae.inference.images import require_fitting
+    from pgvae.report import looks
+    from pgvae.snapshot import snapshots_in
+
+    chosen, found = pick_device(device), snapshots_in(run)
+    grown = looks.growth(found, rows, seed, chosen, lambda line: click.echo(line, err=True))
+    of_set = None
+    paths = [data_root / dataset, Path(dataset)] if dataset else []
+    prepared = next((path for path in paths if may_be_set(path)), None)
+    if prepared and grown:
+        model, store = load(found[-1], chosen), Store(prepared)
+        require_fitting(store, model)
+        of_set = looks.likenesses(model, store, seed)
+    return [look for look in (grown, of_set) if look]
 
 
 def _between(model: "Model", latents: "Tensor", what: str) -> tuple[bytes, str]:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pgvae.config import require_switch, require_weight
 from pgvae.objectives import terms
-from pgvae.objectives.base import Context, Objective, Phase, draw_fakes, draw_prior
+from pgvae.objectives.base import Context, Objective, Phase, draw_fakes, draw_prior, halves
 from pgvae.types import Batch, Nets
 
 
@@ -58,6 +58,13 @@ class Age(Objective):
     def model_settings(self, attributes: int = 0) -> dict[str, Any]:
         return {"head": "sphere", "encoder_norm": "equalized", "generator_norm": "pixel"}
 
+    def plays_at(self, resolution: int) -> bool:
+        return True
+
+    def unreal(self, nets: Nets, images: Tensor, context: Context) -> Tensor:
+        codes = nets.encoder(*context.shown(images), context.alpha).mean
+        return terms.moment_kl(context.whole(codes))
+
     def losses(self, phase: str, nets: Nets, batch: Batch, context: Context) -> dict[str, Tensor]:
         losses = {
             "pretrain": self._pretraining_losses,
@@ -77,11 +84,16 @@ class Age(Objective):
 
     def _encoder_losses(self, nets: Nets, batch: Batch, context: Context) -> dict[str, Tensor]:
         x, alpha = batch.images, context.alpha
-        fakes = draw_fakes(nets, len(x), context)
-        # One pass over both: each weight is normalised once, and no layer mixes images.
-        codes = nets.encoder(torch.cat([x, context.replay(fakes)]), alpha).mean
+        fakes = context.replay(draw_fakes(nets, len(x), context))
+        sets = [x, fakes]
+        if context.augment is not None:
+            sets = [x, *context.shown(torch.cat([fakes, x]))]
+        # One pass over all: each weight is normalised once, and no layer mixes images.
+        codes = nets.encoder(torch.cat(sets), alpha).mean
         error = context.mean(terms.abs_error(x, nets.generator(codes[: len(x)], alpha)))
-        kl_real, kl_fake = (terms.moment_kl(z) for z in context.whole(codes).chunk(2))
+        whole = context.whole(codes).chunk(len(codes) // len(x))
+        kl_real, kl_fake, *kl_shown = map(terms.moment_kl, whole)
+        kl_real = halves(kl_real, *kl_shown or [kl_real])
         context.report(l1=error, kl_gap=kl_fake - kl_real)
         rec_x = self.lambda_x * codes.shape[1] * error
         return {**self._game(kl_real, kl_fake, codes.shape[1], context), "rec_x": rec_x}
@@ -94,11 +106,14 @@ class Age(Objective):
 
     def _generator_losses(self, nets: Nets, batch: Batch, context: Context) -> dict[str, Tensor]:
         z = draw_prior(nets, len(batch.images), context)
-        z_fake = nets.encoder(nets.generator(z, context.alpha), context.alpha).mean
+        x_f = nets.generator(z, context.alpha)
+        sets = [x_f] if context.augment is None else [x_f, *context.shown(x_f)]
+        codes = nets.encoder(torch.cat(sets), context.alpha).mean
+        z_fake = codes[: len(z)]
         distance = context.mean(terms.cosine_distance(z, z_fake))
         context.report(cosine_distance=distance)
         return {
-            "kl_fake": terms.moment_kl(context.whole(z_fake)),
+            "kl_fake": terms.moment_kl(context.whole(codes).chunk(len(sets))[-1]),
             "rec_z": self.lambda_z * distance,
         }
 

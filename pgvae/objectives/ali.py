@@ -38,6 +38,18 @@ class Ali(Objective):
     def model_settings(self, attributes: int = 0) -> dict[str, Any]:
         return {"head": "gaussian", "discriminator": "joint"}
 
+    def plays_at(self, resolution: int) -> bool:
+        return True
+
+    def unreal(self, nets: Nets, images: Tensor, context: Context) -> Tensor:
+        z_x = draw_posterior(nets, images, context).z
+        return -context.mean(nets.discriminator(*context.shown(images), context.alpha, z_x))
+
+    def unreal_made(self, nets: Nets, images: Tensor, context: Context) -> Tensor:
+        z = draw_prior(nets, len(images), context)
+        (x_f,) = context.shown(nets.generator(z, context.alpha))
+        return -context.mean(nets.discriminator(x_f, context.alpha, z))
+
     def losses(self, phase: str, nets: Nets, batch: Batch, context: Context) -> dict[str, Tensor]:
         x, alpha = batch.images, context.alpha
         judging = phase == "discriminator"
@@ -45,6 +57,7 @@ class Ali(Objective):
             z_x, z = draw_posterior(nets, x, context).z, draw_prior(nets, len(x), context)
             x_f = nets.generator(z, alpha)
         # Passes of their own: what is compared within a minibatch is all real or all made.
+        (x,), (x_f,) = context.shown(x), context.shown(x_f)
         real, fake = nets.discriminator(x, alpha, z_x), nets.discriminator(x_f, alpha, z)
         context.report(realism_gap=context.mean(real - fake))
         sign = 1 if judging else -1

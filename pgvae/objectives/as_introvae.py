@@ -3,13 +3,14 @@
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, get_args
 
+import torch
 from torch import Tensor
 
 from pgvae.config import require_choice, require_weight
 from pgvae.objectives import terms
-from pgvae.objectives.base import Context, Encoded, Preset
+from pgvae.objectives.base import Context, Encoded, Preset, draw_judged
 from pgvae.objectives.soft_introvae import SoftIntroVae
-from pgvae.types import finest
+from pgvae.types import Nets, finest
 
 Annealing = Literal["linear", "tanh"]
 
@@ -64,6 +65,10 @@ class AsIntroVae(SoftIntroVae):
         distance = terms.as_distance(*map(context.whole, gaussians), self.distance)
         context.report(as_distance=distance, c=c)
         return distance, c
+
+    def _model_of(self, nets: Nets, x: Tensor, real: Encoded, context: Context) -> Encoded:
+        with torch.no_grad():
+            return draw_judged(nets, x, real, context)
 
     def _repelled(
         self, real: Encoded, reconstructed: Encoded, fake: Encoded, context: Context

@@ -10,6 +10,7 @@ from torch import Tensor
 from pgvae import ops
 from pgvae.config import Arch
 from pgvae.objectives import terms
+from pgvae.objectives.augment import DRAWS, augmented
 from pgvae.schedule import PIONEER, SchedulePreset, of_all
 from pgvae.types import Batch, Nets
 
@@ -35,6 +36,7 @@ class Context:
     progress: share of the run that is done, 0 to 1, pre-training left out: a scalar.
     whole:    values of the images at hand -> those of the whole batch, whatever parts and processes
               it is split into: [m n, ...] -> [m N, ...], where m rows of an image lie n apart.
+    augment:  p of `augmented` for what a critic is shown: a scalar; None: shown as it is.
 
     What is taken over a batch (a mean, moments, a distance of two sets) is taken of `whole` values,
     and what it goes into too: the gradient of one image's values may come by those of another.
@@ -45,11 +47,22 @@ class Context:
     replay: Callable[[Tensor], Tensor] = lambda fakes: fakes
     progress: Tensor = field(default_factory=lambda: torch.zeros(()))
     whole: Callable[[Tensor], Tensor] = lambda values: values
+    augment: Tensor | None = None
     reported: dict[str, Tensor] = field(default_factory=dict)
 
     def mean(self, values: Tensor) -> Tensor:
         """The mean of `whole` values."""
         return self.whole(values).mean()
+
+    def shown(self, *sets: Tensor) -> tuple[Tensor, ...]:
+        """What a critic is shown in the place of images [N, C, R, R], of one or more sets.
+
+        Where they are augmented, the images of one row are transformed alike in all sets.
+        """
+        if self.augment is None:
+            return sets
+        draws = self.noise((len(sets[0]), DRAWS))
+        return tuple(augmented(images, draws, self.augment) for images in sets)
 
     def report(self, **values: Tensor) -> None:
         """Log scalars that are not part of the loss."""
@@ -82,6 +95,9 @@ class Objective:
     min_batch:    fewest images it is defined for.
     needs_labels: whether it learns from labels.
     second_order: whether it learns from derivatives of gradients.
+
+    Where there is a game, what its critic judges goes through `Context.shown`, what is compared
+    with pixels does not, and `unreal`, `unreal_made` say how the critic stands.
     """
 
     name: ClassVar[str]
@@ -116,6 +132,18 @@ class Objective:
         """What the networks must be for this objective, as `ModelConfig` settings."""
         raise NotImplementedError
 
+    def plays_at(self, resolution: int) -> bool:
+        """Whether there is a game with a critic at a resolution."""
+        return False
+
+    def unreal(self, nets: Nets, images: Tensor, context: Context) -> Tensor:
+        """How far from real its critic takes images [N, C, R, R], as they are shown: a scalar."""
+        raise NotImplementedError
+
+    def unreal_made(self, nets: Nets, images: Tensor, context: Context) -> Tensor:
+        """`unreal` of the images that the critic learns to tell from real ones [N, C, R, R]."""
+        return self.unreal(nets, draw_fakes(nets, len(images), context), context)
+
     def losses(self, phase: str, nets: Nets, batch: Batch, context: Context) -> dict[str, Tensor]:
         """Named scalars of one phase; their sum is what that phase minimises."""
         raise NotImplementedError
@@ -149,6 +177,19 @@ def draw_posterior(nets: Nets, images: Tensor, context: Context) -> Encoded:
     """Encode images [N, C, R, R] to Gaussian posteriors and draw a latent from each."""
     mu, logvar = nets.encoder(images, context.alpha)
     return Encoded(mu, logvar, *ops.gaussian_kl_reparam(mu, logvar, context.noise(mu.shape)))
+
+
+def draw_judged(nets: Nets, images: Tensor, real: Encoded, context: Context) -> Encoded:
+    """Posteriors of real images [N, C, R, R] as a critic is shown them; `real`, theirs, where that
+    is as they are."""
+    if context.augment is None:
+        return real
+    return draw_posterior(nets, *context.shown(images), context)
+
+
+def halves(one: Tensor, other: Tensor) -> Tensor:
+    """Half of both; `one` as it is where they are the same tensor."""
+    return one if one is other else (one + other) / 2
 
 
 def draw_fakes(nets: Nets, count: int, context: Context) -> Tensor:

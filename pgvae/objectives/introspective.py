@@ -4,7 +4,14 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from pgvae.objectives.base import INTROVAE_BATCHES, Context, Encoded, Objective, Phase
+from pgvae.objectives.base import (
+    INTROVAE_BATCHES,
+    Context,
+    Encoded,
+    Objective,
+    Phase,
+    draw_posterior,
+)
 from pgvae.schedule import SchedulePreset, of_all
 from pgvae.types import Batch, Nets
 
@@ -30,6 +37,12 @@ class Introspective(Objective):
     schedule: ClassVar[SchedulePreset] = _INTROVAE
     grows: ClassVar[bool] = False
     betas: ClassVar[tuple[float, float]] = (0.9, 0.999)
+
+    def plays_at(self, resolution: int) -> bool:
+        return True
+
+    def unreal(self, nets: Nets, images: Tensor, context: Context) -> Tensor:
+        return context.mean(draw_posterior(nets, *context.shown(images), context).kl)
 
     def losses(self, phase: str, nets: Nets, batch: Batch, context: Context) -> dict[str, Tensor]:
         losses = {

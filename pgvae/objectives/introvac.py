@@ -9,7 +9,16 @@ from torch.nn import functional as F
 
 from pgvae.config import require_weight
 from pgvae.objectives import terms
-from pgvae.objectives.base import Context, Phase, draw_fakes, draw_others, draw_posterior
+from pgvae.objectives.base import (
+    Context,
+    Encoded,
+    Phase,
+    draw_fakes,
+    draw_judged,
+    draw_others,
+    draw_posterior,
+    halves,
+)
 from pgvae.objectives.vac import Vac
 from pgvae.types import Batch, Nets
 
@@ -45,6 +54,12 @@ class IntroVac(Vac):
     def model_settings(self, attributes: int = 0) -> dict[str, Any]:
         return super().model_settings(attributes + 1)
 
+    def plays_at(self, resolution: int) -> bool:
+        return True
+
+    def unreal(self, nets: Nets, images: Tensor, context: Context) -> Tensor:
+        return context.mean(self._fake_logits(nets, *context.shown(images), context))
+
     def losses(self, phase: str, nets: Nets, batch: Batch, context: Context) -> dict[str, Tensor]:
         if phase == "encoder":
             return self._encoder_losses(nets, batch, context)
@@ -55,11 +70,12 @@ class IntroVac(Vac):
         real = draw_posterior(nets, x, context)
         x_r = nets.generator(real.z, context.alpha)
         x_f = draw_fakes(nets, len(x), context)
-        fake = context.whole(self._fake_logits(nets, torch.cat([x_r.detach(), x_f]), context))
+        others = context.shown(torch.cat([x_r.detach(), x_f]))
+        fake = context.whole(self._fake_logits(nets, *others, context))
         context.report(fakes_found=(fake > 0).float().mean())
         return {
             "rec": self._rec(x, x_r, context),
-            "class": self.b_cl * self._classification(nets, real, batch.labels, context),
+            "class": self.b_cl * self._classes(nets, batch, real, context),
             "kl": self._kl(real, context),
             # Twice the mean over both halves is the sum of their means.
             "fake": 2 * self.b_ec * _bce(fake, 1.0),
@@ -68,7 +84,8 @@ class IntroVac(Vac):
     def _generator_losses(self, nets: Nets, batch: Batch, context: Context) -> dict[str, Tensor]:
         x = batch.images
         _, others = draw_others(nets, x, context)
-        logits = nets.encoder.classify(nets.encoder(others, context.alpha).mean)
+        codes = nets.encoder(*context.shown(others), context.alpha).mean
+        logits = nets.encoder.classify(codes)
         of_r, of_f = context.whole(logits).chunk(2)
         return {
             "rec": self._rec(x, others[: len(x)], context),
@@ -76,6 +93,14 @@ class IntroVac(Vac):
             * terms.known_bce(of_r, self._targets(context.whole(batch.labels))),
             "fake": self.b_g * _bce(of_f[:, -1], 0.0),
         }
+
+    def _classes(self, nets: Nets, batch: Batch, real: Encoded, context: Context) -> Tensor:
+        """BCE of C on codes of real images, half of it as they are shown."""
+        judged = draw_judged(nets, batch.images, real, context)
+        of_judged = self._classification(nets, judged, batch.labels, context)
+        if judged is real:
+            return of_judged
+        return halves(self._classification(nets, real, batch.labels, context), of_judged)
 
     def _fake_logits(self, nets: Nets, images: Tensor, context: Context) -> Tensor:
         return nets.encoder.classify(nets.encoder(images, context.alpha).mean)[:, -1]

@@ -12,9 +12,11 @@ from pgvae.objectives.base import (
     Context,
     Preset,
     draw_fakes,
+    draw_judged,
     draw_others,
     draw_posterior,
     full_size,
+    halves,
     nearest_of,
 )
 from pgvae.objectives.introspective import Introspective, report_kl
@@ -72,6 +74,9 @@ class IntroVae(Introspective):
     def model_settings(self, attributes: int = 0) -> dict[str, Any]:
         return {"head": "gaussian"}
 
+    def plays_at(self, resolution: int) -> bool:
+        return self.alpha > 0
+
     def _rec(self, nets: Nets, x: Tensor, x_r: Tensor, context: Context) -> Tensor:
         context.report(l1=context.mean(terms.abs_error(x, x_r)))
         error = context.mean(terms.unit_pixel_sum("mse", x, x_r))
@@ -88,13 +93,15 @@ class IntroVae(Introspective):
         real = draw_posterior(nets, x, context)
         x_r = nets.generator(real.z, context.alpha)
         x_f = draw_fakes(nets, len(x), context)
-        both = draw_posterior(nets, torch.cat([x_r.detach(), x_f]), context)
+        judged = draw_judged(nets, x, real, context)
+        others = context.shown(torch.cat([x_r.detach(), x_f]))
+        both = draw_posterior(nets, *others, context)
         reconstructed, fake = both.split()
-        report_kl(context, real, reconstructed, fake)
+        report_kl(context, judged, reconstructed, fake)
         context.report(saturated=context.mean((both.kl >= self.margin).float()))
         return {
             "rec": self._rec(nets, x, x_r, context),
-            "kl": context.mean(real.kl),
+            "kl": context.mean(halves(real.kl, judged.kl)),
             "hinge_rec": self.alpha * self._below_margin(context.whole(reconstructed.kl)),
             "hinge_fake": self.alpha * self._below_margin(context.whole(fake.kl)),
         }
@@ -105,7 +112,7 @@ class IntroVae(Introspective):
 
     def _generator_losses(self, nets: Nets, x: Tensor, context: Context) -> dict[str, Tensor]:
         _, others = draw_others(nets, x, context)
-        reconstructed, fake = draw_posterior(nets, others, context).split()
+        reconstructed, fake = draw_posterior(nets, *context.shown(others), context).split()
         return {
             "rec": self._rec(nets, x, others[: len(x)], context),
             "kl_rec": self.alpha * context.mean(reconstructed.kl),

@@ -52,12 +52,19 @@ class Pggan(Objective):
             "generator_norm": "pixel",
         }
 
+    def plays_at(self, resolution: int) -> bool:
+        return True
+
+    def unreal(self, nets: Nets, images: Tensor, context: Context) -> Tensor:
+        return -context.mean(nets.discriminator(*context.shown(images), context.alpha))
+
     def losses(self, phase: str, nets: Nets, batch: Batch, context: Context) -> dict[str, Tensor]:
         x, alpha = batch.images, context.alpha
         if phase == "generator":
             x_f = nets.generator(draw_prior(nets, len(x), context), alpha)
-            return {"fool": -context.mean(nets.discriminator(x_f, alpha))}
-        x_f = draw_fakes(nets, len(x), context)
+            return {"fool": self.unreal(nets, x_f, context)}
+        (x_f,) = context.shown(draw_fakes(nets, len(x), context))
+        (x,) = context.shown(x)
         share = terms.uniform(context.noise((len(x), 1)))[:, :, None, None]
         # Passes of their own: what is compared within a minibatch is all real or all made.
         real, fake = nets.discriminator(x, alpha), nets.discriminator(x_f, alpha)

@@ -20,7 +20,7 @@ from pgvae.config import (
     resolutions_between,
 )
 from pgvae.objectives import terms
-from pgvae.objectives.base import Context, Objective, Phase, Preset, full_size
+from pgvae.objectives.base import Context, Objective, Phase, Preset, draw_posterior, full_size
 from pgvae.schedule import SchedulePreset, of_all
 from pgvae.types import Batch, Nets
 
@@ -73,6 +73,16 @@ class Rivae(Objective):
     def model_settings(self, attributes: int = 0) -> dict[str, Any]:
         return {"head": "gaussian", "critic": True}
 
+    def plays_at(self, resolution: int) -> bool:
+        return self.game > 0 and resolution >= self.game_from
+
+    def unreal(self, nets: Nets, images: Tensor, context: Context) -> Tensor:
+        return -context.mean(nets.encoder(*context.shown(images), context.alpha, judge=True)[1])
+
+    def unreal_made(self, nets: Nets, images: Tensor, context: Context) -> Tensor:
+        z = draw_posterior(nets, images, context).z
+        return self.unreal(nets, nets.generator(z, context.alpha), context)
+
     def losses(self, phase: str, nets: Nets, batch: Batch, context: Context) -> dict[str, Tensor]:
         x = batch.images
         (mu, logvar), real = nets.encoder(x, context.alpha, judge=True)
@@ -84,11 +94,14 @@ class Rivae(Objective):
             "rec": full_size(nets, x) * context.mean(terms.pixel_sum("mse", x, x_r)),
             "kl": self.beta_kl * kl_real,
         }
-        if self.game == 0 or x.shape[-1] < self.game_from:
+        if not self.plays_at(x.shape[-1]):
             return losses
         # One pass over the reconstructions serves both sides: its graph is walked once for each.
         shown = x_r.detach().requires_grad_()
-        _, made = nets.encoder(shown, context.alpha, judge=True)
+        as_real, as_made = context.shown(x, shown)  # each beside its own, transformed alike
+        if as_real is not x:
+            _, real = nets.encoder(as_real, context.alpha, judge=True)
+        _, made = nets.encoder(as_made, context.alpha, judge=True)
         context.report(realism_gap=context.mean(real - made))
         fooled = self.game * context.mean(F.softplus(real.detach() - made))
         return {

@@ -13,9 +13,11 @@ from pgvae.objectives.base import (
     Encoded,
     Preset,
     draw_fakes,
+    draw_judged,
     draw_others,
     draw_posterior,
     full_size,
+    halves,
     nearest_of,
 )
 from pgvae.objectives.introspective import Introspective, report_kl
@@ -95,18 +97,19 @@ class SoftIntroVae(Introspective):
         real = draw_posterior(nets, x, context)
         x_r = nets.generator(real.z, context.alpha)
         x_f = draw_fakes(nets, len(x), context)
-        others = torch.cat([x_r.detach(), x_f])
+        judged = draw_judged(nets, x, real, context)
+        (others,) = context.shown(torch.cat([x_r.detach(), x_f]))
         both = draw_posterior(nets, others, context)
         errors = self._error(nets, others, nets.generator(both.z, context.alpha))
         reconstructed, fake = both.split()
-        report_kl(context, real, reconstructed, fake)
+        report_kl(context, judged, reconstructed, fake)
         context.report(l1=context.mean(terms.abs_error(x, x_r)))
-        repelled = torch.cat(self._repelled(real, reconstructed, fake, context))
+        repelled = torch.cat(self._repelled(judged, reconstructed, fake, context))
         errors = context.whole(errors) + repelled
         exp_rec, exp_fake = torch.exp(-2 * scale * errors).chunk(2)
         return {
             "rec": scale * context.mean(self._error(nets, x, x_r)),
-            "kl": scale * self.beta_kl * context.mean(real.kl),
+            "kl": scale * self.beta_kl * context.mean(halves(real.kl, judged.kl)),
             "exp_rec": exp_rec.mean() / 4,
             "exp_fake": exp_fake.mean() / 4,
         }
@@ -114,18 +117,24 @@ class SoftIntroVae(Introspective):
     def _generator_losses(self, nets: Nets, x: Tensor, context: Context) -> dict[str, Tensor]:
         scale = self._scale(nets)
         real, others = draw_others(nets, x, context)
-        both = draw_posterior(nets, others, context)
+        (shown,) = context.shown(others)
+        both = draw_posterior(nets, shown, context)
         reconstructed, fake = both.split()
         x_r = others[: len(x)]
         losses = {"rec": scale * context.mean(self._error(nets, x, x_r))}
-        attracted = self._attracted(real, reconstructed, fake, context)
+        model = self._model_of(nets, x, real, context)
+        attracted = self._attracted(model, reconstructed, fake, context)
         losses |= {name: scale * value for name, value in attracted.items()}
         if self.gamma_r > 0:
             again = nets.generator(both.z.detach(), context.alpha)
-            error = self._error(nets, others.detach(), again)
+            error = self._error(nets, shown.detach(), again)
             error = context.mean(error)  # over both: half of the sum
             losses["rec_others"] = scale * self.gamma_r * error
         return losses
+
+    def _model_of(self, nets: Nets, x: Tensor, real: Encoded, context: Context) -> Encoded:
+        """What the generator's images are compared with: here nothing is."""
+        return real
 
     def _repelled(
         self, real: Encoded, reconstructed: Encoded, fake: Encoded, context: Context

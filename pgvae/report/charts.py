@@ -25,11 +25,13 @@ STYLE = {
 }
 _RED = "#d62728"
 _MOST_CURVES = 5
+_MANY = 40  # values of a curve from which on its mean is drawn too
 _SECTIONS = {
     "val": "Unseen images",
     "train": "Training images, as the set has no unseen ones",
     "metric": "Metrics while training",
     "loss": "Training",
+    "augment": "Augmentation of what the critic is shown",
     "": "Pace",
 }
 _OF_IMAGES = ("val", "train", "metric")  # whose figures are of one resolution
@@ -54,12 +56,14 @@ class Curve(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """One chart: curves of one quantity, which may compare only within a stage."""
+    """One chart: curves of one quantity, which may compare only within a stage, or be of batches,
+    and so noisy that their means are drawn too."""
 
     title: str
     unit: str
     curves: list[Curve]
     by_stage: bool = False
+    noisy: bool = False
 
 
 def panels_of(series: dict[str, list[tuple[float, float]]]) -> dict[str, list[Panel]]:
@@ -81,6 +85,7 @@ def panels_of(series: dict[str, list[tuple[float, float]]]) -> dict[str, list[Pa
                 *_KNOWN.get(term, (term, "")),
                 curves[k : k + _MOST_CURVES],
                 by_stage=section in _OF_IMAGES,
+                noisy=section == "loss",
             )
             for term, curves in found[section].items()
             for k in range(0, len(curves), _MOST_CURVES)
@@ -118,18 +123,9 @@ def chart(panel: Panel, schedule: Schedule | None, images: float) -> Figure:
     log, span = low > 1e-100 and inner_high > 30 * inner_low, inner_high - inner_low
     _set_up(axes, schedule, images / 1000, "log" if log else "linear")
     for index, (curve, shown) in enumerate(zip(panel.curves, lines, strict=True)):
-        kimg = curve.images / 1000
         # Curves that agree would hide each other: the first shows beside the ones on top of it.
         width = 2.2 if index == 0 and len(lines) > 1 else 1.2
-        width *= 0.5 if len(kimg) > 250 else 1
-        dash = "--" if curve.name.endswith(" floor") else "-"
-        every = None if len(kimg) <= 40 else [len(kimg) - 1]
-        breaks = _ends(schedule, curve.images) if panel.by_stage else []
-        drawn = np.insert(kimg, breaks, math.nan), np.insert(shown, breaks, math.nan)
-        every = every and [len(drawn[0]) - 1]
-        axes.plot(*drawn, dash, marker="o", ms=3, lw=width, markevery=every)
-        lost = kimg[np.isnan(shown)]
-        axes.plot(lost, 0 * lost, "|", color=_RED, transform=axes.get_xaxis_transform())
+        _draw(axes, panel, curve._replace(values=shown), schedule, width)
     if not log and 0 < 6 * span < high - low:
         axes.set_ylim(max(low, inner_low - span / 4), min(high, inner_high + span / 4))
     bottom, top = axes.get_ylim()
@@ -140,6 +136,42 @@ def chart(panel: Panel, schedule: Schedule | None, images: float) -> Figure:
     said = ", ".join(f"{count} {what}" for what, count in remarks.items() if count)
     axes.text(0, -0.25, said, transform=axes.transAxes, color=_RED)
     return figure
+
+
+def _draw(axes: Axes, panel: Panel, curve: Curve, schedule: Schedule | None, width: float) -> None:
+    """One line of a panel; many noisy values are faint, below their mean within each stage."""
+    kimg, shown, is_long = curve.images / 1000, curve.values, len(curve.images) > _MANY
+    width *= 0.5 if len(kimg) > 250 else 1
+    dash = "--" if curve.name.endswith(" floor") else "-"
+    ends = _ends(schedule, curve.images)
+    breaks = ends if panel.by_stage else []
+    drawn = np.insert(kimg, breaks, math.nan), np.insert(shown, breaks, math.nan)
+    every = [len(drawn[0]) - 1] if is_long else None
+    [line] = axes.plot(*drawn, dash, marker="o", ms=3, lw=width, markevery=every)
+    if is_long and panel.noisy:
+        line.set_alpha(0.4)
+        parts = np.insert(kimg, ends, math.nan), smoothed(np.insert(shown, ends, math.nan))
+        axes.plot(*parts, dash, color=line.get_color(), lw=1.4)
+    lost = kimg[np.isnan(shown)]
+    axes.plot(lost, 0 * lost, "|", color=_RED, transform=axes.get_xaxis_transform())
+
+
+def smoothed(values: np.ndarray) -> np.ndarray:
+    """The mean of each value [N] and of a fortieth of them on either side; -> [N].
+
+    Nothing is averaged across a NaN, and it stays one.
+
+    >>> smoothed(np.array([1.0, 3.0, 5.0, math.nan, 7.0])).tolist()
+    [2.0, 3.0, 4.0, nan, 7.0]
+    """
+    reach = max(1, len(values) // 40)
+    means = np.full(len(values), math.nan)
+    edges = np.flatnonzero(np.diff(np.pad(~np.isnan(values), 1)))  # of what has no gap, in turn
+    for start, end in zip(edges[::2], edges[1::2], strict=True):
+        padded = np.pad(values[start:end], reach, constant_values=math.nan)
+        windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1)
+        means[start:end] = np.nanmean(windows, axis=1)
+    return means
 
 
 def _ends(schedule: Schedule | None, images: np.ndarray) -> np.ndarray:

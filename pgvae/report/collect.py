@@ -56,10 +56,15 @@ class Run:
     def in_this_stage(self, name: str) -> list[float]:
         """Values of a curve at the resolution of its last one, oldest first."""
         points = self.series.get(name, [])
-        if self.schedule is None or not points:
-            return [value for _, value in points]
-        stages = [self.schedule.trained_at(round(images)) for images, _ in points]
-        return [v for (_, v), stage in zip(points, stages, strict=True) if stage == stages[-1]]
+        return [v for _, v in self.in_stage_of(name, points[-1][0])] if points else []
+
+    def in_stage_of(self, name: str, images: float) -> list[tuple[float, float]]:
+        """As `series`, at the resolution that was trained at so many images alone."""
+        points = self.series.get(name, [])
+        if self.schedule is None:
+            return points
+        own, at = self.schedule.trained_at(round(images)), self.schedule.trained_at
+        return [(seen, value) for seen, value in points if at(round(seen)) == own]
 
     @contextlib.contextmanager
     def noting(self, what: str) -> Iterator[None]:

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,21 +12,29 @@ import matplotlib
 from pgvae.errors import InputError
 from pgvae.files import atomic_path
 from pgvae.report import charts
+from pgvae.report.best import best_of
 from pgvae.report.collect import Run, read_run
+from pgvae.report.looks import Look
 from pgvae.report.pictures import album, kimg
 
 
 def write_report(
-    run_dir: Path, out: Path, *, snapshots: int = 9, interpolation: tuple[bytes, str] | None = None
+    run_dir: Path,
+    out: Path,
+    *,
+    snapshots: int = 9,
+    interpolation: tuple[bytes, str] | None = None,
+    looks: Sequence[Look] = (),
 ) -> None:
     """Write the page about a run directory to `out`, whole or not at all.
 
     snapshots:     show the grids of at most so many, 2 or more.
     interpolation: a PNG and what it shows; without it the newest interpolation*.png of the run.
+    looks:         more pictures (`pgvae.report.looks`).
 
     Raises InputError where there is nothing to show or `out` cannot be written.
     """
-    page = compose(read_run(run_dir), snapshots, interpolation)
+    page = compose(read_run(run_dir), snapshots, interpolation, looks)
     try:
         with atomic_path(out) as aside:
             # A name in JSON may hold half a surrogate pair, which UTF-8 has no bytes for.
@@ -34,7 +43,12 @@ def write_report(
         raise InputError(f"cannot write {out}: {error.strerror}; use another --out") from error
 
 
-def compose(run: Run, snapshots: int, interpolation: tuple[bytes, str] | None) -> str:
+def compose(
+    run: Run,
+    snapshots: int,
+    interpolation: tuple[bytes, str] | None,
+    looks: Sequence[Look] = (),
+) -> str:
     """The page as text."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("pgvae.report", ""),
@@ -45,13 +59,14 @@ def compose(run: Run, snapshots: int, interpolation: tuple[bytes, str] | None) -
     )
     environment.filters.update(kimg=kimg, plain=plain, as_uri=charts.as_uri)
     style, *_ = environment.loader.get_source(environment, "page.css")
-    newest, strips = album(run, snapshots, interpolation)
+    newest, strips = album(run, snapshots, interpolation, looks)
     with matplotlib.rc_context(charts.STYLE):
         return environment.get_template("page.html").render(
             run=run,
             charts=charts,
             style=style,
             digest=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+            best=best_of(run),
             newest=newest,
             strips=strips,
             now=datetime.now(UTC),

@@ -2,12 +2,14 @@
 
 import base64
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from pgvae.data.images import decode
 from pgvae.report.collect import Run
+from pgvae.report.looks import Look
 
 _MAX_SIDE = 1024  # pixels of a picture in the page
 _LOSSLESS_SIDE = 512  # up to which the page has every pixel; above, WebP may lose what none sees
@@ -17,11 +19,13 @@ _KINDS = (
 )
 
 
-def album(run: Run, count: int, interpolation: tuple[bytes, str] | None) -> tuple[list, list]:
+def album(
+    run: Run, count: int, interpolation: tuple[bytes, str] | None, looks: Sequence[Look] = ()
+) -> tuple[list, list]:
     """The newest pictures of a run, and for each kind of grid title, text and earlier ones.
 
     A picture is (title, text, data: URI). Of earlier grids there are at most `count` - 1, evenly
-    chosen; what cannot be read is left out, and the notes of the run say so.
+    chosen; what cannot be read is left out, and the notes of the run say so. looks: come last.
     """
     newest, strips = [], []
     for kind, title, same in _KINDS:
@@ -43,6 +47,7 @@ def album(run: Run, count: int, interpolation: tuple[bytes, str] | None) -> tupl
     if interpolation or own:
         png, about = interpolation or (own[-1], own[-1].name)
         newest.append(_picture(run, png, "Interpolation", about))
+    newest += [_picture(run, look.png, look.title, look.about) for look in looks]
     return list(filter(None, newest)), strips
 
 
@@ -53,7 +58,7 @@ def kimg(images: float) -> str:
 
 def _picture(run: Run, source: Path | bytes, title: str, about: str) -> tuple | None:
     """Title, text and a data: URI of WebP; None, and a note, for what is no picture."""
-    with run.noting(f"{getattr(source, 'name', 'the interpolation')} could not be read"):
+    with run.noting(f"{getattr(source, 'name', f'the picture {title!r}')} could not be read"):
         image = decode(source if isinstance(source, bytes) else source.read_bytes()).image
         image.thumbnail((_MAX_SIDE, _MAX_SIDE))
         file = io.BytesIO()

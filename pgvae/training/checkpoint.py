@@ -49,6 +49,7 @@ def save_checkpoint(run_dir: Path, state: TrainState) -> Path:
         "skipped_steps": skipped,
         "skips_in_a_row": in_a_row,
         "pool_count": state.pool.count,
+        "augment": state.augment,
         "rollbacks": state.rollbacks,
     }
     tensors = _tensors_of(state)
@@ -88,7 +89,8 @@ def load_checkpoint(path: Path, config: RunConfig, device: torch.device) -> Trai
     for part, optimizer in state.optimizers.items():
         _load_moments(optimizer, state.nets.parts()[part], _part(tensors, f"adam/{part}"))
     state.pool.count = about["pool_count"]
-    state.rollbacks = about.get("rollbacks", 0)  # a run of before went on without
+    # A run of before went on without.
+    state.rollbacks, state.augment = about.get("rollbacks", 0), about.get("augment", 0.0)
     if "pool" in tensors:
         pool = tensors["pool"].to(device)
         state.pool.images = pool.contiguous(memory_format=torch.channels_last)

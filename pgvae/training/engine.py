@@ -25,6 +25,7 @@ from pgvae.training.ranks import ALONE, Ranks
 from pgvae.training.record import Bystander, Record
 from pgvae.training.rundir import RunDirectory
 from pgvae.training.state import TrainState, derive_seed
+from pgvae.training.steering import INTERVAL, Steering
 from pgvae.training.step import resolve_precision, train_step
 from pgvae.training.stops import Stop, stop_signals
 
@@ -160,7 +161,8 @@ def _train(
         compiler = Compiler(record.log.say) if means.compiled else None
         captured = graphs_on(device, ranks.count, record.log.say) if means.graphs else None
         objective = objective_from(config.objective)
-        _loop(state, objective, loader, precision, record, stop, compiler, captured)
+        steering = Steering(config, store, device) if config.augment else None
+        _loop(state, objective, loader, precision, record, stop, compiler, captured, steering)
         for line in [f"done: {state.images_seen / 1000:g} kimg in {run.path}", *ends_early]:
             record.log.say(line)
         record.status("done", state.images_seen)
@@ -182,6 +184,7 @@ def _loop(
     stop: Stop,
     compiler: Compiler | None,
     graphs: Graphs | None,
+    steering: Steering | None,
 ) -> None:
     schedule = state.config.schedule
     tick_images = min(4000, max(1, schedule.total_images // 100))
@@ -205,6 +208,9 @@ def _loop(
         done = now >= schedule.total_images
         stage_ends = done or upcoming.resolution > state.resolution
         due = stage_ends or stopping or _is_picture_due(before, now, snapshot_images)
+
+        if steering and _crossed(before, now, INTERVAL):
+            record.steered(state, steering.look(state, moment))
 
         # Say how it goes, save it, look at it.
         ticks = now > start and (done or stopping or _crossed(before, now, tick_images))

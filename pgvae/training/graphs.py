@@ -76,9 +76,9 @@ class Tape:
 class Graphs:
     """Iterations like `train_step`'s: the second one of each kind is captured, and replayed on.
 
-    A kind is a resolution, fading or not, a batch, and settings of the objective; the graph of the
-    kind before is let go, with its memory. Where one cannot be captured all go on without graphs,
-    and `say` is told.
+    A kind is a resolution, fading or not, a batch, augmented or not, and settings of the objective;
+    the graph of the kind before is let go, with its memory. Where one cannot be captured all go on
+    without graphs, and `say` is told.
     """
 
     def __init__(self, say: Callable[[str], None], capture: Any) -> None:
@@ -161,6 +161,7 @@ def _kind_of(state: TrainState, moment: Moment, batch: Batch, precision: Precisi
         state.nets.generator.fading,
         moment.alpha == 1,
         moment.pretraining,
+        state.augment > 0,
         tuple(sorted(moment.settings.items())),
         tuple(batch.images.shape),
         state.batch_gpu,

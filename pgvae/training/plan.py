@@ -20,6 +20,7 @@ from pgvae.request import Request, kinds, option
 from pgvae.schedule import Schedule, Stage, from_preset
 from pgvae.snapshot import Snapshot
 from pgvae.training.settings import parse_settings
+from pgvae.training.steering import LEAST_UNSEEN
 
 _MAX_SNAPSHOT_KIMG = 500.0
 _MODEL = (
@@ -29,7 +30,7 @@ _MODEL = (
 # What a snapshot that a run starts from decides about its networks.
 _WITH_WEIGHTS = (*_MODEL, "order", "last_activation")
 _RUN = (
-    *("seed", "mirror", "precision", "ema_kimg"),
+    *("seed", "mirror", "augment", "precision", "ema_kimg"),
     *("snapshot_kimg", "keep_snapshots", "metrics", "metric_kimg"),
 )
 
@@ -53,6 +54,8 @@ def plan(request: Request, store: Store, initial: Initial | None = None) -> RunC
     everywhere, by_stage = parse_settings(kind, request.settings or ())
     objective = from_dict(kind, {**preset.settings, **everywhere}, f"{kind.name} objective")
     labels = _labels(request, store, kind)
+    if request.augment:
+        _require_augmentable(objective, final, store)
     start = initial.snapshot if initial else None
     resolutions = resolutions_between(_first_resolution(request, objective, final, start), final)
     model = _model(request, store, final, preset, objective, labels, start)
@@ -93,6 +96,20 @@ def require_batch(kind: type[Objective], batch: int) -> None:
         batch >= kind.min_batch,
         f"--batch {batch} is too small for {kind.name}, whose statistics are over the batch: "
         f"use {kind.min_batch} or more",
+    )
+
+
+def _require_augmentable(objective: Objective, final: int, store: Store) -> None:
+    require(
+        objective.plays_at(final),
+        f"--augment: {objective.name} as it is set has no critic that could learn images by heart; "
+        "leave it out",
+    )
+    unseen = len(store.split("val"))
+    require(
+        unseen >= LEAST_UNSEEN,
+        f"--augment goes by held-out images, and {store.name} has {unseen}: prepare it with a "
+        f"--val-fraction that leaves {LEAST_UNSEEN} or more, or leave it out",
     )
 
 

@@ -64,6 +64,12 @@ class Record:
         for warning in self._watch.warnings(means):
             self.log.say(warning)
 
+    def steered(self, state: TrainState, figures: Mapping[str, float]) -> None:
+        """Keep what decides how much a critic's images are augmented."""
+        if figures:
+            named = {f"augment/{name}": value for name, value in figures.items()}
+            self.log.stats(state.images_seen, named)
+
     def save(self, state: TrainState) -> None:
         """Write a checkpoint: from here on nothing before it can be lost."""
         save_checkpoint(self._run.path, state)

@@ -15,6 +15,7 @@ from pgvae.nn import build_nets
 from pgvae.objectives import objective_from
 from pgvae.schedule import Moment
 from pgvae.training.state import TrainState
+from pgvae.training.steering import MOST
 from pgvae.training.step import train_step
 from pgvae.types import Batch, Nets
 
@@ -67,7 +68,7 @@ def bytes_of_iteration(
     with unreal, ledger:
         _make_unreal(nets)
     state = TrainState.around(config, nets, _CPU)
-    state.batch_gpu = batch_gpu
+    state.batch_gpu, state.augment = batch_gpu, MOST if config.augment else 0.0
     if recompute:
         state.recompute()
     with unreal, ledger:

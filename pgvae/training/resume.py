@@ -120,6 +120,7 @@ def in_force(config: RunConfig) -> dict[str, Any]:
         "balance": labels.balance,
         "label_thresholds": (labels.no_below, labels.yes_above),
         "mirror": config.mirror,
+        "augment": config.augment,
         "ema_kimg": config.ema_kimg if config.schedule.ema_decay is None else None,
     }
 

@@ -33,7 +33,7 @@ class Dials:
     """What changes from iteration to iteration, as scalars on the device, filled once in each.
 
     alpha, progress: of the stage and of the run, `finest`. lr: of the optimisers.
-    ema_share: what the average takes of the newest weights.
+    ema_share: what the average takes of the newest weights. augment: `TrainState.augment`.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -42,13 +42,15 @@ class Dials:
         self.alpha = torch.ones((), device=device, dtype=finest(device))
         self.progress = torch.zeros((), device=device, dtype=finest(device))
         self.ema_share = torch.zeros((), device=device)
+        self.augment = torch.zeros((), device=device)
 
-    def set(self, moment: Moment, ema_share: float) -> None:
+    def set(self, moment: Moment, ema_share: float, augment: float = 0.0) -> None:
         """Turn all of them to a moment of the run."""
         self.lr.fill_(moment.lr)
         self.alpha.fill_(moment.alpha)
         self.progress.fill_(moment.progress)
         self.ema_share.fill_(ema_share)
+        self.augment.fill_(augment)
 
 
 class Skips:
@@ -102,6 +104,7 @@ class TrainState:
     images_seen: real images so far: the time of the run.
     ranks:       the processes that share the run.
     batch_gpu:   images that a process works through at a time; None: its part of the batch.
+    augment:     probability with which what a critic is shown is augmented.
     rollbacks:   how often it went back to a checkpoint, each time with another order of images.
     """
 
@@ -115,6 +118,7 @@ class TrainState:
     images_seen: int = 0
     ranks: Ranks = ALONE
     batch_gpu: int | None = None
+    augment: float = 0.0
     rollbacks: int = 0
 
     @classmethod

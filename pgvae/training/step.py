@@ -83,7 +83,8 @@ def prepare(state: TrainState, objective: Objective, moment: Moment, batch: Batc
         half_life = min(half_life, state.config.ema_rampup * state.images_seen)
     count, device = len(batch.images) * state.ranks.count, batch.images.device
     decay = state.config.schedule.ema_decay
-    state.dials.set(moment, 1 - (half_life_decay(count, half_life) if decay is None else decay))
+    share = 1 - (half_life_decay(count, half_life) if decay is None else decay)
+    state.dials.set(moment, share, state.augment)
     state.rng.manual_seed(state.seed_of("step"))
     if _replays(objective, moment):
         state.pool.draw(count, moment.resolution, state.seed_of("pool"), device)
@@ -91,6 +92,7 @@ def prepare(state: TrainState, objective: Objective, moment: Moment, batch: Batc
         alpha=state.dials.alpha,
         noise=lambda shape: torch.randn(shape, generator=state.rng, device=device),
         progress=state.dials.progress,
+        augment=state.dials.augment if state.augment else None,
     )
 
 

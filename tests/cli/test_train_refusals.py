@@ -39,6 +39,7 @@ BAD_OPTIONS = [
         ["batch norm takes statistics", "--batch-gpu"],
     ),
     ("--objective vae --schedule pioneer_code", ["--schedule pioneer_code sets lambda_x", "vae"]),
+    ("--objective vae --augment", ["--augment: vae", "has no critic", "leave it out"]),
     ("--lr nan", ["--lr nan", FINITE]),
     ("--lr inf", ["--lr inf", FINITE]),
     ("--lr -1", ["--lr -1", POSITIVE]),

@@ -137,6 +137,7 @@ class World:
         progress: float = 0.0,
         seed: int = 0,
         replay: Callable[[Tensor], Tensor] = lambda fakes: fakes,
+        augment: float | None = None,
     ) -> dict[str, Tensor]:
         for record in (self.drawn, self.decoded, self.replayed, self.alphas):
             record.clear()
@@ -151,7 +152,8 @@ class World:
             return replay(fakes)
 
         alpha = torch.tensor(self.alpha, dtype=torch.float64)
-        context = Context(alpha, noise, recorded_replay, torch.tensor(progress))
+        p = torch.tensor(augment) if augment else None
+        context = Context(alpha, noise, recorded_replay, torch.tensor(progress), augment=p)
         self.listening = True
         losses = objective.losses(phase, self.nets, self.batch, context)
         self.listening, self.reported = False, context.reported
@@ -195,10 +197,9 @@ class World:
     def prior(self) -> Tensor:
         """The latents [N, d] that were drawn from the prior and decoded."""
         decoded = torch.cat(self.decoded).detach()
-        noise = torch.cat([noise for noise in self.drawn if noise.shape[1] == decoded.shape[1]])
-        noise = (
-            noise if self.nets.generator.config.head == "gaussian" else F.normalize(noise, dim=1)
-        )
+        noise = torch.cat([noise for noise in self.drawn if noise.shape[1] == D])
+        if self.nets.generator.config.head == "sphere":
+            noise = F.normalize(noise, dim=1)
         used = noise[gap(noise, decoded) < 1e-9]
         assert len(used) == len(self.batch.images), f"{len(used)} prior latents were decoded"
         return used
@@ -206,7 +207,8 @@ class World:
     def latents_of(self, images: Tensor) -> Tensor:
         """The samples [N, d] of the images' posteriors that were decoded, with their gradient."""
         mu, logvar = self.encode(images)
-        decoded, noise = torch.cat(self.decoded).detach(), torch.cat(self.drawn)
+        decoded = torch.cat(self.decoded).detach()
+        noise = torch.cat([noise for noise in self.drawn if noise.shape[1] == D])
         std = (logvar / 2).exp()
         samples = mu[:, None] + std[:, None] * noise  # [N, draws, d]
         used = gap(samples.detach(), decoded) < 1e-9

@@ -71,6 +71,40 @@ def test_a_line_of_figures_of_images_ends_where_its_stage_does():
         assert kept == [0, 1, 2, 3, 4, 5]
 
 
+def test_a_mean_is_of_a_fortieth_on_either_side_and_never_across_a_gap():
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=120)
+    values[[0, 50, 51, 119]] = math.nan
+    expected = []
+    for at in range(120):
+        near = [at]
+        for step in (-1, 1):
+            for k in range(1, 4):
+                if not 0 <= at + k * step < 120 or math.isnan(values[at + k * step]):
+                    break
+                near.append(at + k * step)
+        expected.append(math.nan if math.isnan(values[at]) else np.mean(values[near]))
+    np.testing.assert_allclose(charts.smoothed(values), expected)
+    assert np.isnan(charts.smoothed(np.full(3, math.nan))).all()
+    assert charts.smoothed(np.array([1e99, *[1.0] * 9]))[2:].tolist() == [1.0] * 8
+
+
+def test_long_curves_of_training_have_a_mean_that_ends_with_its_stage_and_others_have_none():
+    images = np.arange(1, 101) * 50.0  # 4 px ends at 2 kimg, 8 px at 4
+    curve = charts.Curve("both/rec", "", images, np.where(images <= 2000, 1.0, 3.0))
+    for noisy, count in ((True, 2), (False, 1)):
+        with matplotlib.rc_context(charts.STYLE):
+            panel = charts.Panel("", "", [curve], noisy=noisy)
+            [axes] = charts.chart(panel, PLAN, 5000.0).axes
+        lines = [line for line in axes.lines if len(line.get_xdata()) >= 100]
+        assert len(lines) == count
+        assert set(lines[-1].get_ydata()[~np.isnan(lines[-1].get_ydata())]) == {1.0, 3.0}
+    found = charts.panels_of({"both/rec": [(1, 2)], "lr": [(1, 2)], "val/psnr": [(1, 2)]})
+    assert {title: panels[0].noisy for title, panels in found.items()} == {
+        "Unseen images": False, "Training": True, "Pace": False,
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("values", "scale", "remarks"),
     [

@@ -1,18 +1,27 @@
 """`pgvae report`, as a user meets it."""
 
+import base64
+import io
 import json
 import shutil
 import sys
 from pathlib import Path
 
 import click
+import numpy as np
 import pytest
+import torch
+from PIL import Image
 from report_runs import Page, picture
 
 from pgvae.cli.report import report_command
 from pgvae.cli.train import train
+from pgvae.data import Store, read_images
 from pgvae.errors import InputError, PgvaeError
+from pgvae.inference import load
+from pgvae.pictures import grid_of
 from pgvae.report.page import plain
+from pgvae.snapshot import snapshots_in
 
 OPTIONS = (
     "--dataset tiny --objective vae --resolution 8 --kimg-per-stage 0.064 --total-kimg 0.128 "
@@ -59,6 +68,39 @@ def test_a_run_of_train_has_a_page_with_all_that_it_logged_and_made(data_root, c
     between = "Interpolation: between four samples from the fitted prior; corners are their "
     uris = [report("--seed", seed).pictures[f"{between}reconstructions"] for seed in (5, 5, 6)]
     assert uris[0] == uris[1] != uris[2]
+
+
+def test_the_same_latents_are_rows_and_samples_stand_beside_their_like(data_root, capsys):
+    def look(title: str, *arguments: object) -> tuple[str, np.ndarray]:
+        shown = report(*arguments).pictures
+        [name] = [name for name in shown if name.startswith(title)]
+        file = io.BytesIO(base64.b64decode(shown[name].partition(",")[2]))
+        return name, np.asarray(Image.open(file))
+
+    found = snapshots_in(Path("run"))
+    assert len(found) > 2
+    name, rows = look("The same latents over growth")
+    assert "kimg from the top: 0." in name
+    assert name.count("px)") == len(found)
+    assert rows.shape == (64 * len(found), 8 * 64, 3)
+    newest = load(found[-1])
+    expected = grid_of(newest.sample(8, seed=0), 8)
+    np.testing.assert_array_equal(rows[-64:], expected)
+    assert look("The same latents", "--snapshots", 2)[1].shape == (128, 512, 3)
+    data = ("--dataset", "tiny", "--data-root", data_root)
+    name, cells = look("Samples and their like", *data)
+    assert "nearest of 20 training images by pixels" in name
+    store = Store(data_root / "tiny")
+    training = read_images(store, store.split("train"), 8)
+    for row, sample in enumerate(newest.sample(6, seed=0)):
+        order = (training - sample).abs().mean(dim=(1, 2, 3)).argsort()[:5]
+        expected = grid_of(torch.cat([sample[None], training[order]]), 6)
+        np.testing.assert_array_equal(cells[64 * row : 64 * row + 64], expected)
+    assert not any(name.startswith("The same") for name in report("--no-interpolation").pictures)
+    found[0].write_bytes(b"damaged")
+    capsys.readouterr()
+    assert look("The same latents")[1].shape == (64 * (len(found) - 1), 512, 3)
+    assert "not in the rows of growth: " in capsys.readouterr().err
 
 
 def test_images_go_before_an_interpolation_of_the_run(data_root, pictures):

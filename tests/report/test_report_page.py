@@ -85,6 +85,44 @@ def test_a_figure_is_compared_with_those_of_its_stage_alone(tmp_path):
     assert "PSNR30 dBunseen images\n" in page_of(alone).text
 
 
+LOOKS = [(1500, 9.0), (3000, 40.0), (3500, 35.0), (4000, 36.0)]  # 4 px ends at 2 kimg
+
+
+@pytest.mark.parametrize(
+    ("about", "said"),
+    [
+        ({"images_seen": 3500, "value": 35.0}, "3.5 kimgbest.safetensors: swd 35, the lowest of 3"),
+        ({"images_seen": 3000, "value": 40.0}, "3 kimgbest.safetensors: swd 40, the highest of 3"),
+        ({"images_seen": 4000, "value": 36.0}, "4 kimgbest.safetensors: swd 36\n"),
+        ({"images_seen": 1500, "value": 9.0}, "1.5 kimgbest.safetensors: swd 9\n"),  # the only one
+    ],
+)
+def test_the_best_snapshot_is_named_with_its_figure_among_those_of_its_stage(about, said, tmp_path):
+    run = make_run(tmp_path / "run", [tick(n, **{"metric/swd": v}) for n, v in LOOKS])
+    (run / "best.json").write_text(json.dumps({"metric": "swd", **about}))
+    assert f"Best snapshot{said}" in page_of(run).text
+
+
+def test_without_a_metric_the_best_look_is_by_psnr_at_the_last_resolution(tmp_path):
+    figures = [*LOOKS, (4004, math.nan)]
+    lines = [tick(n, **{"val/psnr": v}) for n, v in figures]
+    lines[-1]["val/psnr"] = None
+    text = page_of(make_run(tmp_path / "run", lines)).text
+    assert "Best snapshot3 kimgPSNR of unseen images 40 dB, the highest of 3 at its res" in text
+    assert "no metric decides" in text
+    bare = make_run(tmp_path / "bare", [tick(100)])
+    assert "Best snapshot" not in page_of(bare).text
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"metric": 3}', '{"images_seen": "x"}', "\xff"])
+def test_a_damaged_best_json_is_a_note(content, tmp_path):
+    run = make_run(tmp_path / "run", [tick(100, **{"val/psnr": 3.0})])
+    damage(run / "best.json", content)
+    page = page_of(run)
+    assert "best.json could not be read" in page.all("p[@class='note']")[0]
+    assert "Best snapshot" not in page.text
+
+
 def test_pictures_are_the_newest_of_each_kind_and_some_of_the_earlier_ones(page):
     newest = ["Samples: 8 kimg, 16 px", "Real images: of the training data"]
     newest += ["Reconstructions: 8 kimg, 16 px", "Interpolation: interpolation.png"]

@@ -56,6 +56,18 @@ def test_replayed_iterations_are_those_of_the_loop_byte_for_byte(name: str) -> N
     assert (capture.captures, said) == (3, [])  # fading, faded in, grown
 
 
+@pytest.mark.parametrize("name", ["rivae", "introvae", "age", "pggan"])
+def test_augmented_iterations_are_captured_too(name: str) -> None:
+    plain, graphed = state_at(name, 104), state_at(name, 104)
+    capture = FakeCapture(lambda: changed_by_iterations(graphed))
+    step = Graphs(print, capture).step
+    for p, until in ((0.0, 116), (0.5, 128), (0.8, 136)):
+        plain.augment = graphed.augment = p
+        assert go_on(graphed, step, until) == go_on(plain, train_step, until)
+    assert all_bytes(graphed) == all_bytes(plain)
+    assert capture.captures == 2  # as they are, augmented: whatever p
+
+
 def test_pretraining_and_parts_of_batches_are_captured_too() -> None:
     states = [state_at("pioneer", 0, pretrain_kimg=0.016) for _ in range(2)]
     for state in states:

@@ -27,6 +27,7 @@ def learned(
     count: int = COUNT,
     ranks: Ranks = ALONE,
     world: Callable[..., World] = smooth_world,
+    augment: float | None = None,
 ) -> tuple[dict[str, Tensor], list[Tensor]]:
     """Losses, reports and gradients of one update of `count` images, `size` at a time in each
     process."""
@@ -39,6 +40,7 @@ def learned(
         alpha=torch.tensor(w.alpha, dtype=torch.float64),
         noise=lambda shape: torch.randn(shape, generator=rng, dtype=w.batch.images.dtype),
         progress=torch.tensor(0.1),
+        augment=None if augment is None else torch.tensor(augment),
     )
     losses = Work(context, ranks, here, pool.replay if pool else None).run(
         size, lambda rows, part: objective.losses(phase, w.nets, mine.rows(rows), part)
@@ -57,6 +59,15 @@ def test_parts_learn_what_the_whole_batch_does(name: str, phase: str, size: int)
     for key, value in expected.items():
         torch.testing.assert_close(found[key], value, rtol=1e-10, atol=1e-12, msg=key)
     assert len(parts) == len(whole) > 0
+    for one, other in zip(parts, whole, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize(("name", "phase"), PHASES)
+def test_parts_are_augmented_as_the_whole_batch_is(name: str, phase: str) -> None:
+    (expected, whole), (found, parts) = (learned(name, phase, n, augment=0.7) for n in (COUNT, 2))
+    for key, value in expected.items():
+        torch.testing.assert_close(found[key], value, rtol=1e-10, atol=1e-12, msg=key)
     for one, other in zip(parts, whole, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-11)
 
