@@ -70,12 +70,15 @@ TRIALS: dict[str, dict[str, Any]] = {
     "soft_introvae": {"objective": "soft_introvae", "arch": "pggan"},
     "introvac": {"objective": "introvac", "arch": "pggan", "attributes": LABELS},
 }
-# The recipe without one of its ingredients. Two more are taken from the recipe's own runs: the
-# fitted prior (columns "training prior") and the averaged encoder ("raw encoder").
+# The recipe without one of its ingredients, or with what was one. Two more are taken from the
+# recipe's own runs: the fitted prior (columns "training prior") and the averaged encoder ("raw
+# encoder").
 ABLATION: dict[str, dict[str, Any]] = {
     "recipe-no-game": {"objective": "rivae", "settings": ("game=0",)},
-    "recipe-flat-rate": {"objective": "rivae", "lr_milestones": (1e6,)},  # never
+    "recipe-falling-rate": {"objective": "rivae"},
+    "recipe-no-game-falling-rate": {"objective": "rivae", "settings": ("game=0",)},
 }
+FALLING = (0.7, 0.8, 0.88, 0.94, 0.97)  # shares of a run; after each the rate is halved
 KEYS = ("trial", "set", "seed", "cpu_seconds", "images", "rmse", "psnr", "ssim", "swd", "fid")
 KEYS += ("kid", "diversity", "swd_training_prior", "fid_training_prior")
 KEYS += ("swd_reconstructions", "fid_reconstructions", "rmse_raw_encoder", "fid_raw_encoder")
@@ -85,7 +88,9 @@ def request_of(trial: str, store: Store, seed: int, kimg: float) -> pgvae.Reques
     """What one run of a trial asks for, `kimg` thousand images a stage."""
     options = COMMON | (TRIALS | ABLATION)[trial.partition("/")[0]]
     where = {"dataset": store.name, "data_root": str(store.path.parent), "seed": seed}
-    length = {"kimg_per_stage": kimg, "total_kimg": STAGES * kimg}
+    length: dict[str, Any] = {"kimg_per_stage": kimg, "total_kimg": STAGES * kimg}
+    if "falling-rate" in trial:
+        length["lr_milestones"] = tuple(share * STAGES * kimg for share in FALLING)
     return pgvae.Request(**options, **where, **length, device="cpu")
 
 

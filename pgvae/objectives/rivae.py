@@ -24,13 +24,11 @@ from pgvae.objectives.base import Context, Objective, Phase, Preset, draw_poster
 from pgvae.schedule import SchedulePreset, of_all
 from pgvae.types import Batch, Nets
 
-# Over the last third of a run the rate falls to a 32nd.
 _SCHEDULE = SchedulePreset(
     kimg_per_stage=600,
     first_share=1.0,
     batch_sizes=of_all(16),
     learning_rates=of_all(2e-3),
-    milestones=(0.7, 0.8, 0.88, 0.94, 0.97),
 )
 
 
