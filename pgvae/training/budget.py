@@ -32,7 +32,7 @@ _WIDTHS = (64, 128, 256, 512)
 _ENOUGH = 20.0
 _BATCH_ON_A_CPU = 16  # more images at once give fewer updates, and no more images a second
 _UNIT = 1000.0  # thousands of images a stage, of the plan that is timed
-_TRIAL = 0.5  # seconds in which iterations of one kind are timed
+_TRIAL = 1.0  # seconds of iterations of one kind, the later half of which is timed
 
 Say = Callable[[str], None]
 
@@ -112,7 +112,7 @@ def seconds_of(schedule: Schedule, cost: Callable[[Moment], float]) -> list[floa
 
 def _training_seconds(hours: float) -> float:
     """Without imports, checkpoints, pictures and figures."""
-    return max(hours * 1800, hours * 3420 - 60)
+    return max(hours * 1800, hours * 3420 - 20)
 
 
 def _unit_plan(
@@ -158,13 +158,13 @@ def _costs(config: RunConfig, device: torch.device) -> Callable[[Moment], float]
         images = images.contiguous(memory_format=torch.channels_last)
         said = torch.rand((moment.batch_size, labels), generator=rng).round().to(device)
         times: list[float] = []
-        while len(times) < 2 or (sum(times[1:]) < _TRIAL and len(times) < 20):
+        while len(times) < 2 or sum(times[1:]) < _TRIAL:
             begun = time.perf_counter()
             train_step(state, objective, moment, Batch(images, said if labels else None), precision)
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             times.append(time.perf_counter() - begun)
-        return statistics.median(times[1:]) / moment.batch_size  # the first one loads libraries
+        return statistics.median(times[len(times) // 2 :]) / moment.batch_size  # once it is warm
 
     return cost
 
