@@ -28,6 +28,7 @@ Order = Literal["norm_act", "act_norm"]
 Output = Literal["linear", "tanh"]
 Judge = Literal["none", "image", "joint"]
 Precision = Literal["auto", "fp32", "tf32", "bf16"]
+OptimizerKind = Literal["adam", "muon"]
 
 
 def require(condition: bool, message: str) -> None:
@@ -286,6 +287,7 @@ class RunConfig:
     """All that decides the numbers of a run: the same config, data and seed, the same bytes.
 
     objective:     {"name": ..., and its settings}.
+    optimizer:     what moves the weights (see `pgvae.training.optimizers`).
     betas:         Adam's (beta1, beta2).
     augment:       whether what a critic is shown is augmented (`pgvae.training.steering`).
     ema_kimg:      half-life of both running averages, in thousands of images.
@@ -303,6 +305,7 @@ class RunConfig:
     schedule: Schedule
     objective: Mapping[str, Any]
     labels: LabelConfig = LabelConfig()
+    optimizer: OptimizerKind = "adam"
     betas: tuple[float, float] = (0.0, 0.99)
     seed: int = 0
     mirror: bool = False
@@ -318,6 +321,7 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         require_choice("precision", self.precision, get_args(Precision))
+        require_choice("optimizer", self.optimizer, get_args(OptimizerKind))
         require(self.seed >= 0, f"seed is {self.seed}: use 0 or more")
         for name in ("snapshot_kimg", "metric_kimg"):
             value = getattr(self, name)

@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from pgvae.choices import MOST_SEED, TrackerKind
-from pgvae.config import Arch, EncoderNorm, GeneratorNorm, Precision, check_resolution, nearest
+from pgvae.config import (
+    Arch,
+    EncoderNorm,
+    GeneratorNorm,
+    OptimizerKind,
+    Precision,
+    check_resolution,
+    nearest,
+)
 from pgvae.errors import CorruptFileError, InputError
 from pgvae.schedule import at_stage
 
@@ -41,6 +49,7 @@ _CHOICES = {
     "encoder_norm": get_args(EncoderNorm),
     "generator_norm": get_args(GeneratorNorm),
     "precision": get_args(Precision),
+    "optimizer": get_args(OptimizerKind),
     "tracker": get_args(TrackerKind),
 }
 _METAVARS = {
@@ -112,6 +121,8 @@ class Request:
     lr: learning rate of every stage, or of some: 64:0.0005.  [default: the schedule's]
     lr_milestones: thousands of images after each of which the rate is halved.
         [default: the schedule's]
+    optimizer: adam, or muon for the convolutions (momentum, orthogonalised) and adam for all else.
+        [default: the objective's]
     pretrain_kimg: thousands of images of pre-training as an autoencoder (pioneer's family) or a VAE
         (introvae's).
         [default: the schedule's]
@@ -176,6 +187,7 @@ class Request:
     batch_gpu: int | None = None
     lr: float | Mapping[int, float] | None = None
     lr_milestones: tuple[float, ...] | None = None
+    optimizer: str | None = None
     pretrain_kimg: float | None = None
     arch: str | None = None
     encoder_norm: str | None = None

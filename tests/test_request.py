@@ -20,6 +20,7 @@ FITTING = {
     "encoder_norm": "batch",
     "generator_norm": "spectral",
     "precision": "bf16",
+    "optimizer": "muon",
     "device": "cuda:1",
     "tracker": "none",
     "settings": ("beta_kl=0.5", "rec@8=l1"),

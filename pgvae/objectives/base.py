@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pgvae import ops
-from pgvae.config import Arch
+from pgvae.config import Arch, OptimizerKind
 from pgvae.objectives import terms
 from pgvae.objectives.augment import DRAWS, augmented
 from pgvae.schedule import PIONEER, SchedulePreset, of_all
@@ -91,6 +91,7 @@ class Objective:
     schedule:     its paper's.
     pool:         whether fakes are replayed from the image pool.
     grows:        whether it grows by default.
+    optimizer:    by default.
     betas:        Adam's.
     min_batch:    fewest images it is defined for.
     needs_labels: whether it learns from labels.
@@ -106,6 +107,7 @@ class Objective:
     schedule: ClassVar[SchedulePreset] = PIONEER
     pool: ClassVar[bool] = False
     grows: ClassVar[bool] = True
+    optimizer: ClassVar[OptimizerKind] = "adam"
     betas: ClassVar[tuple[float, float]] = (0.0, 0.99)
     min_batch: ClassVar[int] = 1
     needs_labels: ClassVar[bool] = False

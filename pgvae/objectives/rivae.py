@@ -15,6 +15,7 @@ from pgvae import ops
 from pgvae.config import (
     MAX_RESOLUTION,
     MIN_RESOLUTION,
+    OptimizerKind,
     require,
     require_weight,
     resolutions_between,
@@ -54,6 +55,7 @@ class Rivae(Objective):
     name: ClassVar[str] = "rivae"
     phases: ClassVar[tuple[Phase, ...]] = (Phase("both", trains=("encoder", "generator")),)
     schedule: ClassVar[SchedulePreset] = _SCHEDULE
+    optimizer: ClassVar[OptimizerKind] = "muon"
     betas: ClassVar[tuple[float, float]] = (0.9, 0.99)
 
     def __post_init__(self) -> None:

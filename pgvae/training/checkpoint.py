@@ -159,8 +159,8 @@ def _tensors_of(state: TrainState) -> dict[str, Tensor]:
     for part, net in state.nets.trained().items():
         adam = state.optimizers[part].state
         for name, parameter in net.named_parameters():
-            for moment in _MOMENTS if parameter in adam else ():
-                tensors[f"adam/{part}/{moment}/{name}"] = adam[parameter][moment]
+            for moment, value in adam.get(parameter, {}).items():
+                tensors[f"adam/{part}/{moment}/{name}"] = value
     if state.pool.images is not None:
         tensors["pool"] = state.pool.images
     return {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
@@ -174,10 +174,8 @@ def _part(tensors: dict[str, Tensor], part: str) -> dict[str, Tensor]:
 def _load_moments(optimizer: torch.optim.Adam, net: nn.Module, saved: dict[str, Tensor]) -> None:
     """Give each parameter its own moments back, by name, in the parameter's memory format."""
     for name, parameter in net.named_parameters():
-        if f"step/{name}" in saved:
-            moments = {
-                moment: torch.empty_like(parameter).copy_(saved[f"{moment}/{name}"])
-                for moment in _MOMENTS[1:]
-            }
-            step = saved[f"step/{name}"].to(parameter.device)
-            optimizer.state[parameter] = {"step": step, **moments}
+        for moment in _MOMENTS:
+            if (value := saved.get(f"{moment}/{name}")) is not None:
+                # A moment in the parameter's memory format; the count of steps is a scalar.
+                like = parameter if value.ndim else value.to(parameter.device)
+                optimizer.state[parameter][moment] = torch.empty_like(like).copy_(value)

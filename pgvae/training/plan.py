@@ -76,6 +76,7 @@ def plan(request: Request, store: Store, initial: Initial | None = None) -> RunC
         schedule=schedule,
         objective=settings_of(objective),
         labels=labels,
+        optimizer=request.optimizer or objective.optimizer,
         betas=objective.betas,
         init_from=initial.sha256 if initial else None,
         **{"snapshot_kimg": often, "metric_kimg": often, **request.given(*_RUN)},

@@ -58,8 +58,8 @@ def bytes_of_iteration(
 ) -> tuple[int, int]:
     """(bytes that stay, the most that come and go beside them) of an iteration at a moment.
 
-    In float32 on a CPU. Weights, averages, Adam's moments and the image pool stay; gradients, and
-    what each phase keeps for its backward, `batch_gpu` images at a time, go.
+    In float32 on a CPU. Weights, averages, the optimisers' moments and the image pool stay;
+    gradients, and what each phase keeps for its backward, `batch_gpu` images at a time, go.
     """
     shape = (moment.batch_size, config.model.channels, moment.resolution, moment.resolution)
     with torch.device("meta"):
@@ -99,7 +99,7 @@ def _like(values: Tensor) -> Tensor:
 
 
 def _fill_moments(state: TrainState) -> None:
-    """Let Adam make its moments, which it does in a first step."""
+    """Let the optimisers make their moments, which they do in a first step."""
     for optimizer in state.optimizers.values():
         for weight in optimizer.param_groups[0]["params"]:
             weight.grad = torch.zeros_like(weight)

@@ -119,6 +119,7 @@ def in_force(config: RunConfig) -> dict[str, Any]:
         "attributes": labels.attributes,
         "balance": labels.balance,
         "label_thresholds": (labels.no_below, labels.yes_above),
+        "optimizer": config.optimizer,
         "mirror": config.mirror,
         "augment": config.augment,
         "ema_kimg": config.ema_kimg if config.schedule.ema_decay is None else None,

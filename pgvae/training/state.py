@@ -12,6 +12,7 @@ from pgvae.nn import build_nets
 from pgvae.nn.growing import RECOMPUTED
 from pgvae.schedule import Moment
 from pgvae.training.ema import copy_new_layers
+from pgvae.training.optimizers import optimizer_of
 from pgvae.training.pool import ImagePool
 from pgvae.training.ranks import ALONE, Ranks
 from pgvae.types import Nets, finest
@@ -136,7 +137,7 @@ class TrainState:
     def around(cls, config: RunConfig, nets: Nets, device: torch.device) -> "TrainState":
         """A state of networks that are on a device, which nothing has trained yet."""
         dials = Dials(device)
-        optimizers = {n: _adam(net, dials.lr, config.betas) for n, net in nets.trained().items()}
+        optimizers = {n: _optimizer(config, net, dials) for n, net in nets.trained().items()}
         return cls(config, nets, optimizers, dials, torch.Generator(device), Skips(device))
 
     @property
@@ -159,7 +160,7 @@ class TrainState:
         for part, optimizer in self.optimizers.items():
             for name, parameter in self.nets.trained()[part].named_parameters():
                 moments = optimizer.state.get(parameter, {})
-                held |= {f"Adam's {key} of {part}/{name}": v for key, v in moments.items()}
+                held |= {f"the optimiser's {key} of {part}/{name}": v for key, v in moments.items()}
         held = {name: tensor for name, tensor in held.items() if tensor.is_floating_point()}
         finite = torch.stack(torch._foreach_norm([*held.values()], float("inf"))).isfinite()
         if not finite.all():
@@ -179,7 +180,7 @@ class TrainState:
             changed = True
         for name, optimizer in self.optimizers.items() if changed else ():
             net = self.nets.trained()[name]
-            self.optimizers[name] = _rebuild(optimizer, net, self.dials.lr, self.config.betas)
+            self.optimizers[name] = _optimizer(self.config, net, self.dials, optimizer)
 
     def recompute(self) -> None:
         """From here on keep no activations of the largest blocks: work them out once more."""
@@ -202,20 +203,12 @@ class TrainState:
         self.pool.clear()
 
 
-def _adam(net: nn.Module, lr: Tensor, betas: tuple[float, float]) -> torch.optim.Adam:
-    capturable = lr.device.type == "cuda"  # in a graph: `pgvae.training.graphs`
-    parameters = net.parameters()
-    return torch.optim.Adam(
-        parameters, lr=lr, betas=betas, eps=1e-8, fused=True, capturable=capturable
-    )
-
-
-def _rebuild(
-    old: torch.optim.Adam, net: nn.Module, lr: Tensor, betas: tuple[float, float]
+def _optimizer(
+    config: RunConfig, net: nn.Module, dials: Dials, old: torch.optim.Adam | None = None
 ) -> torch.optim.Adam:
-    """Adam over the network's present layers; those that stayed keep their moments."""
-    new = _adam(net, lr, betas)
+    """That of the network's present layers; those that were in the `old` one keep their moments."""
+    new = optimizer_of(config.optimizer, net, dials.lr, config.betas)
     for parameter in net.parameters():
-        if parameter in old.state:
+        if old is not None and parameter in old.state:
             new.state[parameter] = old.state[parameter]
     return new

@@ -131,7 +131,7 @@ def _update(
     state.ranks.add_([total, *gradients])  # what is not finite in one process is so in all
     bad = ~_finite(total, gradients)
     for optimizer in optimizers:
-        optimizer.found_inf = bad.float()  # fused Adam leaves the step out where it is 1
+        optimizer.found_inf = bad.float()  # 1: the step is left out
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
     named = {**losses, **context.reported}

@@ -84,6 +84,7 @@ def tiny_config(
         schedule=Schedule(stages=stages, total_kimg=0.160, pretrain_kimg=pretrain_kimg),
         objective=settings_of(chosen),
         labels=labels,
+        optimizer=chosen.optimizer,
         betas=chosen.betas,
         mirror=True,
         snapshot_kimg=10.0,

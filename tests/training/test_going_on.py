@@ -28,6 +28,7 @@ OTHERS = {
     "start_resolution": 8,
     "settings": ("lambda_x=3",),
     "mirror": True,
+    "optimizer": "muon",
     "augment": True,
     "schedule": "pggan",
     "kimg_per_stage": 3.0,

@@ -151,7 +151,7 @@ def test_a_moment_that_is_not_finite_never_gets_into_a_checkpoint(store, tmp_pat
     assert broken
     _, log, status = told(tmp_path)
     assert status["status"] == "done"
-    assert "Adam's exp_avg_sq of encoder/" in log
+    assert "the optimiser's exp_avg_sq of encoder/" in log
     assert "at 104 images: back to the checkpoint at 48" in log
     for path in checkpoints_in(tmp_path):
         load_checkpoint(path, tiny_config(store, "vae"), torch.device("cpu")).require_finite()

@@ -28,7 +28,7 @@ def moments_of(state: TrainState, part: str) -> dict[str, torch.Tensor]:
     return {
         f"{name}/{moment}": adam[parameter][moment].clone()
         for name, parameter in getattr(state.nets, part).named_parameters()
-        for moment in (("step", "exp_avg", "exp_avg_sq") if parameter in adam else ())
+        for moment in adam.get(parameter, ())
     }
 
 
