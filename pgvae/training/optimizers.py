@@ -38,14 +38,20 @@ def orthogonal(matrices: Tensor) -> Tensor:
     if matrices.shape[-2] > matrices.shape[-1]:
         return orthogonal(matrices.mT).mT
     x = matrices / matrices.norm(dim=(-2, -1), keepdim=True).clamp_min(_NEXT_TO_NOTHING)
-    a, b, c = _COEFFICIENTS
-    identity = torch.eye(x.shape[-2], dtype=x.dtype, device=x.device)
-    gram, turn = x @ x.mT, identity
-    for step in range(_STEPS):
-        factor = a * identity + b * gram + c * (gram @ gram)
-        turn = factor @ turn if step else factor
+    gram = x @ x.mT
+    turn = factor = _factor(gram)
+    for _ in range(_STEPS - 1):
         gram = factor @ gram @ factor
+        factor = _factor(gram)
+        turn = factor @ turn
     return turn @ x
+
+
+def _factor(gram: Tensor) -> Tensor:
+    """What a step of the iteration multiplies x by."""
+    a, b, c = _COEFFICIENTS
+    identity = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
+    return a * identity + b * gram + c * (gram @ gram)
 
 
 class Muon(torch.optim.Adam):
