@@ -69,14 +69,28 @@ TRIALS: dict[str, dict[str, Any]] = {
     "vae": {"objective": "vae", "lr": 2e-3, "settings": ("beta_kl=0.2",)},
     "soft_introvae": {"objective": "soft_introvae", "arch": "pggan"},
     "introvac": {"objective": "introvac", "arch": "pggan", "attributes": LABELS},
+    "pggan": {"objective": "pggan"},
+    "ali": {"objective": "ali"},
 }
 # The recipe without one of its ingredients, or with what was one. Two more are taken from the
 # recipe's own runs: the fitted prior (columns "training prior") and the averaged encoder ("raw
 # encoder").
 ABLATION: dict[str, dict[str, Any]] = {
     "recipe-no-game": {"objective": "rivae", "settings": ("game=0",)},
-    "recipe-falling-rate": {"objective": "rivae"},
-    "recipe-no-game-falling-rate": {"objective": "rivae", "settings": ("game=0",)},
+    "recipe-adam": {"objective": "rivae", "optimizer": "adam"},
+    "recipe-adam-no-game-falling-rate": {
+        "objective": "rivae",
+        "optimizer": "adam",
+        "settings": ("game=0",),
+    },
+    "recipe-adam-falling-rate": {"objective": "rivae", "optimizer": "adam"},
+    "recipe-adam-128-maps": {
+        "objective": "rivae",
+        "optimizer": "adam",
+        "fmap_base": 2048,
+        "fmap_max": 128,
+        "latent_dim": 128,
+    },
 }
 FALLING = (0.7, 0.8, 0.88, 0.94, 0.97)  # shares of a run; after each the rate is halved
 KEYS = ("trial", "set", "seed", "cpu_seconds", "images", "rmse", "psnr", "ssim", "swd", "fid")
@@ -168,18 +182,24 @@ class Referee:
         }
 
     def judge(self, model: pgvae.Model) -> dict[str, float]:
-        """Every figure of a model: reconstructions, samples of its default and training prior."""
+        """Every figure of a model: samples of its default and training prior, reconstructions."""
+        with full_precision():
+            usual, training = model.sample(COUNT), model.sample(COUNT, prior="training")
+        found = {"prior": model.default_prior, **self.fakes(usual)}
+        found |= self.distances("training_prior", training)
+        return found | self.reconstructed(model) if model.encodes else found
+
+    def distances(self, name: str, images: Tensor) -> dict[str, float]:
+        distance = frechet_distance(self.features, self.extract(images))
+        return {f"swd_{name}": self.swd(images), f"fid_{name}": distance}
+
+    def reconstructed(self, model: pgvae.Model) -> dict[str, float]:
         with full_precision():
             again = model.reconstruct(self.unseen)
-            usual, training = model.sample(COUNT), model.sample(COUNT, prior="training")
         real, made = self.unseen[:RECONSTRUCTED], again[:RECONSTRUCTED]
         pairs = {"rmse": rmse, "psnr": psnr, "ssim": ssim}
         found = {name: measure(real, made).mean().item() for name, measure in pairs.items()}
-        found |= {"prior": model.default_prior, **self.fakes(usual)}
-        for name, images in (("training_prior", training), ("reconstructions", again)):
-            found[f"swd_{name}"] = self.swd(images)
-            found[f"fid_{name}"] = frechet_distance(self.features, self.extract(images))
-        return found | self.without_average(model)
+        return found | self.distances("reconstructions", again) | self.without_average(model)
 
     def without_average(self, model: pgvae.Model) -> dict[str, float]:
         """Reconstructions by the encoder as it was in training, not its average."""

@@ -114,6 +114,9 @@ _GAME = Preset(latent_dim=4, lr=3e-4, pretrain=500, average=300)
 #     9.2/5.1, .5/.1/.5 8.3/8.4: "tuned"; latents of 4 dimensions .2/.3/.9 109/31 (4 modes),
 #     1/.3/2 (beta_as 1) 6.5/23.1; at 1e-3, falling, 4 dimensions .2/.3/.9 42.3/24.3 (4 modes); with
 #     soft_introvae's "small" schedule .2/.3/.9 29.7/47.9 (4 modes)
+#   pggan penalty / rate, 6,000 steps, 4 dimensions: 10/3e-4 220.2/107.7, 10/1e-3 121.5/70.6 (1
+#     mode), .1/3e-4 220.2/109.3, .1/1e-3 38.2/21.9, 1/3e-4 7.4/24.8, 1/1e-3 5.7/4.0: "tuned";
+#     10/3e-4 without drift, 12,000 steps 220.2/107.4
 PRESETS: dict[str, dict[str, Preset]] = {
     "introvae": {
         "tuned": replace(_GAME, settings={"margin": 5.0, "alpha": 0.5, "beta": 3.0}),
@@ -134,7 +137,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
     },
     "vae": {"sharp": replace(_PLAIN, settings={"beta_kl": 0.02})},
     "ae": {"plain": _PLAIN},
-    "pggan": {"plain": replace(_PLAIN, latent_dim=4)},
+    "pggan": {"tuned": replace(_PLAIN, latent_dim=4, lr=1e-3, settings={"penalty": 1.0})},
     "ali": {"plain": replace(_PLAIN, latent_dim=4)},
 }
 
