@@ -145,7 +145,7 @@ def test_known_settings_are_taken_and_others_keep_their_defaults() -> None:
 
 
 def test_a_setting_like_no_other_lists_them_all() -> None:
-    with pytest.raises(InputError, match=r"unknown model setting 'zzz': known: arch, channels, cl"):
+    with pytest.raises(InputError, match=r"unknown model setting 'zzz': known: arch, base, channels"):
         from_dict(ModelConfig, {"zzz": 8}, "model")
 
 
