@@ -122,7 +122,7 @@ def test_patches_do_not_depend_on_batches_but_on_the_seed_and_the_place():
         patches = Patches(5)
         for batch in cut(images, *sizes):
             patches.add(batch)
-        assert (patches.count, patches.shape) == (9, (3, 32))
+        assert (patches.count, patches.shape) == (9, (3, 32, 32))
         for size in (32, 16):
             parts = torch.cat(patches.levels[size])
             assert parts.dtype == torch.float32
@@ -211,11 +211,11 @@ def test_sets_of_other_numbers_or_shapes_are_refused(reals, fakes, words):
 
 def test_images_of_two_shapes_are_no_set():
     patches = kept(noise(2, 16, 0), 0)
-    with pytest.raises(ValueError, match=r"one shape: .*\(3, 16\), then \(1, 16\)"):
+    with pytest.raises(ValueError, match=r"one shape: .*\(3, 16, 16\), then \(1, 16, 16\)"):
         patches.add(noise(2, 16, 0)[:, :1])
 
 
-@pytest.mark.parametrize(("height", "width"), [(8, 8), (24, 24), (16, 32)])
+@pytest.mark.parametrize(("height", "width"), [(8, 8), (24, 24), (8, 32), (18, 32)])
 def test_images_without_a_pyramid_to_16_pixels_are_refused(height: int, width: int):
     with pytest.raises(ValueError, match="at least 16"):
         swd(noise(10, 32, 0)[..., :height, :width], noise(10, 32, 1)[..., :height, :width])
