@@ -48,6 +48,7 @@ class FakeStore(SimpleNamespace):
             digest="0" * 64,
             channels=channels,
             base=SQUARE,
+            size=str(resolution),
             resolutions=tuple(2**k for k in range(2, resolution.bit_length())),
             attributes=("glasses", "hat", "always") if labelled else (),
         )
