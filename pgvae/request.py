@@ -102,8 +102,9 @@ class Request:
 
     dataset: prepared set, or a folder or zip of images (prepared on first use).
     objective: what is trained, see docs/objectives.md.  [default: pioneer]
-    resolution: final pixels per side.  [default: the data's]
-    size: the same as width and height, for images that are not square.  [default: the data's]
+    resolution: final pixels of the longer side.  [default: the data's]
+    size: width and height in its place, such as 256x192; a folder is prepared in that ratio.
+        [default: the data's]
     grow: grow from the start resolution, or train the final one alone.  [default: as the objective]
     start_resolution: pixels per side of the first stage.  [default: 4]
     settings: a setting of the objective, such as beta_kl=0.5, or of one stage, such as

@@ -62,7 +62,7 @@ def data() -> None:
     "Labels to keep.  [default: all of numbers, or of yes and no]",
     WordList(),
 )
-@option("--crop", "Central square, CelebA's 178 px, white borders.  [default: the recipe's]", Crop)
+@option("--crop", "The centre, CelebA's 178 px, or white borders.  [default: the recipe's]", Crop)
 @option(
     "--val-fraction", "Share of images held out.  [default: what the set says, else 0.05]", float
 )
