@@ -131,8 +131,10 @@ def size_named(base: Base, resolution: int) -> str:
     return str(resolution) if base == SQUARE else f"{width}x{height}"
 
 
-def parse_size(text: str) -> tuple[int, Base]:
+def parse_size(text: str, resolution: int | None = None) -> tuple[int, Base]:
     """The resolution, which is the longer side, and the base of WIDTHxHEIGHT; InputError otherwise.
+
+    resolution: what it must be.
 
     >>> parse_size("256x192")
     (256, (3, 4))
@@ -145,8 +147,8 @@ def parse_size(text: str) -> tuple[int, Base]:
     require(words is not None, f"size {text!r} is no size: give WIDTHxHEIGHT, such as 256x192")
     width, height = (max(int(word), 1) for word in cast(re.Match, words).groups())
     every = {
-        size_at(base, resolution): (resolution, base)
-        for resolution in resolutions_between(MIN_RESOLUTION, MAX_RESOLUTION)
+        size_at(base, longer): (longer, base)
+        for longer in resolutions_between(MIN_RESOLUTION, MAX_RESOLUTION)
         for base in BASES
     }
 
@@ -159,6 +161,10 @@ def parse_size(text: str) -> tuple[int, Base]:
         (height, width) in every,
         f"size {text} cannot be: the longer side is a power of two from {MIN_RESOLUTION} to "
         f"{MAX_RESOLUTION}, the shorter one as long, 3/4 or 1/2 of it; the nearest are {near}",
+    )
+    require(
+        resolution in (None, max(height, width)),
+        f"--resolution {resolution} is not the longer side of --size {text}: leave it out",
     )
     return every[height, width]
 

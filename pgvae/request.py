@@ -233,12 +233,7 @@ class Request:
                 if wrong := _wrong(name, item):
                     raise InputError(f"{option(name)} {item}: {wrong}")
         if self.size is not None:
-            longer, _ = parse_size(self.size)
-            if self.resolution not in (None, longer):
-                raise InputError(
-                    f"--resolution {self.resolution} is not the longer side of --size {self.size}: "
-                    "leave it out"
-                )
+            longer, _ = parse_size(self.size, self.resolution)
             object.__setattr__(self, "resolution", longer)
         if self.label_thresholds and len(self.label_thresholds) != 2:
             raise InputError(

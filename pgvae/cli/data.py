@@ -12,8 +12,8 @@ from pgvae.cli import options
 from pgvae.cli.groups import Commands
 from pgvae.cli.options import NATURAL, PATH, POSITIVE, option
 from pgvae.cli.sets import OUTDIR, about_use, remove, users_in
-from pgvae.cli.types import Resolution, Seed, Size, WordList
-from pgvae.config import require, size_named
+from pgvae.cli.types import Resolution, Seed, WordList
+from pgvae.config import parse_size, size_named
 from pgvae.errors import InputError, PgvaeError
 
 if TYPE_CHECKING:
@@ -51,7 +51,6 @@ def data() -> None:
 @option(
     "--size WxH",
     "In the place of --resolution: images that are not square, such as 128x96.",
-    Size(),
 )
 @option("--count N", "Images to take, or to draw.  [default: all, or the recipe's]", POSITIVE)
 @option("--seed", "Of what is drawn, and of the split.", Seed(), default=0)
@@ -93,13 +92,8 @@ def prepare_command(what: str, data_root: Path, force: bool, **given: Any) -> No
     from pgvae.data.prepare import Options, prepare
     from pgvae.data.recipes import RECIPES, Ingredients, Split, recipe_of
 
-    if given["size"]:
-        longer, given["base"] = given["size"]
-        require(
-            given["resolution"] in (None, longer),
-            f"--resolution {given['resolution']} is not the longer side of --size: leave it out",
-        )
-        given["resolution"] = longer
+    if given["size"] is not None:
+        given["resolution"], given["base"] = parse_size(given["size"], given["resolution"])
     ingredients = Ingredients(
         given["name"] or "",
         attributes=given["attributes"] or (),

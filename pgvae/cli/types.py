@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from pgvae.choices import MOST_SEED
-from pgvae.config import Base, check_resolution, parse_size
+from pgvae.config import check_resolution
 
 _MOST_SEEDS = 100_000
 
@@ -43,15 +43,6 @@ class Resolution(click.ParamType):
 
     def convert(self, value: Any, param: Any, ctx: Any) -> int:
         return check_resolution(click.INT.convert(value, param, ctx), param.name.replace("_", " "))
-
-
-class Size(click.ParamType):
-    """WIDTHxHEIGHT -> resolution and base."""
-
-    name = "size"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, Base]:
-        return parse_size(value)
 
 
 class ByStage(click.ParamType):
