@@ -8,6 +8,7 @@ import dataclasses
 import difflib
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar, cast, get_args
@@ -18,6 +19,10 @@ from pgvae.schedule import Schedule, Stage
 T = TypeVar("T")
 
 MIN_RESOLUTION, MAX_RESOLUTION = 4, 1024
+# Height and width of images at the first stage, the longer side 4 px: what is double at each next.
+Base = tuple[int, int]
+SQUARE: Base = (4, 4)
+BASES: tuple[Base, ...] = (SQUARE, (3, 4), (2, 4), (4, 3), (4, 2))
 DEVIATION_GROUP = 4  # images that a discriminator compares with each other (PGGAN)
 
 Head = Literal["sphere", "gaussian"]
@@ -108,6 +113,63 @@ def resolutions_between(start: int, final: int) -> tuple[int, ...]:
     return tuple(2**k for k in range(int(math.log2(start)), int(math.log2(final)) + 1))
 
 
+def size_at(base: Base, resolution: int) -> tuple[int, int]:
+    """Height and width of images whose longer side has `resolution` pixels.
+
+    >>> size_at((3, 4), 256)
+    (192, 256)
+    """
+    return base[0] * resolution // 4, base[1] * resolution // 4
+
+
+def size_named(base: Base, resolution: int) -> str:
+    """What a size is called: of squares one side, else width and height.
+
+    >>> size_named(SQUARE, 256), size_named((3, 4), 256)
+    ('256', '256x192')
+    """
+    height, width = size_at(base, resolution)
+    return str(resolution) if base == SQUARE else f"{width}x{height}"
+
+
+def parse_size(text: str, resolution: int | None = None) -> tuple[int, Base]:
+    """The resolution, which is the longer side, and the base of WIDTHxHEIGHT; InputError otherwise.
+
+    resolution: what it must be.
+
+    >>> parse_size("256x192")
+    (256, (3, 4))
+    >>> parse_size("250x190")
+    Traceback (most recent call last):
+    pgvae.errors.InputError: size 250x190 cannot be: the longer side is a power of two from 4 to \
+1024, the shorter one as long, 3/4 or 1/2 of it; the nearest are 256x192 and 128x96
+    """
+    words = re.fullmatch(r"(\d{1,6})x(\d{1,6})", text)
+    require(words is not None, f"size {text!r} is no size: give WIDTHxHEIGHT, such as 256x192")
+    width, height = (max(int(word), 1) for word in cast(re.Match, words).groups())
+    every = {
+        size_at(base, longer): (longer, base)
+        for longer in resolutions_between(MIN_RESOLUTION, MAX_RESOLUTION)
+        for base in BASES
+    }
+
+    def far(size: tuple[int, int]) -> float:
+        taller, wider = math.log(size[0] / height), math.log(size[1] / width)
+        return 4 * abs(wider - taller) + abs(wider + taller)  # the ratio counts for more
+
+    near = " and ".join(f"{w}x{h}" for h, w in sorted(every, key=far)[:2])
+    require(
+        (height, width) in every,
+        f"size {text} cannot be: the longer side is a power of two from {MIN_RESOLUTION} to "
+        f"{MAX_RESOLUTION}, the shorter one as long, 3/4 or 1/2 of it; the nearest are {near}",
+    )
+    require(
+        resolution in (None, max(height, width)),
+        f"--resolution {resolution} is not the longer side of --size {text}: leave it out",
+    )
+    return every[height, width]
+
+
 def from_dict(cls: type[T], values: Mapping[str, Any], what: str) -> T:
     """Build dataclass `cls` from parsed JSON; unknown names raise InputError with a hint.
 
@@ -137,7 +199,7 @@ class ModelConfig:
     """The shape of the networks.
 
     arch:         "pggan" (PIONEER's) or "residual" (IntroVAE's, IntroVAC's).
-    resolution:   final pixels per side, a power of two.
+    resolution:   final pixels of the longer side, a power of two.
     channels:     image channels, 3 (RGB) or 1 (grey).
     latent_dim:   d, length of the latent vector.
     fmap_base, fmap_max: feature maps at R px are min(2 fmap_base / R, fmap_max), as PGGAN.
@@ -160,6 +222,7 @@ class ModelConfig:
     encoder:      whether there is an encoder; a pure GAN has none.
     discriminator: a network of its own that scores an "image", or a "joint" of image and latent,
                   with blocks as the encoder's; "none" without.
+    base:         height and width of its images at 4 px, one of `BASES`.
     """
 
     arch: Arch = "pggan"
@@ -179,9 +242,11 @@ class ModelConfig:
     critic: bool = False
     encoder: bool = True
     discriminator: Judge = "none"
+    base: Base = SQUARE
 
     def __post_init__(self) -> None:
         check_resolution(self.resolution)
+        require(self.base in BASES, f"base is {self.base}: use one of {BASES}")
         require_choice("arch", self.arch, get_args(Arch))
         require_choice("order", self.order, get_args(Order))
         require_choice("head", self.head, get_args(Head))
@@ -216,6 +281,11 @@ class ModelConfig:
         require(self.latent_dim >= 2, f"latent_dim is {self.latent_dim}: use 2 or more")
         require(self.fmap_max >= 1, f"fmap_max is {self.fmap_max}: use 1 or more")
         require(self.fmap_base >= 1, f"fmap_base is {self.fmap_base}: use 1 or more")
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON-ready values; of squares without their base."""
+        values = dataclasses.asdict(self)
+        return {k: v for k, v in values.items() if (k, v) != ("base", SQUARE)}
 
     @property
     def has_batch_norm(self) -> bool:
@@ -337,7 +407,7 @@ class RunConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """The config as JSON-ready values."""
-        return dataclasses.asdict(self)
+        return {**dataclasses.asdict(self), "model": self.model.to_dict()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "RunConfig":

@@ -42,21 +42,22 @@ def to_picture(image: np.ndarray) -> Image.Image:
 def grid_of(images: Tensor, columns: int | None = None) -> np.ndarray:
     """[N, C, R, R] in [-1, 1] -> one picture, uint8 [H, W, C], row by row on white.
 
-    Images under 64 px are enlarged by whole factors, pixel by pixel, so that they can be seen.
+    Images under 64 px (of the longer side) are enlarged by whole factors, pixel by pixel, so that
+    they can be seen.
 
     >>> grid_of(torch.zeros(5, 3, 8, 8)).shape  # two rows of three
     (128, 192, 3)
     """
     cells = to_bytes(images)
-    count, side = cells.shape[0], cells.shape[1]
+    count, *sides = cells.shape[:3]
     columns = columns or math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
     blank = np.full((rows * columns - count, *cells.shape[1:]), 255, np.uint8)
-    factor = max(1, _MIN_CELL // side)
+    factor = max(1, _MIN_CELL // max(sides))
     cells = np.concatenate([cells, blank]).repeat(factor, axis=1).repeat(factor, axis=2)
-    cell = side * factor
-    cells = cells.reshape(rows, columns, cell, cell, -1)
-    return cells.transpose(0, 2, 1, 3, 4).reshape(rows * cell, columns * cell, -1)
+    height, width = (side * factor for side in sides)
+    cells = cells.reshape(rows, columns, height, width, -1)
+    return cells.transpose(0, 2, 1, 3, 4).reshape(rows * height, columns * width, -1)
 
 
 def save_grid(path: Path, images: Tensor, columns: int | None = None) -> None:

@@ -21,6 +21,7 @@ from pgvae.config import (
     Precision,
     check_resolution,
     nearest,
+    parse_size,
 )
 from pgvae.errors import CorruptFileError, InputError
 from pgvae.schedule import at_stage
@@ -59,6 +60,7 @@ _METAVARS = {
     **dict.fromkeys(("ema_kimg", "snapshot_kimg", "metric_kimg"), "K"),
     **dict.fromkeys(("attributes", "balance", "metrics"), "NAME,..."),
     "dataset": "NAME|PATH",
+    "size": "WxH",
     "settings": "NAME=VALUE",
     "batch": "N|R:N,...",
     "lr": "X|R:X,...",
@@ -102,7 +104,9 @@ class Request:
 
     dataset: prepared set, or a folder or zip of images (prepared on first use).
     objective: what is trained, see docs/objectives.md.  [default: pioneer]
-    resolution: final pixels per side.  [default: the data's]
+    resolution: final pixels of the longer side.  [default: the data's]
+    size: width and height in its place, such as 256x192; a folder is prepared in that ratio.
+        [default: the data's]
     grow: grow from the start resolution, or train the final one alone.  [default: as the objective]
     start_resolution: pixels per side of the first stage.  [default: 4]
     settings: a setting of the objective, such as beta_kl=0.5, or of one stage, such as
@@ -176,6 +180,7 @@ class Request:
     dataset: str | None = None
     objective: str | None = None
     resolution: int | None = None
+    size: str | None = None
     grow: bool | None = None
     start_resolution: int | None = None
     settings: tuple[str, ...] | None = None
@@ -232,6 +237,9 @@ class Request:
             for item in _items(value):
                 if wrong := _wrong(name, item):
                     raise InputError(f"{option(name)} {item}: {wrong}")
+        if self.size is not None:
+            longer, _ = parse_size(self.size, self.resolution)
+            object.__setattr__(self, "resolution", longer)
         if self.label_thresholds and len(self.label_thresholds) != 2:
             raise InputError(
                 f"{option('label_thresholds')} {spelled(self.label_thresholds)}: give two numbers, "

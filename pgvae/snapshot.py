@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from pgvae.config import ModelConfig, check_resolution, from_dict, require
+from pgvae.config import ModelConfig, check_resolution, from_dict, require, size_at
 from pgvae.errors import CorruptFileError, InputError
 from pgvae.nn import build_nets
 from pgvae.prior import MOST_COMPONENTS, FittedPrior
@@ -96,7 +96,7 @@ def save_snapshot(path: Path, snapshot: Snapshot, *, averages_only: bool = False
         tensors.update({f"{part}/{k}": v.contiguous().cpu() for k, v in state.items()})
     about = {
         "format": FORMAT,
-        "model": asdict(snapshot.config),
+        "model": snapshot.config.to_dict(),
         "resolution": snapshot.nets.generator.resolution,
         "alpha": snapshot.alpha,
         "images_seen": snapshot.images_seen,
@@ -159,8 +159,8 @@ def load_snapshot(path: str | Path) -> Snapshot:
         for part, net in nets.parts().items()
         for name, tensor in net.state_dict().items()
     }
-    side = about["resolution"]
-    expected["mean_image"] = _entry((config.channels, side, side))
+    size = size_at(config.base, about["resolution"])
+    expected["mean_image"] = _entry((config.channels, *size))
     expected.update(_declared_prior(path, about, config.latent_dim))
     _compare(path, expected, with_averages(found))
     try:

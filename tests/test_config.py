@@ -7,12 +7,16 @@ import math
 import pytest
 
 from pgvae.config import (
+    BASES,
+    SQUARE,
     LabelConfig,
     ModelConfig,
     RunConfig,
     check_resolution,
     from_dict,
+    parse_size,
     resolutions_between,
+    size_at,
 )
 from pgvae.errors import InputError
 from pgvae.schedule import Schedule, Stage
@@ -145,8 +149,61 @@ def test_known_settings_are_taken_and_others_keep_their_defaults() -> None:
 
 
 def test_a_setting_like_no_other_lists_them_all() -> None:
-    with pytest.raises(InputError, match=r"unknown model setting 'zzz': known: arch, channels, cl"):
+    with pytest.raises(InputError, match=r"unknown model setting 'zzz': known: arch, base, "):
         from_dict(ModelConfig, {"zzz": 8}, "model")
+
+
+# --- sizes
+
+# What a model of squares says of itself in every config.json and snapshot so far.
+SQUARE_MODEL = (
+    *("arch", "resolution", "channels", "latent_dim", "fmap_base", "fmap_max", "order", "head"),
+    *("encoder_norm", "generator_norm", "output", "last_activation", "unit_variance", "classes"),
+    *("critic", "encoder", "discriminator"),
+)
+
+
+def test_a_model_of_squares_says_nothing_of_a_base() -> None:
+    assert tuple(ModelConfig().to_dict()) == SQUARE_MODEL
+    assert ModelConfig(base=SQUARE).to_dict() == ModelConfig().to_dict()
+
+
+@pytest.mark.parametrize("base", [(1, 4), (4, 1), (8, 8), (4, 5), [3, 4], 4])
+def test_a_base_of_another_ratio_is_refused(base) -> None:
+    with pytest.raises(InputError, match="use one of"):
+        ModelConfig(base=base)
+
+
+def test_every_size_of_every_base_is_found_again() -> None:
+    for base in BASES:
+        for resolution in resolutions_between(4, 1024):
+            height, width = size_at(base, resolution)
+            assert (max(height, width), min(height, width) * 2 >= resolution) == (resolution, True)
+            assert parse_size(f"{width}x{height}") == (resolution, base)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("250x192", "the nearest are 256x192 and"),
+        ("192x250", "the nearest are 192x256 and"),
+        ("256x100", "the nearest are 256x128 and"),
+        ("2048x1024", "the nearest are 1024x512 and"),
+        ("1920x1080", "the nearest are 1024x512 and"),
+        ("2x2", "the nearest are 4x4 and"),
+        ("0x0", "cannot be"),
+        ("256", "no size: give WIDTHxHEIGHT"),
+        ("256x", "no size"),
+        ("256*192", "no size"),
+        ("-4x4", "no size"),
+        ("9999999x4", "no size"),
+    ],
+)
+def test_an_impossible_size_names_the_nearest_ones(text, words) -> None:
+    with pytest.raises(InputError) as caught:
+        parse_size(text)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 # --- the labels

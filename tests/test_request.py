@@ -26,6 +26,7 @@ FITTING = {
     "settings": ("beta_kl=0.5", "rec@8=l1"),
     "label_thresholds": (0.25, 0.75),
     "dataset": "my photos-2.0",
+    "size": "8x6",
 }
 
 

@@ -13,6 +13,7 @@ from pgvae.cli.groups import Commands
 from pgvae.cli.options import NATURAL, PATH, POSITIVE, option
 from pgvae.cli.sets import OUTDIR, about_use, remove, users_in
 from pgvae.cli.types import Resolution, Seed, WordList
+from pgvae.config import parse_size, size_named
 from pgvae.errors import InputError, PgvaeError
 
 if TYPE_CHECKING:
@@ -47,6 +48,10 @@ def data() -> None:
 @option("--source", "Folder or file that a recipe reads.", PATH)
 @option("--name", "Name of the set.  [default: the recipe's or the folder's]")
 @option("--resolution R", "Highest one, a power of two.  [default: the images']", Resolution())
+@option(
+    "--size WxH",
+    "In the place of --resolution: images that are not square, such as 128x96.",
+)
 @option("--count N", "Images to take, or to draw.  [default: all, or the recipe's]", POSITIVE)
 @option("--seed", "Of what is drawn, and of the split.", Seed(), default=0)
 @options.DATA_ROOT
@@ -56,7 +61,7 @@ def data() -> None:
     "Labels to keep.  [default: all of numbers, or of yes and no]",
     WordList(),
 )
-@option("--crop", "Central square, CelebA's 178 px, white borders.  [default: the recipe's]", Crop)
+@option("--crop", "The centre, CelebA's 178 px, or white borders.  [default: the recipe's]", Crop)
 @option(
     "--val-fraction", "Share of images held out.  [default: what the set says, else 0.05]", float
 )
@@ -87,6 +92,8 @@ def prepare_command(what: str, data_root: Path, force: bool, **given: Any) -> No
     from pgvae.data.prepare import Options, prepare
     from pgvae.data.recipes import RECIPES, Ingredients, Split, recipe_of
 
+    if given["size"] is not None:
+        given["resolution"], given["base"] = parse_size(given["size"], given["resolution"])
     ingredients = Ingredients(
         given["name"] or "",
         attributes=given["attributes"] or (),
@@ -102,7 +109,7 @@ def prepare_command(what: str, data_root: Path, force: bool, **given: Any) -> No
             "recipe": what if what in RECIPES else "folder",
             **({"asked": asked} if asked else {}),
         },
-        **{name: given[name] for name in prepared if given[name] is not None},
+        **{name: given[name] for name in prepared if given.get(name) is not None},
     )
     store = prepare(recipe_of(what, ingredients), chosen, data_root, force=force, say=click.echo)
     report(store)
@@ -126,7 +133,7 @@ def report(store: "Store") -> None:
     counts = store.manifest["splits"]
     click.echo(
         f"{store.path}: {len(store):,} images ({counts['train']:,} train, {counts['val']:,} val) "
-        f"at {store.resolutions[0]} to {store.resolutions[-1]} px"
+        f"at {size_named(store.base, store.resolutions[0])} to {store.size} px"
         + (f", labels {', '.join(store.attributes)}" if store.attributes else "")
     )
 
@@ -151,10 +158,12 @@ def info(name: str, data_root: Path) -> None:
         + ", ".join(f"{count:,} {split}" for split, count in manifest["splits"].items())
     )
     click.echo(f"channels    {store.channels}, crop {manifest['crop']}, seed {manifest['seed']}")
+    wide = max(6, len(store.size))
     for resolution in store.resolutions:
         size = manifest["files"][f"{resolution:04d}/data.mdb"]["size"]
         codec = manifest["codecs"][str(resolution)]
-        click.echo(f"{resolution:>6} px   {codec:<5} {size / 2**20:>10,.1f} MiB")
+        named = size_named(store.base, resolution)
+        click.echo(f"{named:>{wide}} px   {codec:<5} {size / 2**20:>10,.1f} MiB")
     for index, attribute in enumerate(store.attributes):
         counts = ", ".join(
             f"{split} {yes:,} yes, {no:,} no"
@@ -211,7 +220,7 @@ def list_command(data_root: Path, outdir: Path) -> None:
             click.echo(f"{name:<24} unusable: {error}")
             continue
         click.echo(
-            f"{name:<24} {len(store):>9,} images up to {store.resolutions[-1]} px"
+            f"{name:<24} {len(store):>9,} images up to {store.size} px"
             + about_use(store, uses, outdir)
         )
 

@@ -106,7 +106,7 @@ def evaluate_command(
         watch=_progress,
     )
     click.echo(
-        f"{model.file.name} at {model.resolution} px, {store.name}: {found.count:,} images of "
+        f"{model.file.name} at {model.size} px, {store.name}: {found.count:,} images of "
         f"split {split} and as many samples from the {found.prior} prior, seed {seed}"
         + (f" ({count:,} asked for)" if found.count < count else "")
         + f"; floor: {found.count:,} other images, of split train"

@@ -127,7 +127,7 @@ def reconstruct(
         baseline = psnr(images, model.mean_image.expand_as(images)).mean()
         gain = f", {figures.mean() - baseline:+.2f} dB against the mean training image"
     click.echo(
-        f"{len(names)} images at {model.resolution} px: RMSE {errors.mean():.2f}/255, "
+        f"{len(names)} images at {model.size} px: RMSE {errors.mean():.2f}/255, "
         f"PSNR {figures.mean():.2f} dB{gain}"
     )
     columns = min(_COLUMNS, len(names))

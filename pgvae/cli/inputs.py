@@ -38,7 +38,13 @@ def read_paths(
         if may_be_set(path):
             images, found = _unseen(Store(path), model, count)
         else:
-            raw, found = load_images([path], model.resolution, model.config.channels, count=count)
+            raw, found = load_images(
+                [path],
+                model.resolution,
+                model.config.channels,
+                count=count,
+                base=model.config.base,
+            )
             images = torch.from_numpy(raw).float() / 127.5 - 1
         parts.append(images.contiguous())
         names += found
@@ -62,7 +68,7 @@ def _path_of(path: Path, data_root: Path | None) -> Path:
 
 def open_for(model: Model, dataset: str, data_root: Path) -> Store:
     """The set of that name or path, prepared where it is not yet; InputError unless it fits."""
-    store = open_dataset(dataset, data_root, resolution=model.resolution, say=click.echo)
+    store = open_dataset(dataset, data_root, model.resolution, click.echo, model.config.base)
     require_fitting(store, model)
     return store
 

@@ -118,4 +118,4 @@ def export(name: str, out: Path, data_root: Path) -> None:
 
     store = store_called(name, data_root)
     growing.export(store, out)
-    click.echo(f"{out}: {len(store):,} images at {store.resolutions[-1]} px")
+    click.echo(f"{out}: {len(store):,} images at {store.size} px")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pgvae.config import nearest, require
+from pgvae.config import SQUARE, Base, nearest, require
 from pgvae.data import images
 from pgvae.data.kinds import is_container
 from pgvae.data.paths import is_file, is_folder, nearest_parent, printable
@@ -40,14 +40,15 @@ def open_dataset(
     data_root: str | Path = "datasets",
     resolution: int | None = None,
     say: Callable[[str], None] = print,
+    base: Base | None = None,
 ) -> Store:
     """The store that a user means by a name, or by a path of a store, a folder or a zip.
 
     Plain images are prepared on first use, under a name with a hash of their path, files and
     resolution, so that the next run finds them; but a set that `pgvae data prepare` made of the
-    same files is taken. What looks like a path (`./photos`, `photos/`, `photos.zip`) is one where
-    it is there, else a name goes first. Raises InputError with the command to run where nothing
-    is prepared.
+    same files is taken, of any ratio where `base` is None. What looks like a path (`./photos`,
+    `photos/`, `photos.zip`) is one where it is there, else a name goes first. Raises InputError
+    with the command to run where nothing is prepared.
 
     >>> import tempfile
     >>> from PIL import Image
@@ -77,7 +78,7 @@ def open_dataset(
             f"`pgvae data prepare {name_or_path}` and let it finish"
         )
     if plain:
-        return _prepared_on_first_use(path, data_root, resolution, say)
+        return _prepared_on_first_use(path, data_root, resolution, say, base)
     if name_or_path in RECIPES:
         raise InputError(
             f"{name_or_path} is not prepared in {data_root}: run `pgvae data prepare "
@@ -99,6 +100,7 @@ def load_images(
     channels: int = 3,
     crop: images.Crop = "center",
     count: int | None = None,
+    base: Base = SQUARE,
 ) -> tuple[np.ndarray, list[str]]:
     """Any images, of files, folders or zips: uint8 [N, C, R, R] fitted by `crop`, and names.
 
@@ -110,7 +112,7 @@ def load_images(
     files = (file for path in map(Path, paths) for file in _files_of(path))
     for name, data in itertools.islice(files, count):
         try:
-            pixels.append(images.as_pixels(data, resolution, channels, crop))
+            pixels.append(images.as_pixels(data, resolution, channels, crop, base))
         except images.RejectError as error:
             raise InputError(f"{name!r}: {error}; mend it or leave it out") from error
         names.append(name)
@@ -136,16 +138,22 @@ def _files_of(path: Path) -> Iterator[tuple[str, bytes | images.Decoded]]:
 
 
 def _prepared_on_first_use(
-    path: Path, data_root: Path, resolution: int | None, say: Callable[[str], None]
+    path: Path,
+    data_root: Path,
+    resolution: int | None,
+    say: Callable[[str], None],
+    base: Base | None,
 ) -> Store:
     files = fingerprint_of(path)
     known = data_root / own_name(path)
     with contextlib.suppress(PgvaeError):
         store = Store(known)
-        if store.manifest.get("source") == files and resolution in (None, *store.resolutions):
+        fits = resolution in (None, *store.resolutions) and base in (None, store.base)
+        if store.manifest.get("source") == files and fits:
             say(f"{path} is prepared as {known}")
             return store
-    fingerprint = json.dumps([str(path.resolve()), files, resolution])
+    shape = [] if base in (None, SQUARE) else [base]
+    fingerprint = json.dumps([str(path.resolve()), files, resolution, *shape])
     short = hashlib.sha256(fingerprint.encode()).hexdigest()[:8]
     stem = re.sub(r"[^\w.-]", "_", printable(own_name(path))).lstrip(".-")
     name = f"{stem[:40]}-{short}"
@@ -156,7 +164,8 @@ def _prepared_on_first_use(
         f"preparing {path} as {data_root / name} (5 % of the images are held out); "
         f"{command} has options"
     )
-    recipe, options = folder(name, path, Split()), Options(resolution=resolution)
+    recipe = folder(name, path, Split())
+    options = Options(resolution=resolution, base=base or SQUARE)
     try:
         return prepare(recipe, options, data_root, shared=True, say=say)
     except PgvaeError as error:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pgvae.config import require
+from pgvae.config import require, size_at
 from pgvae.data import images, labels
 from pgvae.data.containers.base import Joined
 from pgvae.data.labels import Columns, Table
@@ -50,6 +50,7 @@ def update(
     options = replace(
         options,
         resolution=store.resolutions[-1],
+        base=store.base,
         channels=store.channels,
         codec=min(codecs),
         crop=settings["crop"],
@@ -139,7 +140,8 @@ class StoreSource:
 
     def size(self, index: int) -> tuple[int, int]:
         """Of all the same."""
-        return self._resolution, self._resolution
+        height, width = size_at(self._store.base, self._resolution)
+        return width, height
 
     def side_file(self, name: str) -> None:
         """There is none."""
@@ -167,6 +169,8 @@ def merge(stores: Sequence[Store], name: str, data_root: Path, options: Options,
     require(len(stores) > 1, "one set is given: name those to put together")
     channels = {store.channels for store in stores}
     require(len(channels) == 1, "some of the sets are grey and others in colour: prepare one anew")
+    bases = {store.base for store in stores}
+    require(len(bases) == 1, "the sets have images of different ratios: prepare one anew")
     resolution = min(store.resolutions[-1] for store in stores)
     attributes = [a for a in stores[0].attributes if all(a in store.attributes for store in stores)]
     parts = {store.name: StoreSource(store, resolution, attributes) for store in stores}
@@ -185,6 +189,7 @@ def merge(stores: Sequence[Store], name: str, data_root: Path, options: Options,
     options = replace(
         options,
         resolution=resolution,
+        base=bases.pop(),
         channels=channels.pop(),
         codec=min(codecs or {options.codec}),
         about={"recipe": "merge", "sets": {store.name: store.digest for store in stores}},

@@ -1,4 +1,4 @@
-"""From a file's bytes to square uint8 pixels, and to the pyramid below them.
+"""From a file's bytes to uint8 pixels of one size, and to the pyramid below them.
 
 Decoding is strict: what cannot be shown as it was meant is refused with a reason.
 """
@@ -26,6 +26,7 @@ from PIL import (
 )
 
 from pgvae.choices import Crop
+from pgvae.config import SQUARE, Base, size_at, size_named
 
 HEIC = "HEIF"  # pillow-heif's name of it
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
@@ -125,63 +126,83 @@ def size_of(file: BinaryIO) -> tuple[int, int]:
         return image.size[::-1] if _is_turned(image) else image.size
 
 
-def side_after(
-    crop: Crop, width: int, height: int, least: int = 1, *, upscale: bool = False
-) -> int:
-    """Pixels per side of the square that a crop policy makes of an image.
+def box_after(
+    crop: Crop,
+    width: int,
+    height: int,
+    least: int = 1,
+    *,
+    upscale: bool = False,
+    base: Base = SQUARE,
+) -> tuple[int, int]:
+    """Width and height, in the ratio of `base`, of what a crop policy takes of an image.
 
-    Raises RejectError where the image is too small: for the crop, or for `least` pixels when
-    `upscale` is off.
+    Raises RejectError where the image is too small: for the crop, or when `upscale` is off for
+    the size of `base` whose longer side is `least`.
     """
-    if crop == "celeba" and min(width, height) < CELEBA_SIDE:
-        raise RejectError(f"{width}x{height} px is too small for the {CELEBA_SIDE} px crop")
-    side = {"pad": max(width, height), "celeba": CELEBA_SIDE, "center": min(width, height)}[crop]
-    if side < least and not upscale:
-        raise RejectError(f"{width}x{height} px is below the resolution {least}")
-    return side
+    given, (rows, columns) = f"{width}x{height} px", base
+    if crop == "celeba":
+        if min(width, height) < CELEBA_SIDE:
+            raise RejectError(f"{given} is too small for the {CELEBA_SIDE} px crop")
+        width = height = CELEBA_SIDE
+    inner = max if crop == "pad" else min
+    box = (
+        inner(width, (height * columns + rows // 2) // rows),
+        inner(height, (width * rows + columns // 2) // columns),
+    )
+    wanted = size_at(base, least)
+    if not upscale and (box[0] < wanted[1] or box[1] < wanted[0]):
+        raise RejectError(f"{given} is below the resolution {size_named(base, least)}")
+    return box
 
 
-def fit(image: Image.Image, resolution: int, crop: Crop, *, upscale: bool) -> Image.Image:
-    """Crop or pad to a square and scale it to `resolution` (Lanczos).
+def fit(
+    image: Image.Image, resolution: int, crop: Crop, *, upscale: bool, base: Base = SQUARE
+) -> Image.Image:
+    """Crop or pad to the ratio of `base` and scale to `size_at` a resolution (Lanczos).
 
-    Raises RejectError where the image is too small, as `side_after`.
+    Raises RejectError where the image is too small, as `box_after`.
     """
-    return _fit(Decoded(image), resolution, crop, upscale)
+    return _fit(Decoded(image), resolution, crop, upscale, base)
 
 
 def fitted(
-    data: bytes | Decoded, resolution: int, crop: Crop, *, upscale: bool
+    data: bytes | Decoded, resolution: int, crop: Crop, *, upscale: bool, base: Base = SQUARE
 ) -> tuple[Decoded, Image.Image]:
-    """What a source gives, decoded, and as a square of `resolution`; RejectError as those two."""
+    """What a source gives, decoded, and as `fit` makes it; RejectError as those two."""
     decoded = data if isinstance(data, Decoded) else decode(data, resolution, crop)
-    return decoded, _fit(decoded, resolution, crop, upscale)
+    return decoded, _fit(decoded, resolution, crop, upscale, base)
 
 
-def _fit(decoded: Decoded, resolution: int, crop: Crop, upscale: bool) -> Image.Image:
+def _fit(decoded: Decoded, resolution: int, crop: Crop, upscale: bool, base: Base) -> Image.Image:
     image, part = decoded.image, decoded.part
-    width, height = decoded.size
-    side = side_after(crop, width, height, resolution, upscale=upscale)
+    size = size_at(base, resolution)[::-1]
+    taken = box_after(crop, *decoded.size, resolution, upscale=upscale, base=base)
     if crop == "pad":
-        image = ImageOps.pad(image, (side, side), color=BACKGROUND)
-        width = height = side
-    left, top = (width - side) // 2, (height - side) // 2
-    box = (left, top, left + side, top + side)
-    if box == (0, 0, resolution, resolution) == (0, 0, *image.size):
+        image = ImageOps.pad(image, taken, color=BACKGROUND)
+    whole = taken if crop == "pad" else decoded.size
+    left, top = ((all_ - kept) // 2 for all_, kept in zip(whole, taken, strict=True))
+    box = (left, top, left + taken[0], top + taken[1])
+    if box == (0, 0, *size) == (0, 0, *image.size):
         return image
-    if side == resolution:
+    if taken == size:
         return image.crop(box)
     box = tuple(edge / part for edge in box)
-    return image.resize((resolution, resolution), Image.Resampling.LANCZOS, box=box)
+    return image.resize(size, Image.Resampling.LANCZOS, box=box)
 
 
 def as_pixels(
-    data: bytes | Decoded, resolution: int, channels: int, crop: Crop = "center"
+    data: bytes | Decoded,
+    resolution: int,
+    channels: int,
+    crop: Crop = "center",
+    base: Base = SQUARE,
 ) -> np.ndarray:
     """What a source gives as networks take it: uint8 [C, R, R], small images enlarged.
 
     Raises RejectError as `decode` and `fit`.
     """
-    return to_pixels(fitted(data, resolution, crop, upscale=True)[1], channels)
+    return to_pixels(fitted(data, resolution, crop, upscale=True, base=base)[1], channels)
 
 
 def to_pixels(image: Image.Image, channels: int) -> np.ndarray:

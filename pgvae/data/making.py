@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from pgvae.config import SQUARE, Base
 from pgvae.data import images
 from pgvae.data.pixels import encode_pixels, pyramid
 from pgvae.data.source import Source
@@ -102,6 +103,7 @@ class Job:
     channels: int
     codec: str
     upscale: bool
+    base: Base = SQUARE
     known: Known | None = None
 
     def make(self, source: Source, index: int) -> Made:
@@ -112,7 +114,9 @@ class Job:
             known = self.known.made(index, content, data) if self.known else None
             if known is not None:
                 return known
-            decoded, image = images.fitted(data, self.resolution, self.crop, upscale=self.upscale)
+            decoded, image = images.fitted(
+                data, self.resolution, self.crop, upscale=self.upscale, base=self.base
+            )
         except images.RejectError as error:
             return Made(index, reason=str(error))
         except OSError as error:
@@ -120,8 +124,9 @@ class Job:
         levels = pyramid(images.to_pixels(image, self.channels))
         records = {}
         for level in levels:
-            payload = encode_pixels(level, codec_at(level.shape[-1], self.codec))
-            records[level.shape[-1]] = crc_of(payload) + payload
+            resolution = max(level.shape[1:])
+            payload = encode_pixels(level, codec_at(resolution, self.codec))
+            records[resolution] = crc_of(payload) + payload
         return Made(
             index,
             records,
@@ -136,18 +141,20 @@ class Job:
 class Look:
     """A look at the headers of images, before any is made.
 
-    least: pixels a side that they must have, unless `upscale`.
+    least: pixels that the longer side must have, unless `upscale`.
     """
 
     crop: images.Crop
     least: int
     upscale: bool
+    base: Base
 
     def side(self, source: Source, index: int) -> int | str:
-        """Pixels a side that image `index` gives, or why it cannot be used."""
+        """Pixels of the longer side that image `index` gives, or why it cannot be used."""
         try:
-            return images.side_after(
-                self.crop, *source.size(index), self.least, upscale=self.upscale
+            size = source.size(index)
+            return max(
+                images.box_after(self.crop, *size, self.least, upscale=self.upscale, base=self.base)
             )
         except (images.RejectError, OSError) as error:
             return getattr(error, "strerror", None) or str(error)

@@ -15,6 +15,8 @@ from pgvae.choices import Codec, Crop
 from pgvae.config import (
     MAX_RESOLUTION,
     MIN_RESOLUTION,
+    SQUARE,
+    Base,
     check_resolution,
     require,
     require_choice,
@@ -26,7 +28,7 @@ from pgvae.data.labels import Table
 from pgvae.data.making import Job, Known, Look, codec_at
 from pgvae.data.placing import check_free, check_name, locked, written_aside
 from pgvae.data.source import Source
-from pgvae.data.store import MANIFEST, REJECTS, Store
+from pgvae.data.store import MANIFEST, REJECTS, Store, manifest_of
 from pgvae.data.workers import Crew
 from pgvae.data.writer import Writer
 from pgvae.errors import InputError
@@ -61,6 +63,7 @@ class Recipe:
 class Options:
     """How to prepare. resolution None: the largest power of two that the images have.
 
+    base:     the ratio of their sides.
     crop:     None: the recipe's.
     codec:    of the resolutions above 128 px; those up to it are raw.
     skip_bad: leave out images that cannot be used, at most `max_bad` of them (None: any).
@@ -68,6 +71,7 @@ class Options:
     """
 
     resolution: int | None = None
+    base: Base = SQUARE
     crop: Crop | None = None
     channels: int = 3
     codec: Codec = "webp"
@@ -137,7 +141,7 @@ def _sides(source: Source, options: Options, crew: Crew) -> list[tuple[int, int]
     making the images would come upon them much later.
     """
     sides, rejects = [], {}
-    look = Look(options.crop, options.resolution or 1, options.upscale)
+    look = Look(options.crop, options.resolution or 1, options.upscale, options.base)
     taken = _taken(source, options)
     for index, found in zip(taken, crew.map(look.side, taken, _LOOKED_AT), strict=True):
         if isinstance(found, str):
@@ -188,9 +192,8 @@ def _taken(source: Source, options: Options) -> range:
 
 
 def _job_of(recipe: Recipe, options: Options, resolution: int) -> Job:
-    return Job(
-        resolution, options.crop, options.channels, options.codec, options.upscale, recipe.known
-    )
+    taken = ("crop", "channels", "codec", "upscale", "base")
+    return Job(resolution, known=recipe.known, **{name: getattr(options, name) for name in taken})
 
 
 def _what(recipe: Recipe, options: Options, job: Job) -> dict[str, Any]:
@@ -198,6 +201,7 @@ def _what(recipe: Recipe, options: Options, job: Job) -> dict[str, Any]:
     settings = {f: getattr(job, f) for f in ("resolution", "crop", "channels", "codec", "upscale")}
     known = recipe.known.store.digest if recipe.known else ""
     return settings | {
+        **manifest_of(job.base),
         "source": recipe.source.fingerprint(),
         "count": len(_taken(recipe.source, options)),
         "known": known,
@@ -218,7 +222,7 @@ def _write(
     source, taken = recipe.source, _taken(recipe.source, options)
     sizes = resolutions_between(MIN_RESOLUTION, job.resolution)
     last = taken[-1]  # where to stop if there are bad images
-    with Writer(aside, sizes, options.channels, len(taken), what) as writer:
+    with Writer(aside, sizes, options.channels, len(taken), what, job.base) as writer:
         left = taken[writer.due :]
         if writer.due:
             say(f"going on after {writer.due:,} images that a stopped preparation made")
@@ -255,6 +259,7 @@ def _write(
             "codecs": {str(r): codec_at(r, options.codec) for r in sizes},
             "attributes": list(table.attributes),
             "crop": options.crop,
+            **manifest_of(job.base),
             "background": list(images.BACKGROUND),
             "seed": options.seed,
             "about": options.about,
@@ -278,9 +283,10 @@ def _check_rejects(rejects: list[dict[str, str]], options: Options, *, last: boo
             )
     elif rejects and (last or len(rejects) == _SHOWN):
         small = any("below the resolution" in reject["reason"] for reject in rejects)
+        lower = "--resolution" if options.base == SQUARE else "--size"
         raise InputError(
             f"images that cannot be used: {_some(rejects)}; mend or remove them, or use --skip-bad"
-            + (", --upscale or a lower --resolution" if small else "")
+            + (f", --upscale or a lower {lower}" if small else "")
         )
 
 
@@ -294,7 +300,9 @@ def _say_what_happened(
     manifest: dict[str, Any], writer: Writer, options: Options, say: Callable[[str], None]
 ) -> None:
     if writer.not_square:
-        say(f"{writer.not_square:,} images are not square: crop policy {options.crop!r} applied")
+        height, width = options.base
+        ratio = "square" if options.base == SQUARE else f"{width}:{height}"
+        say(f"{writer.not_square:,} images are not {ratio}: crop policy {options.crop!r} applied")
     for note, count in writer.notes.items():
         say(f"warning: {count:,} images: {note}")
     if manifest["duplicates"]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from pgvae.config import size_at
 from pgvae.data.labels import decide
 from pgvae.data.store import REJECTS, SPLITS, Store
 
@@ -46,7 +47,7 @@ def lines_of(store: Store, similar: Sequence[tuple[int, int]]) -> list[str]:
     manifest, names = store.manifest, store.names()
     sides = manifest.get("sides", {})
     shown = ", ".join(f"{count:,} from {side} px" for side, count in sides.items())
-    lines = [f"{store.name}: up to {store.resolutions[-1]} px, crop {manifest['crop']}"]
+    lines = [f"{store.name}: up to {store.size} px, crop {manifest['crop']}"]
     lines += [f"shorter sides of the files: {shown}"] if shown else []
     lines += [f"{manifest['duplicates']:,} files are the same as another, byte for byte"]
     lines += [f"{len(similar):,} images of val are nearly the same as one of train"]
@@ -71,7 +72,8 @@ def _sheet(store: Store, indices: np.ndarray) -> Image.Image:
     sheet = Image.new("RGB", (_WIDTH, _WIDTH), _BACK)
     for place, pixels in enumerate(store.get_many(chosen, resolution)):
         image = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
-        cell = image.convert("RGB").resize((_CELL, _CELL), Image.Resampling.NEAREST)
+        height, width = size_at(store.base, _CELL)
+        cell = image.convert("RGB").resize((width, height), Image.Resampling.NEAREST)
         sheet.paste(cell, (place % 8 * _CELL, place // 8 * _CELL))
     return sheet
 

@@ -37,12 +37,14 @@ def near_duplicates(store: Store, most: int = 1000) -> list[tuple[int, int]]:
 def hashes_of(pixels: np.ndarray) -> np.ndarray:
     """uint8 [N, C, 16, 16] -> uint64 [N, 4]: whether each pixel is darker than the next one.
 
+    Images of fewer rows or columns have fewer numbers.
+
     >>> ramp = np.tile(np.arange(16, dtype=np.uint8), (1, 3, 16, 1))
     >>> [int(np.bitwise_count(hashes_of(image)).sum()) for image in (ramp, 255 - ramp)]
     [240, 0]
     """
     light = pixels.astype(np.int16).sum(axis=1)
-    darker = np.zeros((len(pixels), _SIDE, _SIDE), bool)
+    darker = np.zeros(light.shape, bool)
     darker[:, :, :-1] = light[:, :, :-1] < light[:, :, 1:]
     return np.packbits(darker.reshape(len(pixels), -1), axis=1).view(np.uint64)
 
@@ -54,10 +56,11 @@ def _looks_of(store: Store, indices: np.ndarray) -> np.ndarray:
 def _alike(ours: np.ndarray, theirs: np.ndarray) -> Iterator[tuple[int, int]]:
     """Pairs of hashes that differ in few bits: their first 64, then all."""
     rows = max(1, _BLOCK // len(ours))
+    most = _BITS * ours.shape[1] // 4
     for start in range(0, len(theirs), rows):
         block = theirs[start : start + rows]
         differing = np.bitwise_count(block[:, None, 0] ^ ours[None, :, 0])
-        found = np.argwhere(differing <= _BITS)
+        found = np.argwhere(differing <= most)
         bits = np.bitwise_count(block[found[:, 0]] ^ ours[found[:, 1]]).sum(axis=1)
-        for k, i in found[bits <= _BITS]:
+        for k, i in found[bits <= most]:
             yield int(i), int(start + k)

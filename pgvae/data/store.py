@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import subprocess
 import sys
@@ -14,7 +15,16 @@ from typing import Any
 import lmdb
 import numpy as np
 
-from pgvae.config import LabelConfig, nearest, require, require_choice
+from pgvae.config import (
+    SQUARE,
+    Base,
+    LabelConfig,
+    nearest,
+    require,
+    require_choice,
+    size_at,
+    size_named,
+)
 from pgvae.data.environments import environment_at
 from pgvae.data.labels import decide
 from pgvae.data.paths import is_file, is_folder, require_readable
@@ -58,6 +68,11 @@ def checksum_of(manifest: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()
 
 
+def manifest_of(base: Base) -> dict[str, Any]:
+    """What a manifest says of the shape of images: nothing of squares."""
+    return {} if base == SQUARE else {"base": list(base)}
+
+
 def may_be_set(path: Path) -> bool:
     """Whether a finished set is there, or a folder that may not be looked into."""
     return is_file(path / MANIFEST) or (is_folder(path) and not os.access(path, os.R_OK | os.X_OK))
@@ -68,7 +83,8 @@ class Store:
 
     path, name:  where it is and what it is called.
     digest:      SHA-256 of all pixels, labels and splits: the same data, the same digest.
-    resolutions: pixels per side, ascending.
+    resolutions: pixels of the longer side, ascending.
+    base:        height and width of the images at 4 px.
     channels:    3 or 1.
     attributes:  names of the label columns.
     labels:      float32 [N, K], K = len(attributes).
@@ -86,6 +102,7 @@ class Store:
         self.name: str = self.manifest["name"]
         self.digest: str = self.manifest["digest"]
         self.channels: int = self.manifest["channels"]
+        self.base: Base = tuple(self.manifest.get("base", SQUARE))
         self.attributes = tuple(self.manifest["attributes"])
         self._codecs = {int(r): codec for r, codec in self.manifest["codecs"].items()}
         self.resolutions = tuple(sorted(self._codecs))
@@ -96,6 +113,11 @@ class Store:
         self.labels: np.ndarray = _load_array(self.path / LABELS)
         self._split: np.ndarray = _load_array(self.path / SPLIT)
         self._forget()
+
+    @property
+    def size(self) -> str:
+        """What its highest resolution is called: "128", or "128x96"."""
+        return size_named(self.base, self.resolutions[-1])
 
     def __len__(self) -> int:
         return self.manifest["count"]
@@ -169,11 +191,12 @@ class Store:
             + ", ".join(map(str, self.resolutions)),
         )
         codec = self._codecs[resolution]
-        out = np.empty((len(indices), self.channels, resolution, resolution), np.uint8)
+        size = size_at(self.base, resolution)
+        out = np.empty((len(indices), self.channels, *size), np.uint8)
         chosen = [int(index) for index in indices]
 
         def decode(position: int, record: memoryview) -> None:
-            out[position] = decode_pixels(record[4:], codec, self.channels, resolution)
+            out[position] = decode_pixels(record[4:], codec, self.channels, size)
 
         try:
             with self._environment(resolution).begin(buffers=True) as txn:
@@ -225,7 +248,8 @@ class Store:
         """The records, CRC first, each checked if this process has not yet done so."""
         checked = self._checked.setdefault(resolution, np.zeros(len(self), bool))
         raw = self._codecs[resolution] == "raw"
-        size = 4 + self.channels * resolution**2 if raw else None
+        pixels = math.prod(size_at(self.base, resolution))
+        size = 4 + self.channels * pixels if raw else None
         for index in indices:
             record = txn.get(key_of(index)) if 0 <= index < len(checked) else None
             if record is None or (size is not None and len(record) != size):

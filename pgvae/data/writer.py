@@ -13,6 +13,7 @@ from typing import Any
 import lmdb
 import numpy as np
 
+from pgvae.config import SQUARE, Base
 from pgvae.data.journal import JOURNAL, Journal
 from pgvae.data.making import Made
 from pgvae.data.store import (
@@ -42,19 +43,25 @@ class Writer:
     """
 
     def __init__(
-        self, root: Path, sizes: tuple[int, ...], channels: int, most: int, what: dict[str, Any]
+        self,
+        root: Path,
+        sizes: tuple[int, ...],
+        channels: int,
+        most: int,
+        what: dict[str, Any],
+        base: Base = SQUARE,
     ) -> None:
         """`most`: at most so many images will come; it bounds the files' size. what: as `Journal`.
 
         Where `root` has what a killed preparation of the same wrote, it goes on with that; then
         `due` is the first image that is to be made.
         """
-        self.root, self.sizes, self.channels = root, sizes, channels
+        self.root, self.sizes, self.channels, self.base = root, sizes, channels, base
         self.kept: list[int] = []
         self.rejects: list[dict[str, str]] = []
         self.digest = hashlib.sha256()
         self.notes: Counter[str] = Counter()
-        self.not_square = 0
+        self.not_square = 0  # or of another ratio than the base
         self.sides: Counter[int] = Counter()  # by the power of two that the shorter one has
         self.hashes = bytearray()  # of files and of pixels, by image
         self.old: dict[int, int] = {}  # index in the set that an image was taken from
@@ -103,7 +110,7 @@ class Writer:
         self.kept.append(made.index)
         self.hashes += made.content + made.pixels
         self.old[made.index] = made.old
-        self.not_square += made.sides[0] != made.sides[1]
+        self.not_square += made.sides[0] * self.base[0] != made.sides[1] * self.base[1]
         self.sides[1 << (min(made.sides).bit_length() - 1)] += 1
         if made.note:
             self.notes[made.note] += 1
@@ -179,6 +186,8 @@ class Writer:
         lines = "".join(json.dumps(reject) + "\n" for reject in rejects)
         (self.root / REJECTS).write_text(lines, encoding="utf-8")
         self.digest.update(labels.tobytes() + split.tobytes())
+        if self.base != SQUARE:  # the same bytes are other images in another shape
+            self.digest.update(bytes(self.base))
         with ThreadPoolExecutor(_THREADS) as pool:  # the disk and the sums, at the same time
             flushed = [pool.submit(fsync, path) for path in self.root.rglob("*")]
             files = _files_of(self.root, pool)

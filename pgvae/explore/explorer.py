@@ -76,7 +76,7 @@ class Explorer:
         self._unseen = store.split("val") if store is not None else np.empty(0, np.int64)
         self._run = run
         self.attributes = _attributes(model)
-        self.uploads = Uploads(model.resolution, model.config.channels)
+        self.uploads = Uploads(model.resolution, model.config.channels, model.config.base)
         self._found: Components | None = None
         self._starts: dict[tuple, Tensor] = {}
         self._loaded: dict[int, Model] = {}
@@ -92,6 +92,8 @@ class Explorer:
             "objective": model.objective["name"],
             "trained_on": model.dataset,
             "resolution": model.resolution,
+            "size": model.size,
+            "shape": model.config.base[1] / model.config.base[0],
             "latent_dim": model.latent_dim,
             "images_seen": model.images_seen,
             "priors": priors,
@@ -160,9 +162,10 @@ class Explorer:
         training = store.split("train")
         count = min(count, len(training))
         query = self.look([point], at).images
+        drawn = max(query.shape[2:])
         require(
-            query.shape[-1] == model.resolution,
-            f"this snapshot draws at {query.shape[-1]} px, the others at {model.resolution} px: "
+            drawn == model.resolution,
+            f"this snapshot draws at {drawn} px, the others at {model.resolution} px: "
             "take a later one",
         )
         figures, places = nearest(query, batches_for(model, store, training), "l1", count)

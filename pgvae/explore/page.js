@@ -25,10 +25,11 @@ async function begin() {
     return;
   }
   document.title = `${about.title} \u2013 pgvae explore`;
+  document.documentElement.style.setProperty("--shape", about.shape);
   $("title").textContent = about.title;
   const seen = about.images_seen.toLocaleString("en");
   const where = about.title === about.snapshot ? "" : `${about.snapshot}, `;
-  $("about").textContent = `${where}${about.objective} on ${about.trained_on}, ${about.resolution} px, ${about.latent_dim} latents, ${seen} images seen`;
+  $("about").textContent = `${where}${about.objective} on ${about.trained_on}, ${about.size} px, ${about.latent_dim} latents, ${seen} images seen`;
   model.start();
   sources.start(about);
   subject.start(about, moves.sure);

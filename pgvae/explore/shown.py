@@ -35,7 +35,7 @@ def reduced(images: Tensor, side: int) -> Tensor:
     >>> reduced(torch.zeros(2, 3, 16, 16), 8).shape
     torch.Size([2, 3, 8, 8])
     """
-    factor = max(1, images.shape[-1] // side)
+    factor = max(1, max(images.shape[2:]) // side)
     return avg_pool2d(images, factor) if factor > 1 else images
 
 

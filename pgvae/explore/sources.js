@@ -11,7 +11,7 @@ let about, sent = [], wanted = "", unseenWanted = "";
 export function start(model) {
   about = model;
   try {
-    sent = JSON.parse(localStorage.getItem(SHELF) ?? "[]").filter((one) => one.side === about.resolution);
+    sent = JSON.parse(localStorage.getItem(SHELF) ?? "[]").filter((one) => String(one.side) === about.size);
   } catch { /* a browser that keeps nothing */ }
   $("prior").replaceChildren(...about.priors.map((prior) => new Option(prior, prior)));
   $("unseen-part").hidden = !about.unseen;
@@ -123,7 +123,7 @@ async function take(files) {
     try {
       if (file.size > 32 * 2 ** 20) throw `${file.name} is too large: 32 MiB at most.`;
       const { image, picture } = await sendFile(file);
-      sent = [{ image, picture, name: file.name, side: about.resolution }, ...sent.filter((one) => one.image !== image)];
+      sent = [{ image, picture, name: file.name, side: about.size }, ...sent.filter((one) => one.image !== image)];
       sent.length = Math.min(sent.length, MOST_SHELVED);
       try {
         localStorage.setItem(SHELF, JSON.stringify(sent.slice(0, 8)));

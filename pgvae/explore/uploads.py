@@ -6,6 +6,7 @@ from threading import Lock
 
 import numpy as np
 
+from pgvae.config import SQUARE, Base
 from pgvae.data.images import RejectError, as_pixels
 from pgvae.errors import InputError
 
@@ -20,7 +21,7 @@ class Forgotten(InputError):  # noqa: N818 - not a fault, but a state of the ser
 class Uploads:
     """Images by id: the start of the SHA-256 of their pixels, so that the same have the same.
 
-    resolution, channels: of the model that takes them.
+    resolution, channels, base: of the model that takes them.
 
     >>> from PIL import Image
     >>> Image.new("RGB", (10, 8), "red").save(folder / "red.png")
@@ -30,15 +31,15 @@ class Uploads:
     (3, 8, 8)
     """
 
-    def __init__(self, resolution: int, channels: int) -> None:
-        self._shape = resolution, channels
+    def __init__(self, resolution: int, channels: int, base: Base = SQUARE) -> None:
+        self._shape, self._base = (resolution, channels), base
         self._kept: OrderedDict[str, np.ndarray] = OrderedDict()
         self._lock = Lock()
 
     def add(self, data: bytes) -> str:
         """Decode a file by the rules of training data; InputError where it cannot be."""
         try:
-            pixels = np.ascontiguousarray(as_pixels(data, *self._shape))
+            pixels = np.ascontiguousarray(as_pixels(data, *self._shape, base=self._base))
         except RejectError as error:
             raise InputError(f"this image cannot be used: {error}") from error
         key = hashlib.sha256(pixels.tobytes()).hexdigest()[:16]

@@ -8,7 +8,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from pgvae.config import require
+from pgvae.config import require, size_at, size_named
 from pgvae.inference.given import Images, take
 from pgvae.snapshot import Snapshot
 from pgvae.types import Posterior
@@ -52,7 +52,7 @@ class Autoencoder:
         return self
 
     def _take(self, images: Images) -> tuple[Tensor, Callable[[Tensor], Any]]:
-        return take(images, self.resolution, self.config.channels, self.alpha)
+        return take(images, self.resolution, self.config.channels, self.alpha, self.config.base)
 
     @torch.no_grad()
     def posterior(self, images: Images) -> Posterior:
@@ -73,8 +73,8 @@ class Autoencoder:
         return Posterior(mean, torch.cat([part.logvar for part in parts]))
 
     def require_shape(self, images: Tensor) -> None:
-        """Raise ValueError unless images are [N, C, R, R] of this model."""
-        shape = (self.config.channels, self.resolution, self.resolution)
+        """Raise ValueError unless images are [N, C, H, W] of this model."""
+        shape = (self.config.channels, *size_at(self.config.base, self.resolution))
         if images.ndim != 4 or tuple(images.shape[1:]) != shape:
             want = "x".join(map(str, shape))
             raise ValueError(f"images must be [N, {want}]: got {list(images.shape)}")
@@ -135,6 +135,11 @@ class Autoencoder:
             raise ValueError(f"latents must be [N, {self.latent_dim}]: got {list(latents.shape)}")
         parts = (z.to(self.device, torch.float32) for z in latents.split(self.batch_size))
         return torch.cat([self.generator(z, self.alpha).clamp(-1, 1) for z in parts])
+
+    @property
+    def size(self) -> str:
+        """What the size of its images is called: "128", or "128x96", width and height."""
+        return size_named(self.config.base, self.resolution)
 
     @property
     def batch_size(self) -> int:

@@ -8,6 +8,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from pgvae.config import SQUARE, Base
 from pgvae.data.images import fit, to_pixels, to_rgb
 from pgvae.data.loader import fade_images
 from pgvae.pictures import to_bytes, to_picture
@@ -18,12 +19,13 @@ Images = Tensor | Image.Image | np.ndarray | Sequence[Image.Image]
 
 
 def take(
-    images: Images, resolution: int, channels: int, alpha: float = 1.0
+    images: Images, resolution: int, channels: int, alpha: float = 1.0, base: Base = SQUARE
 ) -> tuple[Tensor, Callable[[Tensor], Any]]:
     """Images as a tensor [N, C, R, R] in [-1, 1], and what makes a result of the kind they are of.
 
-    Pictures are fitted as training images are: cropped to the central square and scaled; faded at
-    alpha < 1, as the model was trained on them. ValueError for other things.
+    Pictures are fitted as training images are: cropped to the central square, or what has the ratio
+    of `base`, and scaled; faded at alpha < 1, as the model was trained on them. ValueError for
+    other things.
 
     >>> grey = Image.new("L", (20, 10), 255)
     >>> images, back = take(grey, 8, 3)
@@ -37,7 +39,7 @@ def take(
         return images, lambda tensor: tensor
     pictures, back = _pictures(images)
     upright = (to_rgb(ImageOps.exif_transpose(picture)) for picture in pictures)
-    fitted = (fit(picture, resolution, "center", upscale=True) for picture in upright)
+    fitted = (fit(picture, resolution, "center", upscale=True, base=base) for picture in upright)
     pixels = [to_pixels(picture, channels) for picture in fitted]
     tensor = torch.from_numpy(np.stack(pixels)).float() / 127.5 - 1
     return fade_images(tensor, alpha), back

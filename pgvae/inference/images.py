@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pgvae.config import require
+from pgvae.config import require, size_named
 from pgvae.data import Store, fade_images, read_batches
 from pgvae.inference.model import Model
 
@@ -14,9 +14,11 @@ from pgvae.inference.model import Model
 def require_fitting(store: Store, model: Model) -> None:
     """Raise InputError unless a set has images of the model's size and channels."""
     require(
-        model.resolution in store.resolutions and store.channels == model.config.channels,
-        f"{store.name} has no {model.config.channels}-channel images at {model.resolution} px: "
-        f"it has {', '.join(map(str, store.resolutions))} px, {store.channels} channels",
+        model.resolution in store.resolutions
+        and (store.base, store.channels) == (model.config.base, model.config.channels),
+        f"{store.name} has no {model.config.channels}-channel images at {model.size} px: "
+        f"it has {', '.join(size_named(store.base, r) for r in store.resolutions)} px, "
+        f"{store.channels} channels",
     )
 
 

@@ -33,7 +33,7 @@ Given = TypeVar("Given", bound=Images)
 class Model(Autoencoder):
     """Averaged encoder and generator of a snapshot, in evaluation mode.
 
-    resolution: pixels per side of its images (the stage of the snapshot).
+    resolution: pixels of the longer side of its images (the stage of the snapshot).
     latent_dim: d, length of a latent vector.
     config:     the `ModelConfig` of the fully grown networks.
     attributes: names of the labels that it was trained with.

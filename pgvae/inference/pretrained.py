@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from pgvae.config import require
+from pgvae.config import require, size_at
 from pgvae.errors import InputError
 from pgvae.files import atomic_path, disk_errors
 from pgvae.inference.directions import directions_path, kept_directions, save_directions
@@ -59,7 +59,7 @@ tags:
 import pgvae
 
 model = pgvae.Model.from_pretrained("FOLDER")
-images = model.sample(16, seed=0)  # [16, {channels}, {resolution}, {resolution}] in [-1, 1]
+images = model.sample(16, seed=0)  # [16, {channels}, {height}, {width}] in [-1, 1]
 again = model.reconstruct(picture)  # a picture of Pillow
 ```
 
@@ -150,7 +150,7 @@ def _about(model: "Model") -> dict[str, Any]:
         "alpha": model.alpha,
         "images_seen": model.images_seen,
         "attributes": list(model.attributes),
-        "model": asdict(model.config),
+        "model": model.config.to_dict(),
     }
 
 
@@ -161,7 +161,8 @@ def _card(
     images: Tensor | None,
 ) -> str:
     name = str(model.objective["name"])
-    title = f"{model.dataset or 'images'}, {name}, {model.resolution} px"
+    title = f"{model.dataset or 'images'}, {name}, {model.size} px"
+    height, width = size_at(model.config.base, model.resolution)
     said = licence or "Not stated: ask whoever made it before you use it."
     return _PAGE.format(
         licence=json.dumps(licence or "unknown"),
@@ -174,7 +175,8 @@ def _card(
         facts="\n".join(f"| {k} | {_cell(v)} |" for k, v in _facts(model).items()),
         figures=_table(figures or {}),
         channels=model.config.channels,
-        resolution=model.resolution,
+        height=height,
+        width=width,
         licence_said=_cell(said),
     )
 
@@ -185,7 +187,7 @@ def _facts(model: "Model") -> dict[str, Any]:
     return {
         "objective": model.objective["name"],
         "trained on": f"{model.dataset or 'unknown'}, {model.images_seen:,} images seen",
-        "images": f"{model.resolution} px, {model.config.channels} channels",
+        "images": f"{model.size} px, {model.config.channels} channels",
         "latents": f"{model.latent_dim}, {model.config.head}",
         "networks": f"{model.config.arch}, {' and '.join(sizes)} parameters",
         "attributes": ", ".join(model.attributes) or "none",

@@ -235,7 +235,7 @@ def _opening(kernel: Tensor, norm: str) -> dict[str, Tensor]:
     weight = kernel.flip(2, 3)  # [C, d, 4, 4]
     if norm == "pixel":
         return {"blocks.4.first.weight": weight.transpose(0, 1)}
-    if norm == "none":  # `LatentTo4x4` multiplies the latents by this
+    if norm == "none":  # `LatentToBase` multiplies the latents by this
         weight = weight / math.sqrt(kernel.shape[1])
     return {"blocks.4.first.kernel.weight": weight}
 

@@ -32,7 +32,7 @@ class Patches:
 
     def __init__(self, seed: int = 0) -> None:
         self.count = 0  # images
-        self.shape: tuple[int, int] | None = None  # channels, pixels per side
+        self.shape: tuple[int, ...] | None = None  # channels, height, width
         self.levels: dict[int, list[Tensor]] = {}  # resolution -> parts [n * 128, C * 49]
         self._rng = torch.Generator().manual_seed(seed)
 
@@ -40,22 +40,26 @@ class Patches:
     def add(self, images: Images) -> None:
         """Take in images [N, C, R, R] in [-1, 1], or batches of them.
 
-        R is 16, 32, 64 and so on, and one for the whole set, as C is: ValueError otherwise.
+        R, the longer side, is 16, 32, 64 and so on, the other one half as long or more; the whole
+        set is of one shape: ValueError otherwise.
         """
         for batch in batches(images):
             _check(batch, self.shape)
-            self.shape = (batch.shape[1], batch.shape[-1])
+            self.shape = tuple(batch.shape[1:])
             levels = laplacian_pyramid(batch)
             draws = [self._corners(levels) for _ in range(len(batch))]
             for level, corners in zip(levels, zip(*draws, strict=True), strict=True):
-                parts = self.levels.setdefault(level.shape[-1], [])
+                parts = self.levels.setdefault(max(level.shape[2:]), [])
                 parts.append(_cut(level, torch.stack(corners, dim=1).to(level.device)).cpu())
             self.count += len(batch)
 
     def _corners(self, levels: list[Tensor]) -> list[Tensor]:
         """Rows and columns of one image's patches: a [2, 128] a level."""
-        ends = [level.shape[-1] - SIDE + 1 for level in levels]
-        return [torch.randint(0, end, (2, PATCHES), generator=self._rng) for end in ends]
+        ends = [[side - SIDE + 1 for side in level.shape[2:]] for level in levels]
+        return [
+            torch.stack([torch.randint(0, end, (PATCHES,), generator=self._rng) for end in pair])
+            for pair in ends
+        ]
 
 
 def swd(reals: Images, fakes: Images, seed: int = 0) -> dict[int, float]:
@@ -94,7 +98,7 @@ def patch_distance(a: Patches, b: Patches, seed: int = 0) -> dict[int, float]:
     if (a.count, a.shape) != (b.count, b.shape) or a.shape is None:
         raise ValueError(
             "both sets must be of one shape and number, and not empty: got "
-            f"{a.count} and {b.count} images of (channels, pixels) {a.shape} and {b.shape}"
+            f"{a.count} and {b.count} images of (channels, height, width) {a.shape} and {b.shape}"
         )
     rng = torch.Generator().manual_seed(seed)
     channels = a.shape[0]
@@ -108,24 +112,26 @@ def laplacian_pyramid(images: Tensor) -> list[Tensor]:
     [64, 32, 16]
     """
     levels = []
-    while images.shape[-1] > LOWEST:
+    while max(images.shape[2:]) > LOWEST:
         below = _blur(images)[..., ::2, ::2]
         levels.append(images - _up(below))
         images = below
     return [*levels, images]
 
 
-def _check(batch: Tensor, shape: tuple[int, int] | None) -> None:
-    channels, height, width = batch.shape[1:]
-    if height != width or width < LOWEST or width & (width - 1):
+def _check(batch: Tensor, shape: tuple[int, ...] | None) -> None:
+    found = tuple(batch.shape[1:])
+    short, long = sorted(found[1:])
+    whole = short * LOWEST % long == 0  # so that it halves as often
+    if long < LOWEST or long & (long - 1) or 2 * short < long or not whole:
         raise ValueError(
-            "images must be [N, C, R, R], R a power of two and at least 16: "
-            f"got {list(batch.shape)}"
+            "images must be [N, C, R, R], R a power of two and at least 16, one side perhaps "
+            f"shorter, by half at most: got {list(batch.shape)}"
         )
-    if shape not in (None, (channels, width)):
+    if shape not in (None, found):
         raise ValueError(
-            f"images of a set must be of one shape: got (channels, pixels) {shape}, "
-            f"then {(channels, width)}"
+            f"images of a set must be of one shape: got (channels, height, width) {shape}, "
+            f"then {found}"
         )
 
 

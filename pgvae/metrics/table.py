@@ -67,7 +67,7 @@ class Metric:
     label:    of its figure, with the unit.
     better:   as of `Figure`.
     make:     the measure, of the module `pgvae.metrics.measures` and a setting.
-    least_px: pixels per side that images must have.
+    least_px: pixels that the longer side of images must have.
     package:  module and package that it needs, of the extra `eval`.
     features: whether it needs a network of features. Such ones are taken only by name.
     encoder:  whether it is of what an encoder says, or of reconstructions.

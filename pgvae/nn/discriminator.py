@@ -68,7 +68,7 @@ class LastBlock(nn.Module):
         self.joint = config.discriminator == "joint"
         inputs = features + 1 + (features if self.joint else 0)
         self.first = weight_of(norm, inputs, features, 3)
-        self.second = weight_of(norm, features, features, 4)
+        self.second = weight_of(norm, features, features, config.base)
         self.last = weight_of(norm, features, 1, 1, gain=1.0)
         self.first_bias = nn.Parameter(torch.zeros(features))
         self.second_bias = nn.Parameter(torch.zeros(features))
@@ -81,9 +81,10 @@ class LastBlock(nn.Module):
 
     def forward(self, x: Tensor, latents: Tensor | None = None) -> Tensor:
         """[N, f(4), 4, 4], and latents [N, d] for a joint one -> [N]."""
-        maps = [x, minibatch_deviation(x)[:, None, None, None].to(x.dtype).expand(-1, 1, 4, 4)]
+        deviation = minibatch_deviation(x)[:, None, None, None]
+        maps = [x, deviation.to(x.dtype).expand(-1, 1, *x.shape[2:])]
         if self.joint:
-            maps.append(self._of_latents(latents).to(x.dtype).expand(-1, -1, 4, 4))
+            maps.append(self._of_latents(latents).to(x.dtype).expand(-1, -1, *x.shape[2:]))
         x = ops.bias_act(ops.conv3x3(torch.cat(maps, dim=1), self.first()), self.first_bias)
         x = F.leaky_relu(full_precision_linear(x, self.second(), self.second_bias), 0.2)
         return full_precision_linear(x[:, :, None, None], self.last(), self.last_bias)[:, 0]

@@ -2,7 +2,9 @@
 
 A network holds the blocks from 4 px to its current `resolution` and the RGB layer of that
 resolution. While a stage fades in it also holds the RGB layer of the resolution before.
-Nothing of a later stage exists, so neither optimiser nor average ever touches it.
+Nothing of a later stage exists, so neither optimiser nor average ever touches it. A resolution R
+is the longer side: of images that are not square, `ModelConfig.base` stands for 4x4, and shapes
+follow from there where docstrings speak of [N, C, R, R].
 """
 
 import contextlib

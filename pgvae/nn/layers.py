@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from pgvae.config import ModelConfig
 from pgvae.types import finest
 
+Taps = tuple[int, int]  # rows and columns of a kernel
 _START = 0.01  # see `SpectralWeight`
 
 
@@ -24,10 +25,10 @@ class EqualizedWeight(nn.Module):
     Adam moves every layer at the same relative speed. Calling it gives the weight [O, I, K, K].
     """
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, gain: float = math.sqrt(2)) -> None:
+    def __init__(self, inputs: int, outputs: int, taps: Taps, gain: float = math.sqrt(2)) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel, kernel))
-        self.scale = gain / math.sqrt(inputs * kernel**2)
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, *taps))
+        self.scale = gain / math.sqrt(inputs * math.prod(taps))
 
     def forward(self) -> Tensor:
         return self.weight * self.scale
@@ -46,10 +47,10 @@ class SpectralWeight(nn.Module):
     512 maps had three quarters of it.
     """
 
-    def __init__(self, inputs: int, outputs: int, kernel: int) -> None:
+    def __init__(self, inputs: int, outputs: int, taps: Taps) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(outputs, inputs, kernel, kernel))
-        fan_in = inputs * kernel**2
+        self.weight = nn.Parameter(torch.empty(outputs, inputs, *taps))
+        fan_in = inputs * math.prod(taps)
         # W from N(0, 1) has a spectral norm of sqrt(O) + sqrt(I K K), about.
         steady = _START * math.sqrt(outputs * fan_in) / (math.sqrt(outputs) + math.sqrt(fan_in))
         nn.init.normal_(self.weight, std=max(math.sqrt(2 / fan_in), steady))
@@ -74,30 +75,32 @@ class SpectralWeight(nn.Module):
 class PlainWeight(nn.Module):
     """Convolution weight from N(0, gain^2 / fan_in), as He et al. (2015) start theirs."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, gain: float) -> None:
+    def __init__(self, inputs: int, outputs: int, taps: Taps, gain: float) -> None:
         super().__init__()
-        std = gain / math.sqrt(inputs * kernel**2)
-        self.weight = nn.Parameter(std * torch.randn(outputs, inputs, kernel, kernel))
+        std = gain / math.sqrt(inputs * math.prod(taps))
+        self.weight = nn.Parameter(std * torch.randn(outputs, inputs, *taps))
 
     def forward(self) -> Tensor:
         return self.weight
 
 
 def weight_of(
-    norm: str, inputs: int, outputs: int, kernel: int, gain: float = math.sqrt(2)
+    norm: str, inputs: int, outputs: int, kernel: int | Taps, gain: float = math.sqrt(2)
 ) -> nn.Module:
     """The weight [O, I, K, K] that goes with a network's norm; calling it gives the weight.
 
     "spectral" has no gain; the equalized learning rate goes with "equalized" and "pixel".
+    kernel: K, or rows and columns.
     """
+    taps = (kernel, kernel) if isinstance(kernel, int) else kernel
     if norm == "spectral":
-        return SpectralWeight(inputs, outputs, kernel)
+        return SpectralWeight(inputs, outputs, taps)
     if norm in ("equalized", "pixel"):
-        return EqualizedWeight(inputs, outputs, kernel, gain)
-    return PlainWeight(inputs, outputs, kernel, gain)
+        return EqualizedWeight(inputs, outputs, taps, gain)
+    return PlainWeight(inputs, outputs, taps, gain)
 
 
-class LatentTo4x4(nn.Module):
+class LatentToBase(nn.Module):
     """The generator's first layer: a 4x4 convolution with padding 3 on the 1x1 latent.
 
     On one pixel that is a matrix product, [N, d] -> [N, C, 4, 4]. Under pixel norm its weight is
@@ -106,28 +109,31 @@ class LatentTo4x4(nn.Module):
     whole kernel, 16 d, for its unit vectors. Else it is `weight_of` the norm, [C, d, 4, 4],
     scaled from the 16 d inputs of a convolution to the d that there are; unit vectors are scaled
     to variance 1 then, but under spectral norm. With `unit_variance` they are under every norm,
-    and He's constant counts d inputs.
+    and He's constant counts d inputs. Images that are not square have their base in the place of
+    4x4, and its pixels in that of 16.
     """
 
     def __init__(self, config: ModelConfig, outputs: int) -> None:
         super().__init__()
-        d = config.latent_dim
+        d, self.base = config.latent_dim, config.base
+        pixels = math.prod(self.base)
         self.kernel: nn.Module | None = None
         unit_vectors = config.head == "sphere" and not config.unit_variance
         to_unit = config.unit_variance
         if config.generator_norm == "pixel":
-            self.weight = nn.Parameter(torch.randn(d, outputs, 4, 4))
-            he = math.sqrt(2 / (16 * d if unit_vectors else d))
+            self.weight = nn.Parameter(torch.randn(d, outputs, *self.base))
+            he = math.sqrt(2 / (pixels * d if unit_vectors else d))
             self.scale = he * (math.sqrt(d) if to_unit else 1)
         else:
-            self.kernel = weight_of(config.generator_norm, d, outputs, 4, gain=4 * math.sqrt(2))
+            gain = math.sqrt(pixels) * math.sqrt(2)
+            self.kernel = weight_of(config.generator_norm, d, outputs, self.base, gain)
             to_unit |= config.head == "sphere" and config.generator_norm != "spectral"
             self.scale = math.sqrt(d) if to_unit else 1.0
 
     def forward(self, latents: Tensor) -> Tensor:
         weight = self.weight if self.kernel is None else self.kernel().transpose(0, 1)
         pixels = (latents * self.scale) @ matrix_of(weight)  # [N, 4 * 4 * C]
-        return pixels.unflatten(1, (4, 4, -1)).permute(0, 3, 1, 2)
+        return pixels.unflatten(1, (*self.base, -1)).permute(0, 3, 1, 2)
 
 
 class _Blend(torch.autograd.Function):

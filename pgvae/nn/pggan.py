@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from pgvae import ops
 from pgvae.config import ModelConfig
-from pgvae.nn.layers import LatentTo4x4, matrix_of, weight_of
+from pgvae.nn.layers import LatentToBase, matrix_of, weight_of
 
 
 class EncoderBlock(nn.Module):
@@ -41,7 +41,7 @@ class LastEncoderBlock(nn.Module):
         self.last_activation = on_sphere and config.last_activation
         outputs = config.latent_dim * (1 if on_sphere else 2)
         self.first = weight_of(config.encoder_norm, features, features, 3)
-        self.second = weight_of(config.encoder_norm, features, outputs, 4)
+        self.second = weight_of(config.encoder_norm, features, outputs, config.base)
         self.first_bias = nn.Parameter(torch.zeros(features))
         self.second_bias = nn.Parameter(torch.zeros(outputs))
 
@@ -69,7 +69,7 @@ class GeneratorBlock(nn.Module):
         self.order, self.norm = config.order, config.generator_norm
         outputs = config.fmaps(resolution)
         if resolution == 4:
-            self.first = LatentTo4x4(config, outputs)
+            self.first = LatentToBase(config, outputs)
         else:
             self.first = weight_of(self.norm, config.fmaps(resolution // 2), outputs, 3)
         self.second = weight_of(self.norm, outputs, outputs, 3)
@@ -77,7 +77,7 @@ class GeneratorBlock(nn.Module):
         self.second_bias = nn.Parameter(torch.zeros(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        if isinstance(self.first, LatentTo4x4):
+        if isinstance(self.first, LatentToBase):
             x = self.first(x)
         else:
             x = ops.up2_conv3x3(x, self.first())
@@ -111,7 +111,7 @@ def to_rgb(config: ModelConfig, resolution: int) -> nn.Module:
 
 
 def full_precision_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """A 4x4 convolution of 4x4 pixels, in the bias's dtype: [N, C, 4, 4] -> [N, O]."""
+    """A convolution of as many pixels as it has: [N, C, H, W] -> [N, O], in the bias's dtype."""
     with torch.autocast(x.device.type, enabled=False):
-        pixels = x.permute(0, 2, 3, 1).flatten(1)  # [N, 4 * 4 * C]
+        pixels = x.permute(0, 2, 3, 1).flatten(1)  # [N, H * W * C]
         return F.linear(pixels.to(bias.dtype), matrix_of(weight), bias)

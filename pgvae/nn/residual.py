@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from pgvae import ops
 from pgvae.config import ModelConfig
-from pgvae.nn.layers import LatentTo4x4, weight_of
+from pgvae.nn.layers import LatentToBase, weight_of
 from pgvae.nn.pggan import full_precision_linear
 
 _SLOPE = 0.2
@@ -81,7 +81,8 @@ class LastEncoderBlock(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         outputs = config.latent_dim * (1 if config.head == "sphere" else 2)
-        self.weight = weight_of(config.encoder_norm, config.fmaps(4), outputs, 4, gain=1.0)
+        norm, inputs = config.encoder_norm, config.fmaps(4)
+        self.weight = weight_of(norm, inputs, outputs, config.base, gain=1.0)
         self.bias = nn.Parameter(torch.zeros(outputs))
 
     def features(self, x: Tensor) -> Tensor:
@@ -102,7 +103,7 @@ class FirstGeneratorBlock(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         norm, features = config.generator_norm, config.fmaps(4)
-        self.first = LatentTo4x4(config, features)
+        self.first = LatentToBase(config, features)
         self.activation = Activation(norm, features)
         self.residual = ResidualBlock(norm, features, _generator_fmaps(config, 4))
 

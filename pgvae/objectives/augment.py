@@ -23,12 +23,12 @@ def augmented(images: Tensor, draws: Tensor, p: Tensor) -> Tensor:
     images stay as they are, to 1. Differentiable in the images.
 
     In this order: flipped left to right with probability p / 2; with probability p each, moved by
-    whole pixels, R // 8 at most in each direction, what was outside mirrored about the border
-    pixels; b added, b ~ N(0, 0.2^2); multiplied by 2^c, c ~ N(0, 0.5^2); three channels' distance
-    from their mean multiplied by 2^s, s ~ N(0, 1).
+    whole pixels, an eighth of the longer side at most in each direction, what was outside mirrored
+    about the border pixels; b added, b ~ N(0, 0.2^2); multiplied by 2^c, c ~ N(0, 0.5^2); three
+    channels' distance from their mean multiplied by 2^s, s ~ N(0, 1).
     """
     chance, value = torch.special.ndtr(draws[:, :7]), draws[:, 7:]
-    far = images.shape[-1] // 8
+    far = max(images.shape[2:]) // 8
     moves = (chance[:, 2:4] * (2 * far + 1)).floor().clamp(max=2 * far) - far
     down, right = torch.where(chance[:, 1:2] < p, moves, 0).long().unbind(1)
     images = _moved(images, chance[:, 0] < p / 2, down, right)
@@ -43,10 +43,15 @@ def augmented(images: Tensor, draws: Tensor, p: Tensor) -> Tensor:
 
 def _moved(images: Tensor, flipped: Tensor, down: Tensor, right: Tensor) -> Tensor:
     """Flip where `flipped` ([N] bool), then move by pixels ([N] each): one index for each side."""
-    at = torch.arange(images.shape[-1], device=images.device)
-    last = len(at) - 1
-    row, column = ((last - (last - (at - by[:, None]).abs()).abs()) for by in (down, right))
-    column = torch.where(flipped[:, None], last - column, column)
     shape = images.shape
+    row, column = (_mirrored(size, by) for size, by in zip(shape[2:], (down, right), strict=True))
+    column = torch.where(flipped[:, None], shape[3] - 1 - column, column)
     images = images.gather(3, column[:, None, None, :].expand(shape))
     return images.gather(2, row[:, None, :, None].expand(shape))
+
+
+def _mirrored(size: int, by: Tensor) -> Tensor:
+    """Where each of `size` pixels is taken from, moved by `by` [N]: [N, size]."""
+    last = size - 1
+    at = torch.arange(size, device=by.device)
+    return last - (last - (at - by[:, None]).abs()).abs()

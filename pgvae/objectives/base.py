@@ -214,7 +214,7 @@ def full_size(nets: Nets, images: Tensor) -> float:
 
     A sum over pixels times this keeps its weight against the latent terms as a network grows.
     """
-    return (nets.generator.config.resolution / images.shape[-1]) ** 2
+    return (nets.generator.config.resolution / max(images.shape[2:])) ** 2
 
 
 def nearest_of(table: Mapping[int, Any], resolution: int) -> tuple[int, Any]:

@@ -1,5 +1,6 @@
 """IntroVAE (Huang et al., 2018), eq. 11 and 12 and algorithm 1."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
 
@@ -15,7 +16,6 @@ from pgvae.objectives.base import (
     draw_judged,
     draw_others,
     draw_posterior,
-    full_size,
     halves,
     nearest_of,
 )
@@ -80,7 +80,9 @@ class IntroVae(Introspective):
     def _rec(self, nets: Nets, x: Tensor, x_r: Tensor, context: Context) -> Tensor:
         context.report(l1=context.mean(terms.abs_error(x, x_r)))
         error = context.mean(terms.unit_pixel_sum("mse", x, x_r))
-        return self.beta * full_size(nets, x) * error
+        # The paper's beta is for squares: other images count as squares of their longer side.
+        pixels = nets.generator.config.resolution**2 / math.prod(x.shape[2:])
+        return self.beta * pixels * error
 
     def _pretraining_losses(self, nets: Nets, x: Tensor, context: Context) -> dict[str, Tensor]:
         real = draw_posterior(nets, x, context)

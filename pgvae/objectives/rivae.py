@@ -94,7 +94,7 @@ class Rivae(Objective):
             "rec": full_size(nets, x) * context.mean(terms.pixel_sum("mse", x, x_r)),
             "kl": self.beta_kl * kl_real,
         }
-        if not self.plays_at(x.shape[-1]):
+        if not self.plays_at(max(x.shape[2:])):
             return losses
         # One pass over the reconstructions serves both sides: its graph is walked once for each.
         shown = x_r.detach().requires_grad_()

@@ -1,12 +1,13 @@
 """Soft-IntroVAE (Daniel and Tamar, 2021), eq. 4 of AS-IntroVAE's paper."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, get_args
 
 import torch
 from torch import Tensor
 
-from pgvae.config import require_choice, require_weight
+from pgvae.config import require_choice, require_weight, size_at
 from pgvae.objectives import terms
 from pgvae.objectives.base import (
     Context,
@@ -75,7 +76,7 @@ class SoftIntroVae(Introspective):
 
     def _scale(self, nets: Nets) -> float:
         config = nets.generator.config
-        return 1 / (config.channels * config.resolution**2)
+        return 1 / (config.channels * math.prod(size_at(config.base, config.resolution)))
 
     def _error(self, nets: Nets, x: Tensor, x_r: Tensor) -> Tensor:
         """beta_rec rec of each image, [N]."""

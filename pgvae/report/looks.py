@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pgvae.config import size_at
 from pgvae.data import Store, read_images
 from pgvae.errors import PgvaeError
 from pgvae.inference import Model, load
@@ -53,12 +54,13 @@ def growth(
             continue
         if latents is None:
             latents, prior = model.sample_latents(_LATENTS, seed), model.default_prior
-        kimg = f"{model.images_seen / 1000:g} ({model.resolution} px)"
+        kimg = f"{model.images_seen / 1000:g} ({model.size} px)"
         made.insert(0, (model.decode(latents).cpu(), kimg))
     if not made:
         return None
-    side = min(_SIDE // _LATENTS, max(images.shape[-1] for images, _ in made))
-    cells = torch.cat([F.interpolate(images, (side, side), mode="area") for images, _ in made])
+    side = min(_SIDE // _LATENTS, max(max(images.shape[2:]) for images, _ in made))
+    size = size_at(model.config.base, side)
+    cells = torch.cat([F.interpolate(images, size, mode="area") for images, _ in made])
     when = ", ".join(text for _, text in made)
     about = f"a column is one latent, of the newest one's {prior} prior; kimg from the top: {when}"
     return Look("The same latents over growth", about, _png(cells, _LATENTS))
@@ -76,12 +78,12 @@ def likenesses(model: Model, store: Store, seed: int) -> Look | None:
     scores, places = nearest(samples, batches_for(model, store, training), "l1", _NEAREST)
     found = read_images(store, training[places.flatten().numpy()], model.resolution)
     rows = torch.cat([samples[:, None], found.unflatten(0, (_SAMPLES, -1))], dim=1)
-    side = min(_SIDE // (_NEAREST + 1), model.resolution)
+    size = size_at(model.config.base, min(_SIDE // (_NEAREST + 1), model.resolution))
     about = (
         f"a sample, then the nearest of {len(training):,} training images by pixels; the first of "
         f"them differ by {scores[:, 0].min():.3g} to {scores[:, 0].max():.3g} of 255"
     )
-    cells = F.interpolate(rows.flatten(0, 1), (side, side), mode="area")
+    cells = F.interpolate(rows.flatten(0, 1), size, mode="area")
     return Look("Samples and their like", about, _png(cells, _NEAREST + 1))
 
 

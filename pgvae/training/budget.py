@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import torch
 
-from pgvae.config import RunConfig, require
+from pgvae.config import RunConfig, require, size_at
 from pgvae.data import Store
 from pgvae.inference import pick_device
 from pgvae.objectives import objective_from
@@ -152,7 +152,8 @@ def _costs(config: RunConfig, device: torch.device) -> Callable[[Moment], float]
     def cost(moment: Moment) -> float:
         fading = moment.alpha < 1
         state = TrainState.create(config, device, moment.resolution, fading=fading)
-        shape = (moment.batch_size, config.model.channels, moment.resolution, moment.resolution)
+        size = size_at(config.model.base, moment.resolution)
+        shape = (moment.batch_size, config.model.channels, *size)
         rng = torch.Generator().manual_seed(0)
         images = torch.rand(shape, generator=rng).to(device) * 2 - 1
         images = images.contiguous(memory_format=torch.channels_last)

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from pgvae.config import ModelConfig, RunConfig, from_dict
+from pgvae.config import ModelConfig, RunConfig, from_dict, size_at
 from pgvae.errors import CorruptFileError
 from pgvae.files import SUMS, atomic_path, remove, sums_of
 from pgvae.nn import build_nets
@@ -115,7 +115,7 @@ def load_weights(path: Path) -> Snapshot:
         objective=about["config"]["objective"],
         attributes=tuple(about["config"]["labels"]["attributes"]),
         dataset=about["config"]["dataset"],
-        mean_image=torch.zeros(config.channels, about["resolution"], about["resolution"]),
+        mean_image=torch.zeros(config.channels, *size_at(config.base, about["resolution"])),
     )
 
 

@@ -9,8 +9,10 @@ from pgvae.config import (
     RunConfig,
     check_resolution,
     from_dict,
+    parse_size,
     require,
     resolutions_between,
+    size_named,
     usual_settings,
 )
 from pgvae.data import Store
@@ -122,6 +124,11 @@ def _final_resolution(request: Request, store: Store) -> int:
         f"--resolution {final} is above the data's {most}: use {most}, or prepare {store.name} "
         f"again at {final}",
     )
+    require(
+        request.size is None or parse_size(request.size)[1] == store.base,
+        f"--size {request.size} has not the ratio of {store.name}, {store.size} px: leave it out, "
+        "or prepare another set with it",
+    )
     return final
 
 
@@ -172,6 +179,7 @@ def _model(
         **{
             "resolution": resolution,
             "channels": store.channels,
+            "base": store.base,
             "arch": arch,
             "latent_dim": preset.latent_dim,
             **usual_settings(arch, resolution),
@@ -242,6 +250,12 @@ def _first_resolution(
 
 def _require_fitting(start: Snapshot, wanted: ModelConfig, labels: LabelConfig) -> None:
     """Raise InputError with the differing fields unless the snapshot's weights fit."""
+    there, here = (size_named(c.base, c.resolution) for c in (start.config, wanted))
+    require(
+        start.config.base == wanted.base,
+        f"--init-from is of images of {there} px, and those here are of {here} px: networks keep "
+        "the ratio; prepare the data in it, or leave --init-from out",
+    )
     ours, theirs = dataclasses.asdict(wanted), dataclasses.asdict(start.config)
     differing = [
         f"{option(name) if name in kinds() else name} ({theirs[name]} there, {ours[name]} here)"

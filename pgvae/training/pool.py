@@ -57,7 +57,7 @@ class ImagePool:
         """
         fakes = fakes.float()  # whatever the precision, so that a run may change it
         if self.images is None:
-            self.images = fakes.new_zeros(pool_capacity(fakes.shape[-1]), *fakes.shape[1:])
+            self.images = fakes.new_zeros(pool_capacity(max(fakes.shape[2:])), *fakes.shape[1:])
         slots, _, shown = (part[start : start + len(fakes)] for part in self._swaps)
         self._taken[start] = fakes
         some, earlier = fakes[: len(slots)], self.images.index_select(0, slots)

@@ -10,7 +10,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from pgvae.config import RunConfig
+from pgvae.config import RunConfig, size_at
 from pgvae.nn import build_nets
 from pgvae.objectives import objective_from
 from pgvae.schedule import Moment
@@ -61,7 +61,8 @@ def bytes_of_iteration(
     In float32 on a CPU. Weights, averages, the optimisers' moments and the image pool stay;
     gradients, and what each phase keeps for its backward, `batch_gpu` images at a time, go.
     """
-    shape = (moment.batch_size, config.model.channels, moment.resolution, moment.resolution)
+    size = size_at(config.model.base, moment.resolution)
+    shape = (moment.batch_size, config.model.channels, *size)
     with torch.device("meta"):
         nets = build_nets(config.model, moment.resolution, fading=moment.alpha < 1)
     ledger, unreal = Ledger(), FakeTensorMode(allow_non_fake_inputs=True)

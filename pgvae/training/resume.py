@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pgvae import request
-from pgvae.config import RunConfig
+from pgvae.config import RunConfig, size_at
 from pgvae.errors import CorruptFileError, InputError
 from pgvae.files import SUMS
 from pgvae.objectives import OBJECTIVES, settings_of
@@ -113,6 +113,7 @@ def in_force(config: RunConfig) -> dict[str, Any]:
         "init_from": config.init_from,
         **{name: getattr(model, name) for name in (*networks, "encoder_norm", "generator_norm")},
         "grow": len(stages) > 1,
+        "size": "{1}x{0}".format(*size_at(config.model.base, config.model.resolution)),
         "start_resolution": stages[0].resolution,
         "settings": (_whole(config.objective), [(s.fading, s.settings) for s in stages]),
         "kimg_per_stage": [(stage.fade_kimg, stage.stable_kimg) for stage in stages[:-1]],

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from pgvae.config import MAX_RESOLUTION, RunConfig, require
+from pgvae.config import MAX_RESOLUTION, RunConfig, parse_size, require
 from pgvae.data import Store, open_dataset, prepared_in
 from pgvae.errors import InputError, PgvaeError, Preempted
 from pgvae.files import sha256_of
@@ -276,7 +276,8 @@ def _check_early(request: Request, writes_to: Path) -> None:
 
 def _open(request: Request, say: Say) -> Store:
     root = Path(request.data_root or _DATA_ROOT)
-    store = open_dataset(request.dataset, root, resolution=request.resolution, say=say)
+    base = parse_size(request.size)[1] if request.size else None
+    store = open_dataset(request.dataset, root, request.resolution, say, base)
     if request.metrics:
         check_names(request.metrics, request.resolution or store.resolutions[-1])
     return store

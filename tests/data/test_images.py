@@ -7,8 +7,8 @@ from PIL import Image
 
 from pgvae.data.images import (
     RejectError,
+    box_after,
     fit,
-    side_after,
 )
 
 PLACES = np.stack(np.broadcast_arrays(*np.mgrid[:256, :256], 7), -1).astype(np.uint8)  # (y, x, 7)
@@ -30,7 +30,7 @@ def test_a_crop_takes_the_pixels_it_names(crop, width, height, left, top, side):
     array = PLACES[:height, :width]
     fitted = np.asarray(fit(Image.fromarray(array), side, crop, upscale=False))
     np.testing.assert_array_equal(fitted, array[top : top + side, left : left + side])
-    assert side_after(crop, width, height) == side
+    assert box_after(crop, width, height) == (side, side)
 
 
 @pytest.mark.parametrize(("width", "height"), [(8, 4), (4, 8), (8, 6), (8, 8)])
@@ -41,7 +41,7 @@ def test_padding_is_white_on_both_sides_alike(width, height):
     expected[top : top + height, left : left + width] = array
     fitted = fit(Image.fromarray(array), 8, "pad", upscale=False)
     np.testing.assert_array_equal(np.asarray(fitted), expected)
-    assert side_after("pad", width, height) == 8
+    assert box_after("pad", width, height) == (8, 8)
 
 
 def test_scaling_is_lanczos_of_the_crop():

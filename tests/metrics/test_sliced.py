@@ -18,13 +18,13 @@ def noise(count: int, resolution: int, seed: int, scale: float = 1.0) -> torch.T
 
 
 def filtered(image: np.ndarray, weight: float = 1.0) -> np.ndarray:
-    """[R, R], mirrored about the border pixels, one tap after another."""
+    """[H, W], mirrored about the border pixels, one tap after another."""
     padded = np.pad(image, 2, mode="reflect")
-    size = len(image)
+    height, width = image.shape
     result = np.zeros_like(image)
     for i in range(5):
         for j in range(5):
-            result += weight * BINOMIAL[i, j] * padded[i : i + size, j : j + size]
+            result += weight * BINOMIAL[i, j] * padded[i : i + height, j : j + width]
     return result
 
 
@@ -52,8 +52,9 @@ def direct_swd(reals: np.ndarray, fakes: np.ndarray, seed: int) -> float:
     return 1000 * float(np.mean(distances))
 
 
-def test_the_pyramid_is_that_of_a_filter_written_in_loops():
-    images = noise(1, 32, 0)
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (24, 32), (32, 16)])
+def test_the_pyramid_is_that_of_a_filter_written_in_loops(height: int, width: int):
+    images = noise(1, 32, 0)[..., :height, :width]
     high, low = laplacian_pyramid(images)
     image = images[0, 1].numpy().astype(np.float64)
     below = filtered(image)[::2, ::2]
@@ -115,6 +116,19 @@ def test_patches_are_windows_at_every_place_of_their_own_image():
     assert 40 < hits.min() <= hits.max() < 115
 
 
+@pytest.mark.parametrize(("height", "width"), [(16, 12), (8, 16)])
+def test_patches_of_images_that_are_not_square_are_windows_at_every_place(height, width):
+    images = torch.arange(height * width).float().view(1, 1, height, width)
+    patches = kept(images.repeat(40, 1, 1, 1), 0)
+    [parts] = patches.levels.values()
+    windows = torch.cat(parts).view(-1, 7, 7)
+    top, left = (windows[:, 0, 0] // width).long(), (windows[:, 0, 0] % width).long()
+    assert sorted(set(top.tolist())) == [*range(height - 6)]
+    assert sorted(set(left.tolist())) == [*range(width - 6)]
+    for window, y, x in zip(windows[:200], top, left, strict=False):
+        assert torch.equal(window, images[0, 0, y : y + 7, x : x + 7])
+
+
 def test_patches_do_not_depend_on_batches_but_on_the_seed_and_the_place():
     images = noise(9, 32, 0)
     whole = kept(images, 5)
@@ -122,7 +136,7 @@ def test_patches_do_not_depend_on_batches_but_on_the_seed_and_the_place():
         patches = Patches(5)
         for batch in cut(images, *sizes):
             patches.add(batch)
-        assert (patches.count, patches.shape) == (9, (3, 32))
+        assert (patches.count, patches.shape) == (9, (3, 32, 32))
         for size in (32, 16):
             parts = torch.cat(patches.levels[size])
             assert parts.dtype == torch.float32
@@ -211,11 +225,11 @@ def test_sets_of_other_numbers_or_shapes_are_refused(reals, fakes, words):
 
 def test_images_of_two_shapes_are_no_set():
     patches = kept(noise(2, 16, 0), 0)
-    with pytest.raises(ValueError, match=r"one shape: .*\(3, 16\), then \(1, 16\)"):
+    with pytest.raises(ValueError, match=r"one shape: .*\(3, 16, 16\), then \(1, 16, 16\)"):
         patches.add(noise(2, 16, 0)[:, :1])
 
 
-@pytest.mark.parametrize(("height", "width"), [(8, 8), (24, 24), (16, 32)])
+@pytest.mark.parametrize(("height", "width"), [(8, 8), (24, 24), (8, 32), (17, 32)])
 def test_images_without_a_pyramid_to_16_pixels_are_refused(height: int, width: int):
     with pytest.raises(ValueError, match="at least 16"):
         swd(noise(10, 32, 0)[..., :height, :width], noise(10, 32, 1)[..., :height, :width])

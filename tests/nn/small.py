@@ -99,9 +99,9 @@ def in_use(weight: Tensor, norm: str, gain: float = math.sqrt(2)) -> Tensor:
 
 
 def opening(weight: Tensor, norm: str, fan_in: int) -> Tensor:
-    """The generator's first kernel [d, C, 4, 4], as `conv_transpose2d` takes it."""
+    """The generator's first kernel [d, C, 4, 4], or of another base, for `conv_transpose2d`."""
     if norm == "pixel":
         return weight * math.sqrt(2 / fan_in)
     kernel = in_use(weight, norm).transpose(0, 1)
-    unit_vectors = fan_in == 16 * len(kernel) and norm != "spectral"
+    unit_vectors = fan_in == kernel[0, 0].numel() * len(kernel) and norm != "spectral"
     return kernel * math.sqrt(len(kernel)) if unit_vectors else kernel

@@ -7,7 +7,7 @@ from small import ARCHS, TINY, converge, give_biases, in_use, leaky, mean2x2, ra
 from torch import Tensor
 from torch.nn import functional as F
 
-from pgvae.config import ModelConfig
+from pgvae.config import ModelConfig, size_at
 from pgvae.errors import InputError
 from pgvae.nn import Discriminator, build_nets, parameter_count
 from pgvae.nn.discriminator import minibatch_deviation
@@ -85,23 +85,24 @@ def written_out(net: Discriminator, x: Tensor, latents: Tensor | None) -> Tensor
     x = leaky(F.conv2d(x, kernel("8.first"), padding=1) + bias("8.first"))
     x = mean2x2(leaky(F.conv2d(x, kernel("8.second"), padding=1) + bias("8.second")))
     deviation = torch.tensor(plain_deviation(x.numpy(), 4), dtype=x.dtype)
-    maps = [x, deviation.view(-1, 1, 1, 1).expand(-1, 1, 4, 4)]
+    maps = [x, deviation.view(-1, 1, 1, 1).expand(-1, 1, *x.shape[2:])]
     if latents is not None:
         z = leaky(
             latents @ kernel("4.first_latent")[:, :, 0, 0].T + bias("4.first_latent").flatten()
         )
         z = leaky(z @ kernel("4.second_latent")[:, :, 0, 0].T + bias("4.second_latent").flatten())
-        maps.append(z[:, :, None, None].expand(-1, -1, 4, 4))
+        maps.append(z[:, :, None, None].expand(-1, -1, *x.shape[2:]))
     x = leaky(F.conv2d(torch.cat(maps, 1), kernel("4.first"), padding=1) + bias("4.first"))
     x = leaky(F.conv2d(x, kernel("4.second")) + bias("4.second"))
     return (F.conv2d(x, kernel("4.last", gain=1.0)) + bias("4.last")).flatten()
 
 
+@pytest.mark.parametrize("base", [(4, 4), (3, 4), (4, 2)])
 @pytest.mark.parametrize("norm", ["equalized", "spectral", "none"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_scores_are_those_of_the_layers_written_out(kind, norm) -> None:
-    net = a_net(discriminator=kind, encoder_norm=norm)
-    x = randn(6, 3, 8, 8)
+def test_scores_are_those_of_the_layers_written_out(kind, norm, base) -> None:
+    net = a_net(discriminator=kind, encoder_norm=norm, base=base)
+    x = randn(6, 3, *size_at(base, 8))
     latents = latents_for(net, 6)
     with torch.no_grad():
         scores = net(x, 1.0, latents)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from pgvae.config import ModelConfig
 from pgvae.nn.layers import (
     EqualizedWeight,
-    LatentTo4x4,
+    LatentToBase,
     PlainWeight,
     SpectralWeight,
     blend,
@@ -67,7 +67,7 @@ def test_matrix_of_a_weight_has_a_row_for_each_output(layout) -> None:
 
 @pytest.mark.parametrize(("inputs", "outputs", "kernel"), [(5, 7, 3), (6, 2, 4), (3, 1, 3)])
 def test_sigma_becomes_the_largest_singular_value(inputs, outputs, kernel) -> None:
-    layer = seeded(SpectralWeight, inputs, outputs, kernel)
+    layer = seeded(weight_of, "spectral", inputs, outputs, kernel)
     for _ in range(500):
         layer.iterate()
     sigma = torch.linalg.matrix_norm(layer.weight.detach().double().flatten(1), 2)
@@ -82,13 +82,13 @@ def test_a_new_spectral_weight_is_nearly_normal_already() -> None:
     """A sigma of random vectors would be far too small, and the first step would explode."""
     norms = []
     for seed in range(5):
-        weight = seeded(SpectralWeight, 16, 16, 3, seed=seed)()
+        weight = seeded(weight_of, "spectral", 16, 16, 3, seed=seed)()
         norms.append(torch.linalg.matrix_norm(weight.detach().flatten(1), 2).item())
     assert all(0.999 < norm < 1.1 for norm in norms), norms
 
 
 def test_one_iteration_is_one_step_of_the_power_method() -> None:
-    layer = seeded(SpectralWeight, 4, 6, 3)
+    layer = seeded(weight_of, "spectral", 4, 6, 3)
     matrix = matrix_of(layer.weight.detach()).double()
     u = layer.u.double().clone()
     layer.iterate()
@@ -103,7 +103,7 @@ def test_one_iteration_is_one_step_of_the_power_method() -> None:
 def test_adams_first_step_moves_a_wide_weights_spectral_norm_by_a_tenth(
     inputs, outputs, kernel
 ) -> None:
-    weight = seeded(SpectralWeight, inputs, outputs, kernel).weight.detach().flatten(1)
+    weight = seeded(weight_of, "spectral", inputs, outputs, kernel).weight.detach().flatten(1)
     sigma = torch.linalg.matrix_norm(weight, 2)
     step = torch.linalg.matrix_norm(torch.full_like(weight, 1e-3), 2)  # all of one sign
     assert (step / sigma).item() == pytest.approx(0.1, rel=0.05)
@@ -111,13 +111,13 @@ def test_adams_first_step_moves_a_wide_weights_spectral_norm_by_a_tenth(
 
 @pytest.mark.parametrize(("inputs", "outputs", "kernel"), [(16, 8, 3), (64, 32, 1), (48, 48, 3)])
 def test_a_narrow_spectral_weight_starts_as_he_et_al(inputs, outputs, kernel) -> None:
-    weight = seeded(SpectralWeight, inputs, outputs, kernel).weight
+    weight = seeded(weight_of, "spectral", inputs, outputs, kernel).weight
     expected = (2 / (inputs * kernel**2)) ** 0.5
     assert weight.std().item() == pytest.approx(expected, rel=5 / weight.numel() ** 0.5)
 
 
 def test_spectral_vectors_do_not_move_in_use_and_are_saved() -> None:
-    layer = seeded(SpectralWeight, 4, 6, 3)
+    layer = seeded(weight_of, "spectral", 4, 6, 3)
     before = {k: v.clone() for k, v in layer.state_dict().items()}
     assert {"weight", "u", "v"} <= set(before)
     for mode in (True, False):
@@ -131,7 +131,7 @@ def test_spectral_vectors_do_not_move_in_use_and_are_saved() -> None:
 
 def test_the_gradient_of_a_spectral_weight_passes_through_sigma_but_not_its_vectors() -> None:
     """Miyato et al., eq. 12: d(W / sigma) with sigma = u' W v and u, v constant."""
-    layer = seeded(SpectralWeight, 3, 4, 3)
+    layer = seeded(weight_of, "spectral", 3, 4, 3)
     incoming = randn(4, 3, 3, 3, seed=1)
     (actual,) = torch.autograd.grad(layer(), layer.weight, incoming)
     rows = incoming.permute(0, 2, 3, 1).flatten(1)
@@ -144,9 +144,9 @@ def test_the_gradient_of_a_spectral_weight_passes_through_sigma_but_not_its_vect
 
 def first_layer(
     norm: str, head: str = "gaussian", d: int = 6, outputs: int = 5, **options
-) -> LatentTo4x4:
+) -> LatentToBase:
     config = ModelConfig(arch="residual", latent_dim=d, head=head, generator_norm=norm, **options)
-    layer = seeded(LatentTo4x4, config, outputs)
+    layer = seeded(LatentToBase, config, outputs)
     converge(layer)
     return layer
 

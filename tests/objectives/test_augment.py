@@ -10,9 +10,10 @@ from pgvae.objectives import Context
 from pgvae.objectives.augment import DRAWS, augmented
 
 
-def images_of(count: int, side: int = 8, channels: int = 3) -> Tensor:
+def images_of(count: int, side: int = 8, channels: int = 3, width: int | None = None) -> Tensor:
     rng = torch.Generator().manual_seed(side)
-    return torch.rand(count, channels, side, side, generator=rng, dtype=torch.float64) * 2 - 1
+    shape = (count, channels, side, width or side)
+    return torch.rand(shape, generator=rng, dtype=torch.float64) * 2 - 1
 
 
 def draws_of(count: int, seed: int = 0) -> Tensor:
@@ -24,15 +25,15 @@ def one_by_one(images: Tensor, draws: Tensor, p: float) -> np.ndarray:
     """The transformations as their docstring states them, an image and a pixel at a time."""
     made = []
     for image, row in zip(images.numpy(), draws.numpy(), strict=True):
-        u, far = norm.cdf(row), image.shape[-1] // 8
+        u, far = norm.cdf(row), max(image.shape) // 8
         if u[0] < p / 2:
             image = image[:, :, ::-1]
         if u[1] < p:
             down, right = (int(share * (2 * far + 1)) - far for share in u[2:4])
             around = np.pad(image, ((0, 0), (far, far), (far, far)), mode="reflect")
-            side = image.shape[-1]
+            _, height, width = image.shape
             top, left = far - down, far - right
-            image = around[:, top : top + side, left : left + side]
+            image = around[:, top : top + height, left : left + width]
         if u[4] < p:
             image = image + 0.2 * row[7]
         if u[5] < p:
@@ -51,6 +52,13 @@ def test_a_batch_is_what_each_image_becomes_on_its_own(p, side, channels):
     expected = one_by_one(images, draws, p)
     np.testing.assert_allclose(augmented(images, draws, torch.tensor(p)), expected, atol=1e-14)
     assert (p == 0) == np.array_equal(expected, images)
+
+
+@pytest.mark.parametrize(("height", "width"), [(24, 32), (4, 8), (32, 16)])
+def test_images_that_are_not_square_are_moved_by_an_eighth_of_the_longer_side(height, width):
+    images, draws = images_of(40, height, width=width), draws_of(40)
+    expected = one_by_one(images, draws, 0.8)
+    np.testing.assert_allclose(augmented(images, draws, torch.tensor(0.8)), expected, atol=1e-14)
 
 
 def test_an_image_does_not_depend_on_its_neighbours():

@@ -82,6 +82,23 @@ def test_second_derivatives_of_a_narrow_layer_are_those_of_differences(up2) -> N
 
 
 @both
+@pytest.mark.parametrize("inputs", [32, 128])
+@pytest.mark.parametrize("size", [(3, 4), (4, 2), (6, 8), (12, 16), (16, 8), (4, 8)])
+def test_layers_whose_sides_differ_and_their_gradients_are_the_direct_ones(up2, inputs, size):
+    """The whole dispatch: sides that do not tile go another way."""
+    count = 1 if inputs == 32 else 16  # enough tiles for the wide way
+    x = randn(count, inputs, *size, seed=1).requires_grad_()
+    weight = randn(inputs, inputs, 3, 3, seed=2).requires_grad_()
+    expected = direct(x, weight, up2)
+    g = randn(*expected.shape, seed=3)
+    expected = [expected, *torch.autograd.grad(expected, (x, weight), g)]
+    single = [tensor.detach().float().requires_grad_() for tensor in (x, weight)]
+    y = (ops.up2_conv3x3 if up2 else ops.conv3x3)(*single)
+    found = [y, *torch.autograd.grad(y, single, g.float())]
+    assert all(relative_error(*pair) < 2e-5 for pair in zip(found, expected, strict=True))
+
+
+@both
 @pytest.mark.native
 def test_a_narrow_layer_repeats_bit_for_bit_whatever_the_threads(up2) -> None:
     x = randn(8, 64, 32, 32, seed=1, dtype=torch.float32)

@@ -17,7 +17,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pgvae.config import Arch, LabelConfig, ModelConfig, RunConfig, usual_settings
+from pgvae.config import SQUARE, Arch, LabelConfig, ModelConfig, RunConfig, size_at, usual_settings
 from pgvae.data import Store
 from pgvae.data.labels import decide
 from pgvae.errors import Preempted
@@ -47,6 +47,8 @@ class FakeStore(SimpleNamespace):
             name="faces",
             digest="0" * 64,
             channels=channels,
+            base=SQUARE,
+            size=str(resolution),
             resolutions=tuple(2**k for k in range(2, resolution.bit_length())),
             attributes=("glasses", "hat", "always") if labelled else (),
         )
@@ -158,7 +160,8 @@ def random_batch(state: TrainState, count: int = 4) -> Batch:
     """Random images for the present stage of a state, with labels yes, no or unknown."""
     resolution = state.config.schedule.at(state.images_seen).resolution
     rng = torch.Generator().manual_seed(state.images_seen)
-    shape = (count, state.config.model.channels, resolution, resolution)
+    model = state.config.model
+    shape = (count, model.channels, *size_at(model.base, resolution))
     images = torch.rand(shape, generator=rng) * 2 - 1
     columns = len(state.config.labels.attributes)
     said = torch.tensor([0.0, 1.0, torch.nan])[torch.randint(3, (count, columns), generator=rng)]

@@ -22,6 +22,7 @@ IDENTITY = ("objective", "resolution", "seed", "init_from")
 OTHERS = {
     "objective": "vae",
     "resolution": 8,
+    "size": "16x12",
     "seed": 3,
     "init_from": "a.safetensors",
     "grow": False,
@@ -121,7 +122,8 @@ def test_other_images_are_another_run_and_equal_ones_elsewhere_the_same(tmp_path
 
 @pytest.mark.parametrize(
     "name",
-    [n for n in OTHERS if n not in (*IDENTITY, "attributes", "augment", "hours")],  # need more
+    [n for n in OTHERS if n not in (*IDENTITY, "size", "attributes", "augment", "hours")],
+    # what is left out needs other data or more of it
 )
 def test_a_slip_in_another_option_is_refused_by_name(name, tmp_path):
     path = made(tmp_path)
@@ -135,6 +137,7 @@ def test_what_is_said_or_left_open_is_the_same_where_the_value_is(tmp_path):
     path = made(tmp_path)
     for same in (
         dataclasses.replace(ASKED, seed=0, grow=True, start_resolution=4, fmap_max=512),
+        dataclasses.replace(ASKED, size="16x16"),
         dataclasses.replace(ASKED, label_thresholds=(0.5, 0.5), ema_kimg=10.0, schedule="pioneer"),
         dataclasses.replace(ASKED, objective=None, resolution=None, mirror=False),
     ):
