@@ -72,6 +72,7 @@ def settings_lines(config: RunConfig) -> list[str]:
     changes = [
         *([f"{first} for {schedule.pretrain_kimg:g} kimg"] if schedule.pretrain_kimg else []),
         *(f"lr x {schedule.milestone_factor:g} at {k:g} kimg" for k in schedule.milestones_kimg),
+        *([f"optimizer {config.optimizer}"] if config.optimizer != "adam" else []),
         *([f"labels {', '.join(config.labels.attributes)}"] if model.classes else []),
     ]
     return [*lines, "; ".join(changes)] if changes else lines
