@@ -27,6 +27,15 @@ class Finite(click.ParamType):
         return number
 
 
+class SomePath(click.Path):
+    """A path; not an empty word, which a variable of the shell that is not set leaves."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        if value == "":
+            self.fail("it is empty: give a path, or leave the option out", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 class Seed(click.ParamType):
     """A seed, without its bounds in the help."""
 
