@@ -9,14 +9,14 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 import click
 
 from pgvae.choices import Prior
-from pgvae.cli.types import Seed, SomePath, WordList
+from pgvae.cli.types import Seed, SomePath, Whole, WordList
 from pgvae.config import require
 from pgvae.files import require_replaceable
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 PATH = SomePath(path_type=Path)
-POSITIVE, SEVERAL, NATURAL = click.IntRange(min=1), click.IntRange(min=2), click.IntRange(min=0)
+POSITIVE, SEVERAL, NATURAL = Whole(1), Whole(2), Whole(0)
 _FILES = (".gif", ".jpeg", ".jpg", ".mp4", ".npy", ".npz", ".png", ".webp")
 _HEAD = 512  # bytes
 PROBABILITY = click.FloatRange(0, 1, min_open=True, max_open=True)
