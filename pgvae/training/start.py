@@ -246,6 +246,11 @@ def dry_run(request: Request, say: Say = print) -> None:
     Raises InputError as `train`; plain images are prepared.
     """
     _check_kind(request)
+    require(
+        request.resume in (None, NEWEST),
+        f"--dry-run shows the plan of a new run, and {request.resume} has its own in config.json: "
+        "leave one of --dry-run and --resume out",
+    )
     _check_early(request, Path(request.outdir or _OUTDIR))
     start, store = load_initial(request), _open(request, say)
     if request.hours is not None:
@@ -283,7 +288,8 @@ def _check_early(request: Request, writes_to: Path) -> None:
     if request.metrics:
         weights = Path(request.inception_weights) if request.inception_weights else None
         check_metrics(request.metrics, request.resolution or MAX_RESOLUTION, weights)
-    require_writable(writes_to)
+    goes_on = request.resume not in (None, NEWEST)
+    require_writable(writes_to, "copy the run to another" if goes_on else "choose another --outdir")
 
 
 def _open(request: Request, say: Say) -> Store:

@@ -264,3 +264,29 @@ def test_a_folder_of_images_is_not_prepared_for_a_bad_option(options, pictures, 
     assert stop.value.code == 2
     assert capsys.readouterr().err.startswith("error: ")
     assert not root.exists()
+
+
+def test_the_plan_of_a_run_that_is_there_is_not_asked_for_anew(refused, finished):
+    said = refused("--resume", finished, "--dry-run", alone=True)
+    assert "--dry-run shows the plan of a new run" in said
+    assert "leave one of --dry-run and --resume out" in said
+
+
+@pytest.mark.parametrize("what", ["folder", "file"])
+def test_what_only_looks_like_a_later_checkpoint_says_nothing_of_where_a_run_is(
+    what, refused, finished, workplace
+):
+    shutil.copytree(finished, workplace / "run")
+    later = workplace / "run" / "checkpoint-000000999"
+    later.mkdir() if what == "folder" else later.touch()
+    said = refused("--resume", workplace / "run", "--total-kimg", "0.05", alone=True)
+    assert "is at 0.096 of 0.096 kimg already" in said
+
+
+def test_a_run_that_may_not_be_written_to_is_not_told_to_go_elsewhere_by_outdir(
+    refused, finished, monkeypatch
+):
+    monkeypatch.setattr(os, "access", lambda *_, **__: False)
+    said = refused("--resume", finished, "--total-kimg", "0.2", alone=True)
+    assert "copy the run to another" in said
+    assert "--outdir" not in said
