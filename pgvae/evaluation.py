@@ -117,7 +117,7 @@ def evaluate(
                 for i in (mine, others)
             )
             posterior = model.posterior(real) if model.encodes else None
-            again = model.decode(posterior.mean) if posterior else None
+            again = model.drawn(posterior.mean) if posterior else None
             views = Views(real, posterior, again, other, model.decode(latents[part]))
             for measure in measures.values():
                 measure.add(views)
@@ -125,18 +125,24 @@ def evaluate(
     return Evaluation(found, len(mine), split, seed, prior or model.default_prior)
 
 
+def images_for(store: Store, split: str) -> int:
+    """The n that a split can be measured with: 2 at least are needed, and as many others."""
+    training = len(store.split("train"))
+    return training // 2 if split == "train" else min(len(store.split(split)), training)
+
+
 def _draw(store: Store, split: str, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """n indices of the split and n other ones, of the training split, in random order."""
+    n = min(count, images_for(store, split))
+    require(
+        n >= 2,
+        f"{store.name} has {len(store.split(split))} images in its split {split!r}: too few to "
+        "measure with; take another --split or prepare more",
+    )
     rng = np.random.default_rng(seed)
     mine = rng.permutation(store.split(split))
     if split == "train":
         mine, others = np.array_split(mine, 2)
     else:
         others = rng.permutation(store.split("train"))
-    n = min(count, len(mine), len(others))
-    require(
-        n >= 2,
-        f"{store.name} has {len(store.split(split))} images in its split {split!r}: too few to "
-        "measure with; take another --split or prepare more",
-    )
     return mine[:n], others[:n]

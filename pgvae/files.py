@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from pgvae.errors import PgvaeError, ResourceError, one_line
+from pgvae.errors import InputError, PgvaeError, ResourceError, one_line
 
 SUMS = "SHA256SUMS"  # names the digests of a folder's files
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -103,12 +103,24 @@ def _flock(file: BinaryIO) -> bool:
     return True
 
 
+def require_replaceable(path: Path) -> None:
+    """Raise InputError where `path` is a device, a pipe or a socket: a rename would take its place.
+
+    >>> require_replaceable(folder / "new")
+    """
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        mode = path.stat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise InputError(f"{path} is a device, a pipe or a socket: give the name of a file")
+
+
 @contextlib.contextmanager
 def atomic_path(path: Path, needs: int = 0, flushed: bool = True) -> Iterator[Path]:
     """A path beside `path` to write a file or a directory at; it becomes `path` on success.
 
-    On an error nothing is left. A full disk raises ResourceError naming the path. Files have the
-    permissions of any new file there, whatever the library that wrote them gave them.
+    On an error nothing is left. A full disk raises ResourceError naming the path, and what is no
+    file InputError (`require_replaceable`). Files have the permissions of any new file there,
+    whatever the library that wrote them gave them.
 
     needs: the bytes that will be written, where they are known, to say them. flushed: to the disk
     before it is renamed; not for what can be made again and is many files.
@@ -118,6 +130,7 @@ def atomic_path(path: Path, needs: int = 0, flushed: bool = True) -> Iterator[Pa
     >>> [file.name for file in folder.iterdir()]
     ['notes.txt']
     """
+    require_replaceable(path)
     aside = path.with_name(f".{path.name}.tmp")
     remove(aside)
     try:
@@ -179,7 +192,7 @@ def disk_errors(path: Path, needs: int = 0) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        there = next(folder for folder in path.parents if folder.exists())
+        there = next(folder for folder in path.absolute().parents if folder.exists())
         if _says_full(error) or (_may_hide_full(error) and _is_full(there)):
             free = shutil.disk_usage(there).free
             wanted = f" of {needs:,} needed" if needs else ""

@@ -85,6 +85,14 @@ _LEAST = {
     **dict.fromkeys(("batch", "batch_gpu", "fmap_base", "fmap_max", "keep_snapshots"), 1),
     "latent_dim": 2,
 }
+_MOST: dict[str, float] = {  # far beyond what any machine holds, or what any run counts
+    **dict.fromkeys(("batch", "batch_gpu", "latent_dim", "fmap_max"), 2**16),
+    **dict.fromkeys(("fmap_base", "keep_snapshots"), 2**30),
+    "workers": 2**10,
+    **dict.fromkeys(("kimg_per_stage", "total_kimg", "pretrain_kimg", "lr_milestones"), 1e9),
+    **dict.fromkeys(("ema_kimg", "snapshot_kimg", "metric_kimg", "hours", "max_hours"), 1e9),
+    "seed": MOST_SEED,
+}
 _PATHS = ("dataset", "data_root", "init_from", "inception_weights")
 # What taking apart JSON that is not as it should be may raise.
 _MALFORMED = (ValueError, AttributeError, TypeError, RecursionError)
@@ -153,8 +161,8 @@ class Request:
         stage and each stop has one.  [default: a quarter of the run, at most 500]
     keep_snapshots: delete all but the newest so many snapshots, those at the end of a stage and the
         best one.  [default: keep all]
-    metrics: measure on unseen images while training; best.safetensors is kept by the first.
-        [default: none]
+    metrics: measure on unseen images while training; best.safetensors is kept by the first. A run
+        goes on without by none.  [default: none]
     metric_kimg: thousands of images between measurements.  [default: as --snapshot-kimg]
     inception_weights: pt_inception-2015-12-05-6726825d.pth, for the features of the published FID
         and KID.  [default: EfficientNet-Lite0's, said so in the names]
@@ -229,14 +237,18 @@ class Request:
     def __post_init__(self) -> None:
         for name, kind in kinds().items():
             value = getattr(self, name)
-            if value in (None, ()):
+            if name == "metrics" and value == ("none",):  # () where a run goes on without them
+                value = ()
+            elif value == () and name != "metrics":
+                value = None
+            if value is None:
                 object.__setattr__(self, name, None)
                 continue
             value = _typed(name, kind, value)
             object.__setattr__(self, name, value)
             for item in _items(value):
                 if wrong := _wrong(name, item):
-                    raise InputError(f"{option(name)} {item}: {wrong}")
+                    raise InputError(f"{option(name)} {item or repr(item)}: {wrong}")
         if self.size is not None:
             longer, _ = parse_size(self.size, self.resolution)
             object.__setattr__(self, "resolution", longer)
@@ -374,6 +386,8 @@ def _stage(name: str, stage: Any) -> int:
 
 def _wrong(name: str, value: Any) -> str | None:
     """What is wrong with a value of an option; None where nothing is."""
+    if value == "":
+        return "it is empty: give a value, or leave it out"
     if name in _CHOICES and value not in _CHOICES[name]:
         hint = nearest(value, [*_CHOICES[name]])
         known = "" if hint.startswith("known") else f" (known: {', '.join(_CHOICES[name])})"
@@ -391,15 +405,15 @@ def _wrong(name: str, value: Any) -> str | None:
         return "use a positive number"
     if name in _LEAST and value < _LEAST[name]:
         return f"use {_LEAST[name]} or more"
-    if name == "seed" and value > MOST_SEED:
-        return f"use {MOST_SEED} at most"
+    if name in _MOST and value > _MOST[name]:
+        return f"use {int(_MOST[name])} at most"
     return None
 
 
 def spelled(value: Any) -> str:
     """A value as the command line takes it: 6 for 6.0, a,b for a list."""
     if isinstance(value, tuple):
-        return ",".join(map(spelled, value))
+        return ",".join(map(spelled, value)) or "none"
     if isinstance(value, Mapping):
         return ",".join(f"{stage}:{spelled(item)}" for stage, item in value.items())
     return str(value).removesuffix(".0") if isinstance(value, float) else str(value)

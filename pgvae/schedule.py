@@ -105,8 +105,13 @@ class Schedule:
             raise InputError("schedule: the first stage has nothing to fade from")
         for name in ("total_kimg", "pretrain_kimg", "anneal_kimg"):
             _require_kimg(name, getattr(self, name))
-        if self.total_kimg == 0:
-            raise InputError("total_kimg is 0: use a positive number")
+        if self.total_images == 0:
+            raise InputError(
+                f"total_kimg is {self.total_kimg:g}, less than an image: use 0.001 or more"
+            )
+        starts = [self.start_of(index) for index in range(len(self.stages))]
+        if any(a == b for a, b in itertools.pairwise(starts)):
+            raise InputError("a stage is less than an image: use a longer --kimg-per-stage")
         if self.pretrain_kimg >= self.total_kimg:
             raise InputError(
                 f"--pretrain-kimg {self.pretrain_kimg:g} is not below the {self.total_kimg:g} kimg "

@@ -1,11 +1,13 @@
 """The terminal that a command was started from, which may go away or not be there at all."""
 
 import contextlib
+import functools
 import io
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 
 @contextlib.contextmanager
@@ -37,7 +39,8 @@ def fill_in() -> None:
     """Put nowhere in the place of standard streams that are closed (`2>&-`, some daemons).
 
     Else the next files to be opened would get their numbers, and what is printed would go there.
-    Streams that are open show letters that their encoding has not by their codes.
+    Streams that are open show letters that their encoding has not by their codes, and outlive their
+    readers: `| head` ends no command before its work is done.
     """
     while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(number, True)
@@ -47,3 +50,19 @@ def fill_in() -> None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
         elif isinstance(stream := getattr(sys, name), io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+            for act in ("write", "flush"):
+                setattr(stream, act, _unread(getattr(stream, act)))
+
+
+def _unread(act: Callable[..., Any]) -> Callable[..., Any]:
+    """The same act of a stream, which goes nowhere once the reader of its pipe is gone."""
+
+    @functools.wraps(act)
+    def attempt(*given: Any) -> Any:
+        try:
+            return act(*given)
+        except BrokenPipeError:
+            with outlived():
+                raise
+
+    return attempt

@@ -45,6 +45,8 @@ class Copier:
         side = self.resolution
         return (0.99 * latents + 0.005).view(-1, 3, side, side)
 
+    drawn = decode
+
     def sample_latents(self, count: int, seed: int, prior: None = None) -> torch.Tensor:
         rng = torch.Generator().manual_seed(seed)
         one = torch.rand(1, 3 * self.resolution**2, generator=rng) * 2 - 1

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import socket
 import stat
 import sys
 import tempfile
@@ -30,6 +31,24 @@ def test_a_directory_appears_whole(tmp_path):
         (aside / "inner").write_text("x")
     assert (tmp_path / "d" / "inner").read_text() == "x"
     assert [p.name for p in tmp_path.iterdir()] == ["d"]
+
+
+@pytest.mark.parametrize("special", ["pipe", "socket", "device"])
+def test_what_is_no_file_is_never_replaced(special, tmp_path):
+    path = tmp_path / "p"
+    if special == "pipe":
+        os.mkfifo(path)
+    elif special == "socket":
+        with socket.socket(socket.AF_UNIX) as made:
+            made.bind(str(path))
+    else:
+        path.symlink_to(os.devnull)
+    before = path.lstat()
+    words = "p is a device, a pipe or a socket: give the name of a file"
+    with pytest.raises(InputError, match=words), atomic_path(path) as aside:
+        aside.write_text("new")
+    assert path.lstat() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["p"]
 
 
 @pytest.mark.parametrize("fault", [ValueError("bad"), KeyboardInterrupt()])

@@ -11,6 +11,7 @@ from pgvae.cli.train import train
 from pgvae.errors import CorruptFileError, InputError
 from pgvae.objectives import OBJECTIVES
 from pgvae.request import FREE, Request, helps, kinds, metavar, option
+from pgvae.training import start
 
 # A value that each option can have, by its type; and for those that not every value fits.
 VALUES = {bool: True, int: 8, float: 0.5, str: "some"}
@@ -149,3 +150,9 @@ def test_from_python_paths_lists_and_whole_numbers_are_taken():
     assert (request.dataset, request.lr, request.metrics) == ("photos", 1.0, ("swd", "psnr"))
     assert request.balance is None
     assert json.dumps(request.asked())
+
+
+@pytest.mark.parametrize("begin", [start.train, start.dry_run])
+def test_training_takes_a_request_alone(begin):
+    with pytest.raises(InputError, match="training takes a Request: got 'mine'; give Request"):
+        begin("mine")

@@ -87,6 +87,19 @@ def test_where_standard_streams_are_closed_nothing_is_printed_into_files(tmp_pat
     assert file.read_bytes() == b""
 
 
+@pytest.mark.parametrize(("words", "code"), [("list", 0), ("info no", 2)])
+def test_a_command_ends_with_its_own_code_where_nobody_reads_what_it_says(words, code, data_root):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pgvae.cli", "data", *words.split(), "--data-root", data_root],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    process.stdout.close()
+    process.stderr.close()
+    assert process.wait(60) == code
+
+
 @pytest.mark.parametrize("closed", [">&- 2>&-", ">/dev/full 2>/dev/full", "2>&- | true"])
 def test_a_run_needs_nobody_to_talk_to(closed, data_root, tmp_path):
     words = f"--dataset tiny --data-root {data_root} --device cpu --outdir {tmp_path} --fmap-max 8"

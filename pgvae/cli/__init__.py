@@ -1,5 +1,6 @@
 """The commands: `pgvae train`, `pgvae generate`, and so on. Errors are one line, see `main`."""
 
+import errno
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +9,7 @@ import click
 
 from pgvae import terminal, tuning
 from pgvae.cli.groups import Commands, explain
-from pgvae.errors import PgvaeError, Preempted, ResourceError, is_out_of_memory
+from pgvae.errors import InputError, PgvaeError, Preempted, ResourceError, is_out_of_memory
 from pgvae.files import path_of
 from pgvae.terminal import outlived
 
@@ -72,7 +73,7 @@ def main(arguments: Sequence[str] | None = None, command: str | None = None) -> 
     except (click.Abort, KeyboardInterrupt):
         code = _fail("stopped", 130)
     except OSError as error:  # of a drive or a system that fails where nothing else says so
-        code = _fail(_of_the_system(error), ResourceError.exit_code)
+        code = _fail(*_of_the_system(error))
     except (RuntimeError, MemoryError) as error:  # CUDA's is a RuntimeError
         if not is_out_of_memory(error):
             raise
@@ -81,10 +82,13 @@ def main(arguments: Sequence[str] | None = None, command: str | None = None) -> 
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _of_the_system(error: OSError) -> str:
-    where = path_of(error)
-    what = f"{error.strerror or error}; see to the drive and to what this system allows"
-    return f"{where}: {what}" if where else what
+def _of_the_system(error: OSError) -> tuple[str, int]:
+    """What to say of it, and the exit code: that of a wrong input where a path cannot be one."""
+    where, why = path_of(error), error.strerror or error
+    start = f"{where}: {why}" if where else f"{why}"
+    if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+        return f"{start}; give another path", InputError.exit_code
+    return f"{start}; see to the drive and to what this system allows", ResourceError.exit_code
 
 
 def _fail(message: str, code: int) -> int:

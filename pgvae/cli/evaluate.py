@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pgvae.evaluation import Evaluation
     from pgvae.inference import Model
 
+_MARK = b'{\n  "snapshot": '  # how the file of --json begins
 _LEAST = ", ".join(
     f"{name} from {metric.least_px} px on"
     for name, metric in METRICS.items()
@@ -86,7 +87,7 @@ def evaluate_command(
     from pgvae.inference import load, pick_device
 
     if json_path:
-        options.require_writable_file(json_path)
+        options.require_writable_file(json_path, mark=_MARK)
     model = load(snapshot, pick_device(device))
     if not names:
         names = defined_at(DEFAULT_METRICS, model.resolution)

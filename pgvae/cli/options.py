@@ -9,14 +9,16 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 import click
 
 from pgvae.choices import Prior
-from pgvae.cli.types import Seed, WordList
+from pgvae.cli.types import Seed, SomePath, Whole, WordList
 from pgvae.config import require
+from pgvae.files import require_replaceable
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-PATH = click.Path(path_type=Path)
-POSITIVE, SEVERAL, NATURAL = click.IntRange(min=1), click.IntRange(min=2), click.IntRange(min=0)
+PATH = SomePath(path_type=Path)
+POSITIVE, SEVERAL, NATURAL = Whole(1), Whole(2), Whole(0)
 _FILES = (".gif", ".jpeg", ".jpg", ".mp4", ".npy", ".npz", ".png", ".webp")
+_HEAD = 512  # bytes
 PROBABILITY = click.FloatRange(0, 1, min_open=True, max_open=True)
 
 
@@ -98,8 +100,13 @@ def require_writable_folder(path: Path) -> None:
     )
 
 
-def require_writable_file(path: Path, replace: bool = True) -> None:
-    """Raise InputError unless a file may be written there, in the place of another or not."""
+def require_writable_file(path: Path, replace: bool = True, mark: bytes = b"") -> None:
+    """Raise InputError unless a file may be written there, in the place of another or not.
+
+    mark: what the first bytes hold of every file that the command writes, where it replaces those
+    alone, so that what is a run's, a set's or the user's own stays.
+    """
+    require_replaceable(path)
     require(path.parent.is_dir(), f"no such folder: {path.parent}; make it, or give another file")
     require(
         os.access(path.parent, os.W_OK | os.X_OK),
@@ -107,3 +114,10 @@ def require_writable_file(path: Path, replace: bool = True) -> None:
     )
     require(not path.is_dir(), f"{path} is a folder: give a file")
     require(replace or not path.exists(), f"{path} is there already: give another file, or --force")
+    if mark and path.exists():
+        with path.open("rb") as file:
+            head = file.read(_HEAD)
+        require(
+            not head or mark in head,
+            f"{path} is there already and was not written by this command: give another file",
+        )

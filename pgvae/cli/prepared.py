@@ -21,19 +21,17 @@ def show(name: str, data_root: Path, out: Path | None) -> None:
     Example: pgvae data show avatars
     """
     from pgvae.cli.data import store_called
-    from pgvae.data.show import picture_of
+    from pgvae.data.show import MARK, save_picture
     from pgvae.data.similar import near_duplicates
-    from pgvae.files import atomic_path
 
     store = store_called(name, data_root)
+    out = out or Path(f"{store.name}.png")
+    options.require_writable_file(out, mark=MARK)
     similar = near_duplicates(store)
     names = store.names()
     for ours, theirs in similar:
         click.echo(f"nearly the same: {names[ours]} (train), {names[theirs]} (val)")
-    out = out or Path(f"{store.name}.png")
-    require(out.parent.is_dir(), f"no such folder: {out.parent}")
-    with atomic_path(out) as aside:
-        picture_of(store, similar).save(aside, "PNG")
+    save_picture(out, store, similar)
     click.echo(f"{out}: {len(store):,} images, {len(similar):,} of val nearly the same as in train")
 
 

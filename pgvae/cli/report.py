@@ -58,16 +58,19 @@ def report_command(
     Example: pgvae report runs/00000-faces-pioneer-64px --dataset faces
     """
     from pgvae.report import write_report  # needs packages that the help does not
+    from pgvae.report.page import MARK
 
     require(
         not (no_interpolation and dataset),
         f"--no-interpolation and --dataset {dataset}: give one of them",
     )
+    out = out or run / "report.html"
+    if run.is_dir():  # else the report says so
+        options.require_writable_file(out, mark=MARK)
     between, looks = None, []
     if not no_interpolation:
         between = _interpolation(run, dataset, data_root, seed, device)
         looks = _looks(run, snapshots, dataset, data_root, seed, device)
-    out = out or run / "report.html"
     write_report(run, out, snapshots=snapshots, interpolation=between, looks=looks)
     click.echo(f"{out}: {out.stat().st_size / 2**20:.1f} MiB")
 

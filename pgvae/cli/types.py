@@ -9,7 +9,7 @@ import click
 from pgvae.choices import MOST_SEED
 from pgvae.config import check_resolution
 
-_MOST_SEEDS = 100_000
+_MOST, _MOST_SEEDS = 10_000_000, 100_000
 
 
 class Finite(click.ParamType):
@@ -25,6 +25,28 @@ class Finite(click.ParamType):
         if not (math.isfinite(number) and number > 0):
             self.fail(f"{value!r} is not a positive, finite number", param, ctx)
         return number
+
+
+class Whole(click.IntRange):
+    """A whole number from `least` on, below what no machine could count to."""
+
+    def __init__(self, least: int) -> None:
+        super().__init__(least)
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int:
+        number = super().convert(value, param, ctx)
+        if number > _MOST:
+            self.fail(f"{number} is too many: use {_MOST} at most", param, ctx)
+        return number
+
+
+class SomePath(click.Path):
+    """A path; not an empty word, which a variable of the shell that is not set leaves."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        if value == "":
+            self.fail("it is empty: give a path, or leave the option out", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 class Seed(click.ParamType):
@@ -73,12 +95,14 @@ class Seeds(click.ParamType):
     def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, ...]:
         seeds: dict[int, None] = {}  # a set that keeps its order
         for word in value.split(","):
-            ends = re.fullmatch(r"\s*(\d{1,18})(?:-(\d{1,18}))?\s*", word)
+            ends = re.fullmatch(r"\s*(\d{1,19})(?:-(\d{1,19}))?\s*", word)
             if not ends:
                 self.fail(f"{word!r} is no seed and no range: give some, such as 1,5,10-20")
             first, last = int(ends[1]), int(ends[2] or ends[1])
             if last < first or last - first >= _MOST_SEEDS:
                 self.fail(f"{word!r}: give the lower seed first, {_MOST_SEEDS:,} seeds at most")
+            if last > MOST_SEED:
+                self.fail(f"{word!r}: a seed is {MOST_SEED} at most")
             seeds |= dict.fromkeys(range(first, last + 1))
         return tuple(seeds)
 

@@ -167,6 +167,7 @@ def merge(stores: Sequence[Store], name: str, data_root: Path, options: Options,
     At the highest resolution that all have, with the labels that all have.
     """
     require(len(stores) > 1, "one set is given: name those to put together")
+    require(not exists(data_root / name), f"{data_root / name} exists: use --name for another name")
     channels = {store.channels for store in stores}
     require(len(channels) == 1, "some of the sets are grey and others in colour: prepare one anew")
     bases = {store.base for store in stores}

@@ -30,11 +30,11 @@ def check_free(final: Path, force: bool) -> None:
     """A set is replaced only with `force`, and anything that is not a set never is."""
     if not exists(final):
         return
-    require(force, f"{final} exists: use --force to replace it or --name for another")
     require(
         is_file(final / MANIFEST),
         f"{final} is not a prepared set, so it is not replaced: use --name for another name",
     )
+    require(force, f"{final} exists: use --force to replace it or --name for another")
 
 
 @contextlib.contextmanager

@@ -26,6 +26,7 @@ from pgvae.data.avatars import AvatarSource
 from pgvae.data.celeba import celeba, celebahq
 from pgvae.data.flowers import flowers
 from pgvae.data.labels import Table
+from pgvae.data.paths import exists, is_file
 from pgvae.data.prepare import Recipe
 from pgvae.data.sources import Source, open_source
 from pgvae.errors import InputError
@@ -288,6 +289,10 @@ def _common_folder(names: Sequence[str]) -> PurePosixPath:
 
 
 def _text_of(label_file: Path) -> str:
+    require(
+        is_file(label_file) or not exists(label_file),
+        f"labels file {label_file} is no file: give --labels FILE",
+    )
     try:
         return label_file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:

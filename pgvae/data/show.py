@@ -2,19 +2,31 @@
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
 from pgvae.config import size_at
 from pgvae.data.labels import decide
 from pgvae.data.store import REJECTS, SPLITS, Store
+from pgvae.files import atomic_path
 
+MARK = b"pgvae data show"  # at the start of the file, so that it is known among other pictures
 _SHOWN = 64  # images of a split, eight in a row
 _CELL = 64  # px a side
 _WIDTH, _MARGIN, _LINE = 8 * _CELL, 16, 18
 _INK, _BAR, _BACK = (30, 30, 30), (70, 130, 180), (225, 228, 232)
 _MOST_LABELS, _MOST_REJECTS = 40, 5
+
+
+def save_picture(path: Path, store: Store, similar: Sequence[tuple[int, int]]) -> None:
+    """Write `picture_of` as a PNG that says `MARK`."""
+    about = PngInfo()
+    about.add_text("Software", MARK.decode())
+    with atomic_path(path) as aside:
+        picture_of(store, similar).save(aside, "PNG", pnginfo=about)
 
 
 def picture_of(store: Store, similar: Sequence[tuple[int, int]]) -> Image.Image:

@@ -202,7 +202,7 @@ class Store:
             with self._environment(resolution).begin(buffers=True) as txn:
                 records = self._records(txn, chosen, resolution)
                 if codec == "raw":
-                    rows = out.reshape(len(chosen), -1)
+                    rows = out.reshape(len(chosen), math.prod(out.shape[1:]))
                     for position, record in enumerate(records):
                         rows[position] = np.frombuffer(record, np.uint8, offset=4)
                 elif workers < 2:

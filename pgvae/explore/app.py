@@ -13,11 +13,13 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from pgvae.errors import InputError, PgvaeError
+from pgvae.errors import InputError, PgvaeError, one_line
 from pgvae.explore.answers import Answers
 from pgvae.explore.explorer import Explorer
 from pgvae.explore.guard import Guard
 from pgvae.explore.uploads import MOST_BYTES, Forgotten
+from pgvae.files import path_of
+from pgvae.terminal import say
 
 _KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 _MOST_JSON = 1 << 18
@@ -76,7 +78,8 @@ def make_app(
 
     routes = [*_files(), *map(answer, Answers.NAMES)]
     routes.append(Route("/api/images", upload, methods=["POST"]))
-    handlers = {PgvaeError: _refused, HTTPException: _no_such, ClientDisconnect: _left, 500: _fault}
+    handlers: dict[Any, Any] = {PgvaeError: _refused, OSError: _lost, HTTPException: _no_such}
+    handlers |= {ClientDisconnect: _left, 500: _fault}
     return Guard(Starlette(routes=routes, exception_handlers=handlers), token)
 
 
@@ -125,6 +128,13 @@ async def _refused(_: Request, error: PgvaeError) -> Response:
     return JSONResponse({"error": sentence(str(error))}, code)
 
 
+async def _lost(_: Request, error: OSError) -> Response:
+    """A file that the page is of went away while it is open."""
+    said = f"{path_of(error) or 'a file'} cannot be read ({one_line(error)}): bring it back"
+    say(f"error: {said}")
+    return JSONResponse({"error": sentence(said)}, 503)
+
+
 async def _no_such(_: Request, error: HTTPException) -> Response:
     return JSONResponse({"error": sentence(error.detail)}, error.status_code)
 
@@ -144,6 +154,10 @@ def sentence(message: str) -> str:
 
     >>> sentence("truncation is 2: use a number up to 1")
     'Truncation is 2: use a number up to 1.'
+    >>> sentence("datasets/mine is gone")
+    'datasets/mine is gone.'
     """
     text = " ".join(message.split())
-    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+    word = text.partition(" ")[0].rstrip(":,;")  # as it is where it is a path
+    start = text[:1].upper() if word.isalpha() else text[:1]
+    return start + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")

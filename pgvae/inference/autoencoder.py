@@ -5,11 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from pgvae.config import require, size_at, size_named
-from pgvae.inference.given import Images, take
+from pgvae.errors import InputError
+from pgvae.inference.device import pick_device
+from pgvae.inference.given import Images, require_numbers, take
 from pgvae.snapshot import Snapshot
 from pgvae.types import Posterior
 
@@ -43,8 +46,8 @@ class Autoencoder:
         return copy.deepcopy(net).eval().requires_grad_(False).to(self.device)
 
     def to(self, device: str | torch.device) -> Self:
-        """Move it to a device; -> itself."""
-        self.device = torch.device(device)
+        """Move it to a device; -> itself. InputError where that is not here."""
+        self.device = pick_device(str(device))
         for part in (self.encoder, self.generator):
             if part is not None:
                 part.to(self.device)
@@ -60,7 +63,8 @@ class Autoencoder:
 
         Or pictures of Pillow of any size, or an array of them, uint8 [N, H, W, C]: these are
         fitted as training images are. logvar is None for a sphere model. ValueError where the
-        shape is another, InputError for a model without an encoder.
+        shape is another, InputError for a model without an encoder and for a tensor that is not of
+        finite floats from -2 to 2: values a little outside of [-1, 1] are taken as they are.
         """
         self.require_encoder()
         images, _ = self._take(images)
@@ -128,13 +132,30 @@ class Autoencoder:
             )
         return self.encoder.classify(self.encode(images))[:, : len(self.attributes)]
 
+    def decode(self, latents: Tensor | np.ndarray) -> Tensor:
+        """Images of latents: [N, d] -> [N, C, R, R], clamped to [-1, 1].
+
+        ValueError where the shape is another, InputError unless they are finite floats.
+        """
+        return self.drawn(self._latents(latents))
+
     @torch.no_grad()
-    def decode(self, latents: Tensor) -> Tensor:
-        """Images of latents: [N, d] -> [N, C, R, R], clamped to [-1, 1]."""
-        if latents.ndim != 2 or latents.shape[1] != self.latent_dim:
-            raise ValueError(f"latents must be [N, {self.latent_dim}]: got {list(latents.shape)}")
+    def drawn(self, latents: Tensor) -> Tensor:
+        """What `decode` makes of latents that it need not look at: our own, whatever they are."""
         parts = (z.to(self.device, torch.float32) for z in latents.split(self.batch_size))
         return torch.cat([self.generator(z, self.alpha).clamp(-1, 1) for z in parts])
+
+    def _latents(self, given: Tensor | np.ndarray) -> Tensor:
+        """Latents [N, d] as given, on the device. Raises as `decode`."""
+        try:
+            latents = torch.as_tensor(given).to(self.device)
+        except (TypeError, ValueError, RuntimeError) as error:
+            kind = type(given).__name__
+            raise InputError(f"latents must be [N, {self.latent_dim}]: got {kind}") from error
+        if latents.ndim != 2 or latents.shape[1] != self.latent_dim:
+            raise ValueError(f"latents must be [N, {self.latent_dim}]: got {list(latents.shape)}")
+        require_numbers("latents", latents, "as of `encode`")
+        return latents
 
     @property
     def size(self) -> str:

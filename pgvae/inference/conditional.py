@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from pgvae.choices import Prior, Sampling
 from pgvae.config import Head, require, require_choice
 from pgvae.inference.directions import Directions
-from pgvae.prior import FittedPrior
+from pgvae.prior import FittedPrior, whole
 
 if TYPE_CHECKING:
     from pgvae.inference.model import Model
@@ -59,6 +59,7 @@ def draw(
     prior: Prior | None,
 ) -> Conditional:
     """What `Model.conditional_latents` says."""
+    count, steps, seed = whole("count", count), whole("steps", steps), whole("seed", seed)
     require(count >= 1 and steps >= 1, f"count is {count}, steps {steps}: use 1 or more")
     require(0 < step_size <= 0.1, f"step_size is {step_size}: use a number up to 0.1")
     require_choice("method", method, get_args(Sampling))

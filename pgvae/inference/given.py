@@ -1,5 +1,6 @@
 """Images as a user has them, for a model, and what comes of them in the same kind."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -8,14 +9,32 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from pgvae.config import SQUARE, Base
+from pgvae.config import SQUARE, Base, require
 from pgvae.data.images import fit, to_pixels, to_rgb
 from pgvae.data.loader import fade_images
 from pgvae.pictures import to_bytes, to_picture
 
-# A tensor [N, C, R, R] in [-1, 1], used as it is; a picture or several of any size; an array of
-# pictures, uint8 [H, W, C], [H, W] or [N, H, W, C].
+# A tensor [N, C, R, R] of floats in [-1, 1], used as it is; a picture or several of any size; an
+# array of pictures, uint8 [H, W, C], [H, W] or [N, H, W, C].
 Images = Tensor | Image.Image | np.ndarray | Sequence[Image.Image]
+
+
+_FURTHEST = 2.0  # from 0: resampling and noise leave [-1, 1] a little
+
+
+def require_numbers(what: str, values: Tensor, wanted: str, most: float = math.inf) -> None:
+    """Raise InputError unless they are finite floats, `most` at most in size.
+
+    >>> require_numbers("latents", torch.tensor([1, 2]), "as of `encode`")
+    Traceback (most recent call last):
+    pgvae.errors.InputError: latents are of torch.int64: give finite floats as of `encode`
+    """
+    real = values.is_floating_point()
+    require(real, f"{what} are of {values.dtype}: give finite floats {wanted}")
+    if values.numel():
+        low, high = torch.stack(values.aminmax()).tolist()  # NaN where one is
+        fits = math.isfinite(low) and math.isfinite(high) and max(-low, high) <= most
+        require(fits, f"{what} go from {low:g} to {high:g}: give finite floats {wanted}")
 
 
 def take(
@@ -25,7 +44,7 @@ def take(
 
     Pictures are fitted as training images are: cropped to the central square, or what has the ratio
     of `base`, and scaled; faded at alpha < 1, as the model was trained on them. ValueError for
-    other things.
+    other things, InputError for tensors of other numbers (`require_numbers`).
 
     >>> grey = Image.new("L", (20, 10), 255)
     >>> images, back = take(grey, 8, 3)
@@ -36,6 +55,7 @@ def take(
     (torch.Size([2, 3, 8, 8]), (2, 8, 8, 3))
     """
     if isinstance(images, Tensor):
+        require_numbers("images", images, "in [-1, 1], as x / 127.5 - 1 of bytes", _FURTHEST)
         return images, lambda tensor: tensor
     pictures, back = _pictures(images)
     upright = (to_rgb(ImageOps.exif_transpose(picture)) for picture in pictures)

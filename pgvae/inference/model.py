@@ -21,10 +21,11 @@ from pgvae.config import require
 from pgvae.errors import PgvaeError
 from pgvae.inference import conditional, hub, paths, pretrained, projection
 from pgvae.inference.autoencoder import Autoencoder
+from pgvae.inference.device import pick_device
 from pgvae.inference.directions import Directions, directions_path, load_directions, move, move_to
 from pgvae.inference.given import Images, to_pictures
 from pgvae.inference.prior import LatentStream, choose_prior
-from pgvae.prior import FittedPrior
+from pgvae.prior import FittedPrior, whole
 from pgvae.snapshot import load_snapshot, newest_snapshot
 
 Given = TypeVar("Given", bound=Images)
@@ -138,6 +139,7 @@ class Model(Autoencoder):
         >>> sum(len(images) for images in model.sample_batches(300))
         300
         """
+        count = whole("count", count)
         stream, most = self._stream(seed, prior, truncation), self.batch_size
         sizes = (min(most, count - start) for start in range(0, count, most))
         return (self.decode(stream.next(size)) for size in sizes)
@@ -155,8 +157,8 @@ class Model(Autoencoder):
         """
         tensor, back = self._take(images)
         if self.encodes:
-            return back(self.decode(self.encode(tensor)))
-        return back(self.decode(self.project(tensor, steps, seed)))
+            return back(self.drawn(self.encode(tensor)))
+        return back(self.drawn(self.project(tensor, steps, seed)))
 
     def project(self, images: Tensor, steps: int = PROJECTION_STEPS, seed: int = 0) -> Tensor:
         """Latents [N, d] whose images are near to others, found by optimisation from samples.
@@ -164,7 +166,7 @@ class Model(Autoencoder):
         For a model without an encoder; images are [N, C, R, R] in [-1, 1]. Takes `steps` passes
         of the generator and back. InputError for less than a step.
         """
-        return projection.project(self, images, steps, seed)
+        return projection.project(self, self._take(images)[0], steps, seed)
 
     def pictures(self, images: Tensor) -> list[Image.Image]:
         """[N, C, R, R] in [-1, 1] as pictures of Pillow."""
@@ -186,7 +188,7 @@ class Model(Autoencoder):
 
     def between(self, corners: Tensor, steps: int = 8) -> Tensor:
         """What `interpolate` shows, between two or four latents: [2, d] or [4, d]."""
-        corners, head = corners.to(self.device), self.config.head
+        corners, head = self._latents(corners), self.config.head
         if len(corners) == 2:
             return self.decode(paths.line(head, corners[0], corners[1], steps))
         return self.decode(paths.square(head, corners, steps).flatten(0, 1))
@@ -201,7 +203,7 @@ class Model(Autoencoder):
         """
         if len(latents) < 2 or steps < 1:
             raise ValueError(f"give 2 latents or more, 1 step or more: got {len(latents)}, {steps}")
-        latents = latents.to(self.device)
+        latents = self._latents(latents)
         return self.decode(paths.polyline(self.config.head, latents, steps, closed))
 
     @cached_property
@@ -265,7 +267,7 @@ class Model(Autoencoder):
     ) -> Tensor:
         """What `edit` does with latents: [N, d] -> [N, d]."""
         names = [attribute] if isinstance(attribute, str) else list(attribute)
-        chosen, latents = self.directions.of(names), latents.to(self.device)
+        chosen, latents = self.directions.of(names), self._latents(latents)
         if to is not None:
             return move_to(self.config.head, latents, chosen, to)
         deltas = [float(delta)] * len(names) if isinstance(delta, (int, float)) else list(delta)
@@ -315,16 +317,18 @@ class Model(Autoencoder):
 def load(path: str | Path, device: str | torch.device = "cpu") -> Model:
     """Load a snapshot, or the newest one of a run directory; its averaged generator decodes.
 
-    Raises InputError (no such file, a pickle, another format) or CorruptFileError.
+    Raises InputError (no such file, a pickle, another format, no such device here) or
+    CorruptFileError.
 
     >>> load("runs/none.safetensors")
     Traceback (most recent call last):
     pgvae.errors.InputError: no such snapshot: runs/none.safetensors
     """
+    chosen = pick_device(str(device))
     while True:
         file = newest_snapshot(Path(path))
         try:
-            return Model(load_snapshot(file), device, file)
+            return Model(load_snapshot(file), chosen, file)
         except (PgvaeError, OSError):
             if file == Path(path) or file.exists():
                 raise  # else the run, which trains, has deleted it since: there is a newer one

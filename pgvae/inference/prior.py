@@ -14,7 +14,7 @@ from pgvae.choices import Prior, PriorKind
 from pgvae.config import Head, require, require_choice
 from pgvae.errors import InputError
 from pgvae.objectives import terms
-from pgvae.prior import MOST_COMPONENTS, FittedPrior, noise_rows, require_truncation
+from pgvae.prior import MOST_COMPONENTS, FittedPrior, noise_rows, require_truncation, whole
 from pgvae.types import Posterior
 
 SIZES = (1, 2, 4, 8, 16, 32)  # of mixtures that are tried
@@ -75,11 +75,13 @@ class LatentStream:
             "to; use the fitted prior, or 1",
         )
         self._head, self._dim, self._prior, self._truncation = head, dim, prior, truncation
+        seed = whole("seed", seed)
         self._noise = torch.Generator().manual_seed(seed)
         self._chooser = torch.Generator().manual_seed(~seed)
 
     def next(self, count: int) -> Tensor:
         """The next latents, [count, d], on the CPU."""
+        count = whole("count", count)
         if self._prior is None:
             latents = self._truncation * noise_rows(count, self._dim, self._noise)
         else:

@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from pgvae.config import require
 from pgvae.metrics.sets import optional
 
 WINDOW, SIGMA = 11, 1.5  # of SSIM's Gaussian, in pixels
@@ -10,9 +11,15 @@ WINDOW, SIGMA = 11, 1.5  # of SSIM's Gaussian, in pixels
 def mse(a: Tensor, b: Tensor) -> Tensor:
     """Mean square error of each pair, [N], 0 to 1: of images scaled to [0, 1].
 
+    One image beside several is compared with each. InputError for images that are no pairs.
+
     >>> mse(Tensor([[[[1.0]]]]), Tensor([[[[0.0]]]]))
     tensor([0.2500])
     """
+    require(
+        a.shape[1:] == b.shape[1:] and (len(a) == len(b) or 1 in (len(a), len(b))),
+        f"images must be in pairs of one shape: got {list(a.shape)} and {list(b.shape)}",
+    )
     return (a - b).square().mean(dim=(1, 2, 3)) / 4
 
 

@@ -109,9 +109,11 @@ def read_run(path: Path) -> Run:
 
 def _read_log(run: Run) -> None:
     """Add the numbers of stats.jsonl; InputError where there are none."""
-    lines: list[str] = []
-    with contextlib.suppress(OSError):
-        lines = (run.path / "stats.jsonl").read_text("utf-8", errors="replace").splitlines()
+    file = run.path / "stats.jsonl"
+    try:
+        lines = file.read_text("utf-8", errors="replace").splitlines() if file.exists() else []
+    except OSError as error:
+        raise InputError(f"{file} cannot be read: {one_line(error)}; bring it back") from error
     damaged = 0
     for number, line in enumerate(lines, start=1):
         try:
@@ -130,7 +132,10 @@ def _read_log(run: Run) -> None:
         with contextlib.suppress(OSError, *MALFORMED):  # no clock shows such a time
             run.times.append(datetime.fromtimestamp(int(seconds), UTC))
     if not run.series:
-        raise InputError(f"{run.path} has nothing to report yet: wait for a line in stats.jsonl")
+        raise InputError(
+            f"{run.path} has nothing to report yet: wait for a line in stats.jsonl, or bring the "
+            "file back"
+        )
     if damaged:
         run.notes.append(f"Lines of stats.jsonl that could not be read: {damaged:,}.")
 

@@ -17,6 +17,8 @@ from pgvae.report.collect import Run, read_run
 from pgvae.report.looks import Look
 from pgvae.report.pictures import album, kimg
 
+MARK = b"default-src 'none'; img-src data:;"  # near the start of every page
+
 
 def write_report(
     run_dir: Path,

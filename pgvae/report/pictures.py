@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pgvae.data.images import decode
+from pgvae.data.images import RejectError, decode
 from pgvae.report.collect import Run
 from pgvae.report.looks import Look
 
@@ -43,7 +43,8 @@ def album(
     if (run.path / "reals.png").is_file():
         reals = _picture(run, run.path / "reals.png", "Real images", "of the training data")
         newest.insert(1, reals)
-    own = sorted(run.path.glob("interpolation*.png"), key=lambda p: (p.stat().st_mtime, p.name))
+    there = filter(Path.is_file, run.path.glob("interpolation*.png"))
+    own = sorted(there, key=lambda p: (p.stat().st_mtime, p.name))
     if interpolation or own:
         png, about = interpolation or (own[-1], own[-1].name)
         newest.append(_picture(run, png, "Interpolation", about))
@@ -59,6 +60,8 @@ def kimg(images: float) -> str:
 def _picture(run: Run, source: Path | bytes, title: str, about: str) -> tuple | None:
     """Title, text and a data: URI of WebP; None, and a note, for what is no picture."""
     with run.noting(f"{getattr(source, 'name', f'the picture {title!r}')} could not be read"):
+        if isinstance(source, Path) and not source.is_file():  # a pipe would be waited for
+            raise RejectError("no file, or a link that leads nowhere")
         image = decode(source if isinstance(source, bytes) else source.read_bytes()).image
         image.thumbnail((_MAX_SIDE, _MAX_SIDE))
         file = io.BytesIO()

@@ -84,7 +84,7 @@ def _of_run(run: Path) -> Iterator[Part]:
     for path in sorted(path for path in logs if path.name not in PLANS):
         yield _tried("log", path, lambda path=path: _read_json(path))
     for path in sorted(run.glob("*.png")):
-        yield _tried("picture", path, lambda path=path: decode(path.read_bytes()))
+        yield _tried("picture", path, lambda path=path: decode(_bytes_of(path)))
 
 
 def _if_there(part: Part) -> Iterator[Part]:
@@ -107,9 +107,16 @@ def _of_snapshot(path: Path) -> Iterator[Part]:
         yield _tried("directions", beside, lambda: load_directions(beside, path, d))
 
 
+def _bytes_of(path: Path) -> bytes:
+    """Those of a file; CorruptFileError for a pipe, which would be waited for, or a lost link."""
+    if not path.is_file():
+        raise CorruptFileError(f"{path} is no file, or a link that leads nowhere")
+    return path.read_bytes()
+
+
 def _read_json(path: Path) -> None:
     """Raise CorruptFileError for a file, or of .jsonl a line but for the last, that is no JSON."""
-    text = path.read_text(encoding="utf-8")
+    text = _bytes_of(path).decode()
     lines = text.splitlines() if path.suffix == ".jsonl" else [text]
     for number, line in enumerate(lines, start=1):
         try:

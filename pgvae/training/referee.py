@@ -2,13 +2,14 @@
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
-from pgvae.config import RunConfig
+from pgvae.config import RunConfig, require
 from pgvae.data import Store
-from pgvae.evaluation import Evaluation, evaluate
+from pgvae.evaluation import Evaluation, evaluate, images_for
 from pgvae.files import atomic_path
 from pgvae.inference import Model
 from pgvae.metrics.table import decider, defined_at
@@ -16,6 +17,21 @@ from pgvae.snapshot import MALFORMED, Snapshot, save_snapshot
 from pgvae.training.log import RunLog
 
 _BEST, _ABOUT = "best.safetensors", "best.json"
+
+
+def judged_split(store: Store) -> str:
+    """That of the images by which a run is measured: those held out, where there are two."""
+    return "val" if len(store.split("val")) > 1 else "train"
+
+
+def require_measurable(store: Store, names: Sequence[str]) -> None:
+    """Raise InputError where a set has too few images to measure some metrics while it trains."""
+    require(
+        not names or images_for(store, judged_split(store)) >= 2,
+        f"--metrics {','.join(names)}: {store.name} has {len(store.split('val'))} images held out "
+        f"and {len(store.split('train'))} to train with, too few to measure with: prepare more, or "
+        "give --metrics none",
+    )
 
 
 class Referee:
@@ -39,7 +55,7 @@ class Referee:
         self._decider = decider(config.metrics)
         self._store, self._run_dir, self._device = store, run_dir, device
         self._inception_weights = inception_weights
-        self._split = "val" if len(store.split("val")) > 1 else "train"
+        self._split = judged_split(store)
 
     def judge(self, snapshot: Snapshot, log: RunLog) -> None:
         """Measure, log each figure with its floor, and keep the snapshot if it is the best."""

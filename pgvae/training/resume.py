@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -62,11 +63,14 @@ class Kept:
             raise CorruptFileError(f"{path / CONFIG} cannot be read: {error}") from error
         return cls(path, asked, config)
 
-    @property
+    @functools.cached_property
     def images_seen(self) -> int:
-        """Those of the newest checkpoint, or where there is none what status.json says."""
+        """Those of the newest whole checkpoint, where none is whole of the newest, and where there
+        is none what status.json says."""
         found = checkpoints_in(self.path)
-        return int(found[0].name.split("-")[1]) if found else read_status(self.path)["images_seen"]
+        if not found:
+            return read_status(self.path)["images_seen"]
+        return int(next(filter(is_whole, found), found[0]).name.split("-")[1])
 
     def require_checkpoint(self) -> None:
         """Raise InputError where checkpoints were made and are gone: nothing starts over here.

@@ -132,13 +132,12 @@ def require_as_written(run_dir: Path) -> None:
             )
 
 
-def require_writable(outdir: Path) -> None:
-    """Raise InputError at once where runs cannot be made under `outdir`; makes nothing."""
+def require_writable(outdir: Path, cure: str) -> None:
+    """Raise InputError at once, with the cure, where nothing can be made under `outdir`."""
     there = next(p for p in (outdir, *outdir.absolute().parents) if p.exists())
     if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
         raise InputError(
-            f"cannot write to output directory {outdir}: {there} is not a writable folder; choose "
-            "another with --outdir"
+            f"cannot write to output directory {outdir}: {there} is not a writable folder; {cure}"
         )
 
 

@@ -23,6 +23,7 @@ from pgvae.training.engine import Means
 from pgvae.training.engine import train as run_training
 from pgvae.training.plan import Initial, check_request, plan
 from pgvae.training.ranks import ALONE, Ranks, joined, local_device
+from pgvae.training.referee import require_measurable
 from pgvae.training.resume import Kept, fitted_before, gone_on, newest_like
 from pgvae.training.rundir import RunDirectory, require_writable
 from pgvae.training.stops import Stop
@@ -60,6 +61,7 @@ def train(request: Request, say: Say = print, stop: Stop | None = None) -> Path:
     >>> from pgvae import Request
     >>> run = train(Request(dataset="photos/", resolution=64))  # doctest: +SKIP
     """
+    _check_kind(request)
     kept, stop = None, stop or Stop(request.max_hours)
     if request.resume not in (None, NEWEST):
         kept = Kept.read(Path(request.resume))
@@ -143,7 +145,7 @@ def _planned(
         if config is None:
             load_initial(request)  # says that they are gone
         say(f"no run of these options in {outdir}: starting a new one")
-    _require_feasible(config, request, ranks)
+    _require_feasible(config, request, store, ranks)
     run = RunDirectory.create(outdir, config, request)
     return _Job(run, request, config, store, start)
 
@@ -161,7 +163,7 @@ def _gone_on(
             f"{config.schedule.total_kimg:g} kimg: --total-kimg K trains on"
         )
         return kept.path
-    _require_feasible(config, whole, ranks)
+    _require_feasible(config, whole, store, ranks)
     start = None if checkpoints_in(kept.path) else _initial_of(kept, whole)
     for change in changes:
         say(f"going on with {change}")
@@ -203,8 +205,9 @@ def _train(job: _Job, ranks: Ranks, device: torch.device) -> Path:
     return job.run.path
 
 
-def _require_feasible(config: RunConfig, request: Request, ranks: Ranks) -> None:
+def _require_feasible(config: RunConfig, request: Request, store: Store, ranks: Ranks) -> None:
     """Raise InputError where a plan cannot be: its metrics, its compiling, the parts of batches."""
+    require_measurable(store, config.metrics)
     if not config.model.encoder:
         require_encoder(config.metrics, config.objective["name"])
     require(
@@ -242,12 +245,18 @@ def dry_run(request: Request, say: Say = print) -> None:
 
     Raises InputError as `train`; plain images are prepared.
     """
+    _check_kind(request)
+    require(
+        request.resume in (None, NEWEST),
+        f"--dry-run shows the plan of a new run, and {request.resume} has its own in config.json: "
+        "leave one of --dry-run and --resume out",
+    )
     _check_early(request, Path(request.outdir or _OUTDIR))
     start, store = load_initial(request), _open(request, say)
     if request.hours is not None:
         request = within_hours(request, store, start, ALONE, say)
     config = plan(request, store, start)
-    _require_feasible(config, request, ALONE)
+    _require_feasible(config, request, store, ALONE)
     say(describe(config, request.batch_gpu, recompute=bool(request.recompute)))
 
 
@@ -258,6 +267,14 @@ def load_initial(request: Request) -> Initial | None:
     file = _start_file(Path(request.init_from))
     read = load_weights(file.parent) if file.name == STATE else load_snapshot(file)
     return Initial(read, sha256_of(file))
+
+
+def _check_kind(request: Request) -> None:
+    """Raise InputError where Python code gives something else, such as the name of a set."""
+    require(
+        isinstance(request, Request),
+        f"training takes a Request: got {request!r}; give Request(dataset=...)",
+    )
 
 
 def _check_early(request: Request, writes_to: Path) -> None:
@@ -271,7 +288,8 @@ def _check_early(request: Request, writes_to: Path) -> None:
     if request.metrics:
         weights = Path(request.inception_weights) if request.inception_weights else None
         check_metrics(request.metrics, request.resolution or MAX_RESOLUTION, weights)
-    require_writable(writes_to)
+    goes_on = request.resume not in (None, NEWEST)
+    require_writable(writes_to, "copy the run to another" if goes_on else "choose another --outdir")
 
 
 def _open(request: Request, say: Say) -> Store:

@@ -1,6 +1,7 @@
 """`pgvae check`: everything is read, nothing is changed, what is damaged is named."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -139,3 +140,13 @@ def test_figures_of_an_evaluation_that_are_damaged_are_found(run, run_pgvae, cap
     (run / "evaluation.json").write_text(json.dumps({"metrics": {}})[:-1])
     assert run_pgvae("check", run) == 3
     assert "evaluation.json is damaged in line 1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link"])
+@pytest.mark.parametrize("name", ["fakes-000000001.png", "evaluation.json"])
+def test_what_is_no_file_is_found_and_not_waited_for(name, kind, run, run_pgvae, capsys):
+    path = run / name
+    os.mkfifo(path) if kind == "pipe" else path.symlink_to("nowhere")
+    assert run_pgvae("check", run) == 3
+    said = f"damaged: {path} is no file, or a link that leads nowhere"
+    assert said in capsys.readouterr().out.splitlines()

@@ -1,6 +1,7 @@
 """`pgvae data` as a user meets it: exit codes, one line for each error, help with examples."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -354,3 +355,26 @@ def test_a_set_that_another_process_prepares_is_not_deleted(place, capsys):
     with locked(Path("datasets/tiny"), wait=False, say=print):
         message = refusal(capsys, place, ["data", "remove", "tiny"])
     assert "is being prepared by another process" in message
+
+
+def test_a_labels_file_that_is_a_pipe_is_not_waited_for(rejected, desk):
+    os.mkfifo(desk / "pipe")
+    (desk / "photos").mkdir()
+    shutil.copy(desk / "a.png", desk / "photos")
+    words = ("data", "prepare", "photos", "--labels", "pipe")
+    assert "labels file pipe is no file: give --labels FILE" in rejected(*words)
+
+
+@pytest.mark.parametrize("words", ["prepare photos --data-root .", "merge tiny faces --name own"])
+@pytest.mark.parametrize("also", ["", "--force"])
+def test_what_is_in_the_place_of_a_set_is_never_said_to_be_replaced_by_force(
+    words, also, rejected, desk
+):
+    for place in ("photos", "datasets/own"):
+        (desk / place).mkdir()
+        shutil.copy(desk / "a.png", desk / place)
+    if also and "merge" in words:
+        pytest.skip("merge has no --force")
+    said = rejected("data", *words.split(), *also.split())
+    assert "--force" not in said
+    assert "use --name for another name" in said

@@ -50,6 +50,8 @@ REFUSED = {
         samples --seeds 1.5 | '1.5' is no seed
         samples --seeds -3 | '-3' is no seed
         samples --seeds 9-3 | '9-3': give the lower seed first
+        samples --seeds 9223372036854775808 | a seed is 9223372036854775807 at most
+        samples --count 99999999999999999999 | --count | is too many: use 10000000 at most
         samples --seeds 0-100000 | '0-100000': | 100,000 seeds at most
         samples --seeds 3 --count 2 | --count and --seeds: give one of them
         samples --out walk.gif | --out walk.gif is the name of a file: --out takes a folder, such as

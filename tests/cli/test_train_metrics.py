@@ -1,12 +1,13 @@
 """`pgvae train --metrics`, as a user meets it."""
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from commands import train
+from commands import train, train_alone
 
 from pgvae.evaluation import evaluate
 from pgvae.inference import load
@@ -88,6 +89,34 @@ def test_what_cannot_be_measured_is_refused_before_a_run_is_made(
     for word in words:
         assert word in message
     assert not (workplace / "runs").exists()
+
+
+@pytest.mark.parametrize("also", ["", "--dry-run"])
+def test_a_set_too_small_to_measure_is_refused_before_a_run_is_made(
+    also, refused, workplace, pictures
+):
+    (workplace / "few").mkdir()
+    for picture in sorted(pictures.iterdir())[:3]:
+        shutil.copy(picture, workplace / "few")
+    words = ("--dataset", "few", "--metrics", "psnr", *also.split())
+    assert train("--dataset", "few", "--dry-run") == 0  # prepared
+    assert (
+        " has 1 images held out and 2 to train with, too few to measure with: "
+        "prepare more, or give --metrics none"
+    ) in refused(*words)
+    assert not (workplace / "runs").exists()
+
+
+@pytest.mark.parametrize("resume", [(), ("BASE",)], ids=["alone", "with its options"])
+def test_a_run_goes_on_without_metrics(resume, measured, capsys):
+    run = measured("--total-kimg", "0.016")
+    going_on = ("--resume", run, "--metrics", "none", "--total-kimg", "0.024")
+    assert (train(*going_on) if resume else train_alone(*going_on)) == 0
+    assert 24 not in metrics_in(run)
+    assert json.loads((run / "config.json").read_text())["metrics"] == []
+    assert "going on with --metrics none (before: psnr,rmse)" in capsys.readouterr().out
+    assert train_alone("--resume", run, "--total-kimg", "0.032") == 0
+    assert 32 not in metrics_in(run)
 
 
 @pytest.mark.parametrize(

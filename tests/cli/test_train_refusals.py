@@ -50,6 +50,21 @@ BAD_OPTIONS = [
     ("--total-kimg 0", ["--total-kimg 0", POSITIVE]),
     ("--total-kimg -1", ["--total-kimg -1", POSITIVE]),
     ("--total-kimg nan", ["--total-kimg nan", FINITE]),
+    ("--total-kimg 0.0004", ["total_kimg is 0.0004, less than an image: use 0.001 or more"]),
+    ("--total-kimg 1e-9 --dry-run", ["total_kimg is 1e-09, less than an image"]),
+    ("--total-kimg 1e306", ["--total-kimg 1e+306: use 1000000000 at most"]),
+    ("--grow --kimg-per-stage 1e-9", ["a stage is less than an image: use a longer --kimg-per"]),
+    (f"--batch {2**63}", [f"--batch {2**63}: use 65536 at most"]),
+    ("--batch 8:1000000000", ["--batch 1000000000: use 65536 at most"]),
+    (f"--batch-gpu {2**80}", ["--batch-gpu", "use 65536 at most"]),
+    (f"--latent-dim {2**80}", ["--latent-dim", "use 65536 at most"]),
+    (f"--fmap-max {2**80}", ["--fmap-max", "use 65536 at most"]),
+    (f"--fmap-base {2**80}", ["--fmap-base", "use 1073741824 at most"]),
+    (f"--workers {2**80}", ["--workers", "use 1024 at most"]),
+    (f"--keep-snapshots {2**80}", ["--keep-snapshots", "use 1073741824 at most"]),
+    ("--max-hours 1e300", ["--max-hours 1e+300: use 1000000000 at most"]),
+    ("--outdir=", ["--outdir '': it is empty: give a value, or leave it out"]),
+    ("--init-from=", ["--init-from '': it is empty"]),
     ("--kimg-per-stage 0", ["--kimg-per-stage", POSITIVE]),
     ("--kimg-per-stage inf", ["--kimg-per-stage", FINITE]),
     ("--snapshot-kimg 0", ["--snapshot-kimg", POSITIVE]),
@@ -249,3 +264,29 @@ def test_a_folder_of_images_is_not_prepared_for_a_bad_option(options, pictures, 
     assert stop.value.code == 2
     assert capsys.readouterr().err.startswith("error: ")
     assert not root.exists()
+
+
+def test_the_plan_of_a_run_that_is_there_is_not_asked_for_anew(refused, finished):
+    said = refused("--resume", finished, "--dry-run", alone=True)
+    assert "--dry-run shows the plan of a new run" in said
+    assert "leave one of --dry-run and --resume out" in said
+
+
+@pytest.mark.parametrize("what", ["folder", "file"])
+def test_what_only_looks_like_a_later_checkpoint_says_nothing_of_where_a_run_is(
+    what, refused, finished, workplace
+):
+    shutil.copytree(finished, workplace / "run")
+    later = workplace / "run" / "checkpoint-000000999"
+    later.mkdir() if what == "folder" else later.touch()
+    said = refused("--resume", workplace / "run", "--total-kimg", "0.05", alone=True)
+    assert "is at 0.096 of 0.096 kimg already" in said
+
+
+def test_a_run_that_may_not_be_written_to_is_not_told_to_go_elsewhere_by_outdir(
+    refused, finished, monkeypatch
+):
+    monkeypatch.setattr(os, "access", lambda *_, **__: False)
+    said = refused("--resume", finished, "--total-kimg", "0.2", alone=True)
+    assert "copy the run to another" in said
+    assert "--outdir" not in said

@@ -1,11 +1,13 @@
 """A set as one picture: its images, its balance and what there is to say are in it."""
 
 import numpy as np
+import pytest
 from making import Memory, encoded, noise_files, prepared, recipe_of
 from PIL import Image
 
 from pgvae.data.labels import Table
-from pgvae.data.show import balance_of, lines_of, picture_of
+from pgvae.data.show import MARK, balance_of, lines_of, picture_of, save_picture
+from pgvae.data.similar import near_duplicates
 
 
 def labelled(root):
@@ -50,3 +52,12 @@ def test_large_and_unlabelled_and_grey_sets_have_a_picture_too(tmp_path):
     page = picture_of(store, [])
     assert page.width == 1072
     assert (np.asarray(page)[34 : 34 + 512, 16 : 16 + 512] == (225, 228, 232)).all(-1).mean() < 0.01
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_set_of_a_few_images_is_drawn_though_nothing_is_held_out(count, tmp_path):
+    files = {f"{i}.png": encoded(Image.new("RGB", (32, 32), (70 * i, 0, 0))) for i in range(count)}
+    store = prepared(recipe_of(Memory(files), split=lambda kept, _: np.zeros(len(kept))), tmp_path)
+    assert store.get_many(store.split("val"), 32).shape == (0, 3, 32, 32)
+    save_picture(tmp_path / "few.png", store, near_duplicates(store))
+    assert Image.open(tmp_path / "few.png").text == {"Software": MARK.decode()}

@@ -4,16 +4,20 @@ import base64
 import io
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from client import Client
 from PIL import Image
 
-from pgvae.explore import app
+from pgvae.data import Store
+from pgvae.explore import Explorer, app
 from pgvae.explore import explorer as explorer_module
 from pgvae.explore.app import make_app
 from pgvae.explore.points import Point
+from pgvae.inference import load
 
 PAGE = Path(app.__file__).parent
 SEED, UNSEEN = {"seed": 3}, {"unseen": 1}
@@ -219,3 +223,29 @@ def test_pictures_are_not_made_for_those_who_left(explorer, monkeypatch):
     asyncio.run(make_app(explorer)(scope, receive, send))
     assert sent[0]["status"] == 499
     assert made == []
+
+
+def test_a_set_that_is_moved_away_is_told_of_in_a_sentence(run, faces, tmp_path, capfd):
+    shutil.copytree(faces, tmp_path / "faces")
+    explorer = Explorer(load(run), run, Store(tmp_path / "faces"))
+    (tmp_path / "faces").rename(tmp_path / "moved")
+    with Client(make_app(explorer)) as client:
+        answer = client.ask("nearest", point=SEED)
+    said = answer.json()["error"]
+    assert answer.status in (400, 503)
+    assert str(tmp_path / "faces") in said
+    assert len(said.splitlines()) == 1
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_file_that_cannot_be_read_is_told_of_in_a_sentence(explorer, monkeypatch, capfd):
+    def gone(*_):
+        raise FileNotFoundError(2, "No such file or directory", "sets/faces/names.json")
+
+    monkeypatch.setattr(explorer, "nearest", gone)
+    with Client(make_app(explorer)) as client:
+        answer = client.ask("nearest", point=SEED)
+    said = "sets/faces/names.json cannot be read (No such file or directory): bring it back"
+    assert (answer.status, answer.json()) == (503, {"error": f"{said}."})
+    told = capfd.readouterr()
+    assert told.out + told.err == f"error: {said}\n"

@@ -8,8 +8,10 @@ from PIL import Image
 from snapshots import make
 
 from pgvae.data import fade_images, load_images
-from pgvae.inference import Model
+from pgvae.errors import InputError
+from pgvae.inference import Model, load
 from pgvae.inference.given import take
+from pgvae.snapshot import save_snapshot
 
 PICTURE = Image.effect_mandelbrot((40, 30), (-2, -1, 1, 1), 50).convert("RGB")
 
@@ -77,3 +79,76 @@ def test_other_things_are_refused(images, words, model):
 def test_one_picture_is_not_enough_to_interpolate(model):
     with pytest.raises(ValueError, match="2 or 4 images"):
         model.interpolate(PICTURE)
+
+
+@pytest.mark.parametrize("use", ["encode", "reconstruct", "posterior", "interpolate"])
+@pytest.mark.parametrize(
+    ("value", "dtype", "words"),
+    [
+        (
+            200,
+            torch.uint8,
+            r"images are of torch.uint8: give finite floats in ",
+        ),
+        (1, torch.bool, "images are of torch.bool"),
+        (1, torch.complex64, "images are of torch.complex64"),
+        (200, torch.float32, "images go from 200 to 200: give finite floats in"),
+        (-3, torch.float16, "images go from -3 to -3"),
+        (float("nan"), torch.float32, "images go from nan to nan"),
+        (float("inf"), torch.float64, "images go from inf to inf"),
+    ],
+)
+def test_a_tensor_of_other_numbers_is_no_image(use, value, dtype, words, model):
+    images = torch.full((2, 3, model.resolution, model.resolution), value, dtype=dtype)
+    with pytest.raises(InputError, match=words):
+        getattr(model, use)(images)
+
+
+def test_images_a_little_outside_of_their_range_are_taken_as_they_are(model):
+    images = 1.9 * model.sample(2).sign()
+    assert torch.equal(model.encode(images.double()), model.encode(images))
+
+
+@pytest.mark.parametrize("use", ["decode", "between", "walk"])
+@pytest.mark.parametrize(
+    ("latents", "words"),
+    [
+        (np.full((2, 8), np.nan), "latents go from nan to nan: give finite floats"),
+        (np.full((2, 8), np.inf, np.float32), "latents go from inf to inf"),
+        (np.ones((2, 8), np.int64), "latents are of torch.int64"),
+        (["a", "b"], r"latents must be \[N, 8\]: got list"),
+    ],
+)
+def test_what_are_no_latents_is_refused_in_a_line(use, latents, words, model):
+    with pytest.raises(InputError, match=words):
+        getattr(model, use)(latents)
+
+
+def test_an_array_of_latents_is_as_good_as_a_tensor(model):
+    latents = model.sample_latents(2)
+    assert torch.equal(model.decode(latents.double().numpy()), model.decode(latents))
+    assert torch.equal(model.walk(latents.numpy()), model.walk(latents))
+
+
+def test_counts_and_seeds_are_of_any_kind_of_integer(model):
+    drawn = model.sample(np.int64(2), seed=np.uint8(3))
+    assert torch.equal(drawn, model.sample(2, seed=3))
+    assert torch.equal(torch.cat([*model.sample_batches(np.int32(2), seed=torch.tensor(3))]), drawn)
+
+
+@pytest.mark.parametrize("value", [1.5, "2", None, -1, 2**63])
+@pytest.mark.parametrize("name", ["count", "seed"])
+@pytest.mark.parametrize("use", ["sample", "sample_latents", "sample_batches"])
+def test_other_counts_and_seeds_are_refused_in_a_line(use, name, value, model):
+    with pytest.raises(InputError, match=f"{name} is .*: use a whole number from 0 to"):
+        getattr(model, use)(**{"count": 1, name: value})
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "mps", "tpu", "meta"])
+def test_a_device_that_is_not_here_is_refused_in_a_line(device, model, tmp_path):
+    save_snapshot(tmp_path / "a.safetensors", make())
+    with pytest.raises(InputError, match="device"):
+        load(tmp_path / "a.safetensors", device)
+    with pytest.raises(InputError, match="device"):
+        model.to(device)
+    assert model.device.type == "cpu"

@@ -8,6 +8,7 @@ import torch
 from made import blurred, noise
 
 from pgvae import metrics
+from pgvae.errors import InputError
 
 
 def images(seed: int, count: int = 4) -> torch.Tensor:
@@ -102,3 +103,10 @@ def test_ssim_of_flat_images_is_that_of_their_luminance_and_of_an_inverted_one_n
 def test_ssim_of_other_shapes_is_refused():
     with pytest.raises(ValueError, match="same dimensions"):
         metrics.ssim(noise(2, 16, 0), noise(2, 8, 0))
+
+
+@pytest.mark.parametrize("metric", [metrics.mse, metrics.rmse, metrics.psnr])
+@pytest.mark.parametrize("shape", [(3, 3, 8, 8), (2, 3, 4, 4), (2, 1, 8, 8), (3, 8, 8)])
+def test_images_that_are_no_pairs_are_refused_in_a_line(metric, shape):
+    with pytest.raises(InputError, match=r"images must be in pairs of one shape: got "):
+        metric(torch.zeros(2, 3, 8, 8), torch.zeros(shape))

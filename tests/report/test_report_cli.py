@@ -129,7 +129,7 @@ def test_a_damaged_snapshot_costs_only_an_interpolation_that_none_asked_for(data
         ("run --dataset nothing", "--dataset nothing: not in datasets, and no such path"),
         ("run --dataset run/reals.png", "has 1 such images, 4 are needed"),
         (". --dataset run", "there is no snapshot in . yet"),
-        ("run --out a/b/c.html", "cannot write a/b/c.html: No such file or directory"),
+        ("run --out a/b/c.html", "no such folder: a/b; make it, or give another file"),
         ("run --device tpu", "unknown device 'tpu'"),
         ("run --snapshots 1", "1 is not in the range"),
     ],

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import math
+import os
 import re
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from PIL import Image
 from report_runs import Page, make_run, page_of, picture, tick
 
 from pgvae.errors import InputError
+from pgvae.report.collect import read_run
 from pgvae.report.page import plain
 from pgvae.report.pictures import kimg
 
@@ -218,3 +220,26 @@ def test_numbers_have_four_digits_and_images_are_counted_in_thousands():
     texts = ["0", "17.34", "−4.5", "0.000125", "1.23e−07", "12,346", "NaN", "−inf", "4,096", "a"]
     assert list(map(plain, values)) == texts
     assert [kimg(n) for n in (0, 500, 8512, 1_250_000)] == ["0", "0.5", "8.512", "1,250"]
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link"])
+def test_a_picture_that_is_no_file_is_left_out_and_not_waited_for(kind, tmp_path):
+    run = make_run(tmp_path / "run", [tick(1000, loss=1.0)], 1000)
+    for name in ("fakes-000009999.png", "interpolation.png"):
+        os.mkfifo(run / name) if kind == "pipe" else (run / name).symlink_to("nowhere")
+    page = page_of(run)
+    assert (
+        "fakes-000009999.png could not be read (no file, or a link that leads nowhere)" in page.text
+    )
+
+
+@pytest.mark.parametrize(
+    ("how", "words"), [("gone", "or bring the file back"), ("folder", "cannot be read")]
+)
+def test_a_log_that_is_gone_is_told_of(how, words, tmp_path):
+    run = make_run(tmp_path / "run", [tick(1000, loss=1.0)], 1000)
+    (run / "stats.jsonl").unlink()
+    if how == "folder":
+        (run / "stats.jsonl").mkdir()
+    with pytest.raises(InputError, match=words):
+        read_run(run)
