@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")"
 demo=${DEMO:-demo}
 objective=${OBJECTIVE:-rivae}
-kimg=${KIMG:-18}
+kimg=${KIMG:-10}
 settings=()
 if [ "$objective" = vae ]; then settings=(--set beta_kl=0.4 --lr 0.002); fi
 if [ "$objective" = rivae ]; then settings=(--set game=5); fi

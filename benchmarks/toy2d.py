@@ -32,7 +32,7 @@ from PIL import Image  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
-from pgvae.config import from_dict  # noqa: E402
+from pgvae.config import SQUARE, from_dict  # noqa: E402
 from pgvae.metrics import toy2d as metric  # noqa: E402
 from pgvae.nn.encoder import Judged  # noqa: E402
 from pgvae.nn.growing import seeded  # noqa: E402
@@ -214,6 +214,7 @@ def build(objective: Objective, preset: Preset, schedule: Schedule, seed: int) -
     needed = {**usual, **objective.model_settings(2)}
     config = SimpleNamespace(
         resolution=1,
+        base=SQUARE,
         channels=2,
         latent_dim=preset.latent_dim,
         head=needed["head"],

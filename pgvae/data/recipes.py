@@ -291,7 +291,7 @@ def _common_folder(names: Sequence[str]) -> PurePosixPath:
 def _text_of(label_file: Path) -> str:
     require(
         is_file(label_file) or not exists(label_file),
-        f"labels file {label_file} is no file: give --labels FILE",
+        f"labels file {label_file} cannot be read: it is no file; give --labels FILE",
     )
     try:
         return label_file.read_text(encoding="utf-8-sig")

@@ -62,7 +62,7 @@ def test_a_table_tells_each_figure_beside_its_floor(told, desk, store):
 
 
 def test_the_same_figures_are_written_as_json(told, desk, store, data_root):
-    (desk / "e.json").write_text("an older one")
+    (desk / "e.json").write_text('{\n  "snapshot": "older.safetensors"\n}\n')
     lines = told("--metrics", NAMES, "--json", "e.json", "--split", "train", "--count", "7")
     assert lines[0].endswith(
         "7 images of split train and as many samples from the fitted prior, seed 0; floor: 7 "
