@@ -10,6 +10,7 @@ import pytest
 from failing_drive import Ended, FailingDrive
 
 from pgvae.data import Store
+from pgvae.report.page import MARK
 from pgvae.training.checkpoint import checkpoints_in, is_whole
 
 NUMBERS = (errno.EIO, errno.ENOSPC, errno.EDQUOT)
@@ -71,7 +72,7 @@ def desk(tmp_path_factory, pictures) -> Iterator[Desk]:
         ended = drive.run(words)
         assert ended.code == 0, ended.said
     (work / "g.pt2").write_text("old")
-    (work / "r.html").write_text("old")
+    (work / "r.html").write_bytes(MARK)  # an older report
     shutil.copytree(work, made.whole)
     yield made
     drive.close()
