@@ -362,7 +362,7 @@ def test_a_labels_file_that_is_a_pipe_is_not_waited_for(rejected, desk):
     (desk / "photos").mkdir()
     shutil.copy(desk / "a.png", desk / "photos")
     words = ("data", "prepare", "photos", "--labels", "pipe")
-    assert "labels file pipe is no file: give --labels FILE" in rejected(*words)
+    assert "labels file pipe cannot be read: it is no file; give --labels FILE" in rejected(*words)
 
 
 @pytest.mark.parametrize("words", ["prepare photos --data-root .", "merge tiny faces --name own"])
