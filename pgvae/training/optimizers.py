@@ -64,7 +64,8 @@ class Muon(torch.optim.Adam):
 
     so that an update's root mean square is about lr, as that of Adam's first one is. Layers from
     and to images, biases and linear layers are Adam's. The state of a weight is `exp_avg`, its m.
-    With `found_inf` 1 nothing moves, as in fused Adam.
+    With `found_inf` 1 nothing moves, as in fused Adam. torch.optim.Muon takes matrices alone, works
+    in bfloat16, and knows neither `found_inf` nor graphs.
     """
 
     @torch.no_grad()
