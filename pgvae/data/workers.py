@@ -114,7 +114,8 @@ class Crew:
         spent = 0.0
         for done, index in enumerate(indices):
             rest = (len(indices) - done) * spent / max(done, 1)
-            if done >= _TRIED and self._wanted > 1 and rest > _WORTH and self._are_ready():
+            worth = self._wanted > 1 and (bool(self._workers) or rest > _WORTH)
+            if done >= _TRIED and worth and self._are_ready():
                 yield from self._by_workers(work, indices[done:], chunk)
                 return
             begun = time.perf_counter()

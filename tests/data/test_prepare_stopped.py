@@ -204,7 +204,7 @@ def is_running(pid: int) -> bool:
 
 
 def test_no_worker_outlives_a_killed_preparation(tmp_path):
-    path = write_files(tmp_path / "in", noise_files(200, size=256))
+    path = write_files(tmp_path / "in", noise_files(600, size=256))
     with started(path, tmp_path / "root", workers=2) as process:
         wait_for(lambda: len(descendants(process.pid)) >= 2)
         started_by_it = descendants(process.pid)
