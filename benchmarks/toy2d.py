@@ -32,12 +32,13 @@ from PIL import Image  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
-from pgvae.config import SQUARE, from_dict  # noqa: E402
+from pgvae.config import from_dict  # noqa: E402
 from pgvae.metrics import toy2d as metric  # noqa: E402
 from pgvae.nn.encoder import Judged  # noqa: E402
 from pgvae.nn.growing import seeded  # noqa: E402
 from pgvae.objectives import OBJECTIVES, Objective, terms  # noqa: E402
 from pgvae.schedule import Schedule, Stage  # noqa: E402
+from pgvae.sizes import SQUARE  # noqa: E402
 from pgvae.training.plan import parse_settings  # noqa: E402
 from pgvae.training.state import Dials, Skips, TrainState, derive_seed  # noqa: E402
 from pgvae.training.step import train_step  # noqa: E402

@@ -5,24 +5,18 @@ unknown name and suggests the nearest one.
 """
 
 import dataclasses
-import difflib
 import json
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar, cast, get_args
 
-from pgvae.errors import InputError
+from pgvae.checks import nearest, require, require_choice, require_switch, require_weight
 from pgvae.schedule import Schedule, Stage
+from pgvae.sizes import BASES, SQUARE, Base, check_resolution
 
 T = TypeVar("T")
 
-MIN_RESOLUTION, MAX_RESOLUTION = 4, 1024
-# Height and width of images at the first stage, the longer side 4 px: what is double at each next.
-Base = tuple[int, int]
-SQUARE: Base = (4, 4)
-BASES: tuple[Base, ...] = (SQUARE, (3, 4), (2, 4), (4, 3), (4, 2))
 DEVIATION_GROUP = 4  # images that a discriminator compares with each other (PGGAN)
 
 Head = Literal["sphere", "gaussian"]
@@ -34,140 +28,6 @@ Output = Literal["linear", "tanh"]
 Judge = Literal["none", "image", "joint"]
 Precision = Literal["auto", "fp32", "tf32", "bf16"]
 OptimizerKind = Literal["adam", "muon"]
-
-
-def require(condition: bool, message: str) -> None:
-    """Raise InputError with `message` unless `condition` holds (NaN never does).
-
-    >>> require(0.5 > 0, "too small")
-    >>> require(float("nan") > 0, "too small")
-    Traceback (most recent call last):
-    pgvae.errors.InputError: too small
-    """
-    if not condition:
-        raise InputError(message)
-
-
-def require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    """Raise InputError unless `value` is one of `choices`.
-
-    >>> require_choice("head", "cube", ("sphere", "gaussian"))
-    Traceback (most recent call last):
-    pgvae.errors.InputError: head is 'cube': choose one of sphere, gaussian
-    """
-    require(value in choices, f"{name} is {value!r}: choose one of {', '.join(choices)}")
-
-
-def require_weight(name: str, value: float) -> None:
-    """Raise InputError unless `value` is finite and 0 or more.
-
-    >>> require_weight("beta_kl", -1.0)
-    Traceback (most recent call last):
-    pgvae.errors.InputError: beta_kl is -1.0: use a finite number >= 0
-    """
-    require(math.isfinite(value) and value >= 0, f"{name} is {value}: use a finite number >= 0")
-
-
-def require_switch(name: str, value: bool) -> None:
-    """Raise InputError unless `value` is a bool."""
-    require(isinstance(value, bool), f"{name} is {value!r}: use true or false")
-
-
-def nearest(name: str, names: list[str]) -> str:
-    """A hint for an unknown `name`: the most similar of `names`, or all of them.
-
-    >>> nearest("miror", ["seed", "mirror"])
-    "did you mean 'mirror'?"
-    >>> nearest("xyzzy", ["seed", "mirror"])
-    'known: mirror, seed'
-    """
-    close = difflib.get_close_matches(name, names, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(names))}"
-
-
-def check_resolution(resolution: int, what: str = "resolution") -> int:
-    """Return `resolution` if it is a power of two in 4..1024; InputError otherwise.
-
-    >>> check_resolution(64)
-    64
-    >>> check_resolution(100)
-    Traceback (most recent call last):
-    pgvae.errors.InputError: resolution 100 is not a power of two from 4 to 1024: use 64 or 128
-    """
-    if MIN_RESOLUTION <= resolution <= MAX_RESOLUTION:
-        below = 2 ** int(math.log2(resolution))
-        if below == resolution:
-            return resolution
-        hint = f"use {below} or {2 * below}"
-    else:
-        hint = f"use a power of two from {MIN_RESOLUTION} to {MAX_RESOLUTION}"
-    raise InputError(f"{what} {resolution} is not a power of two from 4 to 1024: {hint}")
-
-
-def resolutions_between(start: int, final: int) -> tuple[int, ...]:
-    """The powers of two from `start` to `final`, both included.
-
-    >>> resolutions_between(4, 16)
-    (4, 8, 16)
-    """
-    return tuple(2**k for k in range(int(math.log2(start)), int(math.log2(final)) + 1))
-
-
-def size_at(base: Base, resolution: int) -> tuple[int, int]:
-    """Height and width of images whose longer side has `resolution` pixels.
-
-    >>> size_at((3, 4), 256)
-    (192, 256)
-    """
-    return base[0] * resolution // 4, base[1] * resolution // 4
-
-
-def size_named(base: Base, resolution: int) -> str:
-    """What a size is called: of squares one side, else width and height.
-
-    >>> size_named(SQUARE, 256), size_named((3, 4), 256)
-    ('256', '256x192')
-    """
-    height, width = size_at(base, resolution)
-    return str(resolution) if base == SQUARE else f"{width}x{height}"
-
-
-def parse_size(text: str, resolution: int | None = None) -> tuple[int, Base]:
-    """The resolution, which is the longer side, and the base of WIDTHxHEIGHT; InputError otherwise.
-
-    resolution: what it must be.
-
-    >>> parse_size("256x192")
-    (256, (3, 4))
-    >>> parse_size("250x190")
-    Traceback (most recent call last):
-    pgvae.errors.InputError: size 250x190 cannot be: the longer side is a power of two from 4 to \
-1024, the shorter one as long, 3/4 or 1/2 of it; the nearest are 256x192 and 128x96
-    """
-    words = re.fullmatch(r"(\d{1,6})x(\d{1,6})", text)
-    require(words is not None, f"size {text!r} is no size: give WIDTHxHEIGHT, such as 256x192")
-    width, height = (max(int(word), 1) for word in cast(re.Match, words).groups())
-    every = {
-        size_at(base, longer): (longer, base)
-        for longer in resolutions_between(MIN_RESOLUTION, MAX_RESOLUTION)
-        for base in BASES
-    }
-
-    def far(size: tuple[int, int]) -> float:
-        taller, wider = math.log(size[0] / height), math.log(size[1] / width)
-        return 4 * abs(wider - taller) + abs(wider + taller)  # the ratio counts for more
-
-    near = " and ".join(f"{w}x{h}" for h, w in sorted(every, key=far)[:2])
-    require(
-        (height, width) in every,
-        f"size {text} cannot be: the longer side is a power of two from {MIN_RESOLUTION} to "
-        f"{MAX_RESOLUTION}, the shorter one as long, 3/4 or 1/2 of it; the nearest are {near}",
-    )
-    require(
-        resolution in (None, max(height, width)),
-        f"--resolution {resolution} is not the longer side of --size {text}: leave it out",
-    )
-    return every[height, width]
 
 
 def from_dict(cls: type[T], values: Mapping[str, Any], what: str) -> T:

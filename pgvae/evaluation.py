@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from pgvae.checks import require, require_choice
 from pgvae.choices import Prior
-from pgvae.config import require, require_choice
 from pgvae.data import Store, fade_images, read_images
 from pgvae.data.store import SPLITS
 from pgvae.inference import Model

@@ -6,16 +6,15 @@ Deterministic Autoencoders", section 4).
 """
 
 import math
-import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, SupportsIndex, get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
-from pgvae.choices import MOST_SEED, PriorKind
-from pgvae.config import require, require_choice
+from pgvae.checks import require, require_choice
+from pgvae.choices import PriorKind
 
 MOST_COMPONENTS = 256
 
@@ -135,18 +134,6 @@ def noise_rows(count: int, dim: int, generator: torch.Generator) -> Tensor:
     for row in noise:
         torch.randn(dim, generator=generator, out=row)
     return noise
-
-
-def whole(name: str, value: SupportsIndex) -> int:
-    """A count or seed of any kind of integer as Python's; InputError for another value.
-
-    >>> whole("count", 1.5)
-    Traceback (most recent call last):
-    pgvae.errors.InputError: count is 1.5: use a whole number from 0 to 9223372036854775807
-    """
-    fits = hasattr(value, "__index__") and 0 <= operator.index(value) <= MOST_SEED
-    require(fits, f"{name} is {value!r}: use a whole number from 0 to {MOST_SEED}")
-    return operator.index(value)
 
 
 def require_truncation(truncation: float) -> None:

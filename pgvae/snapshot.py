@@ -19,11 +19,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from pgvae.config import ModelConfig, check_resolution, from_dict, require, size_at
+from pgvae.checks import require
+from pgvae.config import ModelConfig, from_dict
 from pgvae.errors import CorruptFileError, InputError
 from pgvae.nn import build_nets
 from pgvae.prior import MOST_COMPONENTS, FittedPrior
 from pgvae.seal import require_sealed, save_sealed
+from pgvae.sizes import check_resolution, size_at
 from pgvae.types import AVERAGES, Nets
 
 T = TypeVar("T")

@@ -10,8 +10,9 @@ import pytest
 from pgvae.cli.train import train
 from pgvae.errors import CorruptFileError, InputError
 from pgvae.objectives import OBJECTIVES
-from pgvae.request import FREE, Request, helps, kinds, metavar, option
+from pgvae.request import FREE, Request, helps, kinds
 from pgvae.training import start
+from pgvae.values import metavar, option
 
 # A value that each option can have, by its type; and for those that not every value fits.
 VALUES = {bool: True, int: 8, float: 0.5, str: "some"}

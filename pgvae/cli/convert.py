@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pgvae.checks import require
 from pgvae.cli import options
 from pgvae.cli.groups import Commands
 from pgvae.cli.options import PATH, option
-from pgvae.config import require
 from pgvae.errors import InputError
 
 if TYPE_CHECKING:

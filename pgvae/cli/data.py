@@ -13,8 +13,8 @@ from pgvae.cli.groups import Commands
 from pgvae.cli.options import NATURAL, PATH, POSITIVE, option
 from pgvae.cli.sets import OUTDIR, about_use, remove, users_in
 from pgvae.cli.types import Resolution, Seed, WordList
-from pgvae.config import parse_size, size_named
 from pgvae.errors import InputError, PgvaeError
+from pgvae.sizes import parse_size, size_named
 
 if TYPE_CHECKING:
     from pgvae.data import Store

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import click
 
+from pgvae.checks import require
 from pgvae.choices import Fit
 from pgvae.cli import options
 from pgvae.cli.options import SEVERAL, option
-from pgvae.config import LabelConfig, require
+from pgvae.config import LabelConfig
 
 
 @click.command("directions")

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pgvae.checks import require
 from pgvae.choices import Prior, Sampling
 from pgvae.cli import options
 from pgvae.cli.options import POSITIVE, PROBABILITY, SEVERAL, option
 from pgvae.cli.session import Session, in_session
 from pgvae.cli.types import Finite
-from pgvae.config import require
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -11,7 +11,6 @@ from pgvae.choices import Prior
 from pgvae.cli import options
 from pgvae.cli.options import PATH, SEVERAL, option
 from pgvae.cli.types import WordList
-from pgvae.config import MIN_RESOLUTION
 from pgvae.files import atomic_path
 from pgvae.metrics.table import (
     DEFAULT_COUNT,
@@ -21,6 +20,7 @@ from pgvae.metrics.table import (
     defined_at,
     without_encoder,
 )
+from pgvae.sizes import MIN_RESOLUTION
 
 if TYPE_CHECKING:
     from pgvae.data import Store

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import click
 
+from pgvae.checks import require
 from pgvae.choices import ExportFormat, ExportPart
 from pgvae.cli import options
 from pgvae.cli.options import PATH, option
-from pgvae.config import require
 
 
 @click.command("export")

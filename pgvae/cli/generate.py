@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pgvae.checks import require
 from pgvae.choices import PROJECTION_STEPS, Animation, Prior
 from pgvae.cli import options
 from pgvae.cli.edit import conditional, edit
@@ -14,7 +15,6 @@ from pgvae.cli.neighbours import neighbours
 from pgvae.cli.options import POSITIVE, SEVERAL, option
 from pgvae.cli.session import Session, in_session, shared
 from pgvae.cli.types import Seeds
-from pgvae.config import require
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -11,7 +11,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from pgvae.config import nearest
+from pgvae.checks import nearest
 
 _EXTRA = re.compile(r"Got unexpected extra arguments? \((.*)\)")  # click's words
 

@@ -6,7 +6,7 @@ import click
 import torch
 from torch import Tensor
 
-from pgvae.config import nearest, require
+from pgvae.checks import nearest, require
 from pgvae.data import (
     Store,
     fade_images,

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import click
 
+from pgvae.checks import require
 from pgvae.cli import options
 from pgvae.cli.options import PATH, POSITIVE, option
 from pgvae.cli.session import Session, in_session
-from pgvae.config import require
 
 _MOVED = 1e-3  # further than rounding takes a point of the sphere
 

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import click
 
+from pgvae.checks import require
 from pgvae.choices import Likeness, Prior
 from pgvae.cli import options
 from pgvae.cli.options import POSITIVE, option
 from pgvae.cli.session import Session, in_session
-from pgvae.config import require
 
 
 @click.command()

@@ -8,9 +8,9 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import click
 
+from pgvae.checks import require
 from pgvae.choices import Prior
 from pgvae.cli.types import Seed, SomePath, Whole, WordList
-from pgvae.config import require
 from pgvae.files import require_replaceable
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -5,10 +5,10 @@ from typing import Any
 
 import click
 
+from pgvae.checks import require
 from pgvae.cli import options
 from pgvae.cli.options import NATURAL, PATH, option
 from pgvae.cli.types import WordList
-from pgvae.config import require
 
 
 @click.command()

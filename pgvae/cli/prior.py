@@ -5,10 +5,10 @@ from pathlib import Path
 
 import click
 
+from pgvae.checks import require
 from pgvae.choices import PriorKind
 from pgvae.cli import options
 from pgvae.cli.options import POSITIVE, SEVERAL, option
-from pgvae.config import require
 
 
 @click.command("prior")

@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
+from pgvae.checks import require
 from pgvae.cli import options
 from pgvae.cli.options import PATH, option
-from pgvae.config import require
 
 _SHOWN = 16  # images that are reconstructed
 

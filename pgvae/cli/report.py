@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pgvae.checks import require
 from pgvae.cli import options
 from pgvae.cli.options import PATH, SEVERAL, option
-from pgvae.config import require
 from pgvae.errors import PgvaeError
 
 if TYPE_CHECKING:

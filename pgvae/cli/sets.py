@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pgvae.checks import require
 from pgvae.cli import options
 from pgvae.cli.options import PATH, option
-from pgvae.config import require
 
 if TYPE_CHECKING:
     from pgvae.data import Store

@@ -5,9 +5,10 @@ from typing import Any, get_args, get_origin
 import click
 
 from pgvae.cli.types import ByStage, WordList
-from pgvae.request import BY_STAGE, NEWEST, Request, helps, kinds, metavar, option
+from pgvae.request import NEWEST, Request, helps, kinds
 from pgvae.terminal import say
 from pgvae.training.stops import Stop, nothing_to_save
+from pgvae.values import BY_STAGE, metavar, option
 
 _TYPES: dict[Any, click.ParamType] = {int: click.INT, float: click.FLOAT, str: click.STRING}
 

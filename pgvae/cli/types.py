@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from pgvae.choices import MOST_SEED
-from pgvae.config import check_resolution
+from pgvae.sizes import check_resolution
 
 _MOST, _MOST_SEEDS = 10_000_000, 100_000
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pgvae.config import require
+from pgvae.checks import require
 from pgvae.data import images
 from pgvae.data.containers.base import FileSource, numbered, require_honest
 from pgvae.data.labels import Columns

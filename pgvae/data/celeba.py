@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pgvae.config import require
+from pgvae.checks import require
 from pgvae.data import labels
 from pgvae.data.labels import Table
 from pgvae.data.matching import bare

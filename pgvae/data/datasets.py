@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pgvae.config import SQUARE, Base, nearest, require
+from pgvae.checks import nearest, require
 from pgvae.data import images
 from pgvae.data.kinds import is_container
 from pgvae.data.paths import is_file, is_folder, nearest_parent, printable
@@ -19,6 +19,7 @@ from pgvae.data.recipes import RECIPES, Split, folder, own_name
 from pgvae.data.sources import fingerprint_of, holds_many, open_source
 from pgvae.data.store import MANIFEST, Store, folder_of, may_be_set
 from pgvae.errors import InputError, PgvaeError
+from pgvae.sizes import SQUARE, Base
 
 _OF_PREPARE = ("--skip-bad", "--upscale", "--count", "--workers", "--name")  # training has none
 

@@ -8,7 +8,7 @@ from types import ModuleType
 
 import numpy as np
 
-from pgvae.config import require
+from pgvae.checks import require
 from pgvae.data import labels
 from pgvae.data.containers.base import damaged, needed
 from pgvae.data.labels import Table

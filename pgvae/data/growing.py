@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pgvae.config import require, size_at
+from pgvae.checks import require
 from pgvae.data import images, labels
 from pgvae.data.containers.base import Joined
 from pgvae.data.labels import Columns, Table
@@ -24,6 +24,7 @@ from pgvae.data.recipes import Split
 from pgvae.data.source import Source
 from pgvae.data.store import SPLITS, Store
 from pgvae.files import atomic_path, disk_errors, remove
+from pgvae.sizes import size_at
 
 Say = Callable[[str], None]
 

@@ -26,7 +26,7 @@ from PIL import (
 )
 
 from pgvae.choices import Crop
-from pgvae.config import SQUARE, Base, size_at, size_named
+from pgvae.sizes import SQUARE, Base, size_at, size_named
 
 HEIC = "HEIF"  # pillow-heif's name of it
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from pgvae.config import nearest, require
+from pgvae.checks import nearest, require
 from pgvae.data.columns import is_nameless, numbers_in, numbers_rows, read_csv
 from pgvae.data.matching import NAME_COLUMNS, bare, in_order, is_name_of, naming_column, some
 from pgvae.errors import InputError

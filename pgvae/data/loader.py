@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pgvae.config import LabelConfig, require
+from pgvae.checks import require
+from pgvae.config import LabelConfig
 from pgvae.data.labels import balanced_weights
 from pgvae.data.store import Store
 from pgvae.errors import CorruptFileError

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pgvae.config import SQUARE, Base
 from pgvae.data import images
 from pgvae.data.pixels import encode_pixels, pyramid
 from pgvae.data.source import Source
 from pgvae.data.store import Store, crc_of
+from pgvae.sizes import SQUARE, Base
 
 RAW_UP_TO = 128
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pgvae import files
-from pgvae.config import require
+from pgvae.checks import require
 from pgvae.data.paths import exists, is_file
 from pgvae.data.store import MANIFEST
 from pgvae.errors import InputError, Preempted

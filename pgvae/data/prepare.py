@@ -11,17 +11,8 @@ from typing import Any, get_args
 import numpy as np
 from tqdm import tqdm
 
+from pgvae.checks import require, require_choice
 from pgvae.choices import Codec, Crop
-from pgvae.config import (
-    MAX_RESOLUTION,
-    MIN_RESOLUTION,
-    SQUARE,
-    Base,
-    check_resolution,
-    require,
-    require_choice,
-    resolutions_between,
-)
 from pgvae.data import images
 from pgvae.data.journal import may_go_on
 from pgvae.data.labels import Table
@@ -32,6 +23,14 @@ from pgvae.data.store import MANIFEST, REJECTS, Store, manifest_of
 from pgvae.data.workers import Crew
 from pgvae.data.writer import Writer
 from pgvae.errors import InputError
+from pgvae.sizes import (
+    MAX_RESOLUTION,
+    MIN_RESOLUTION,
+    SQUARE,
+    Base,
+    check_resolution,
+    resolutions_between,
+)
 
 _SHOWN = 3  # bad images that a message names
 _LOOKED_AT = 256  # headers that a worker looks at at a time

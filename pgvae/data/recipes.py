@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from pgvae.config import nearest, require
+from pgvae.checks import nearest, require
 from pgvae.data import labels
 from pgvae.data.arrays import (
     CIFAR10,

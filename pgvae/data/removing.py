@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from pgvae.config import nearest, require
+from pgvae.checks import nearest, require
 from pgvae.data.datasets import prepared_in
 from pgvae.data.paths import exists, is_file, is_folder
 from pgvae.data.placing import aside_of, locked

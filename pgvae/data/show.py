@@ -8,10 +8,10 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
-from pgvae.config import size_at
 from pgvae.data.labels import decide
 from pgvae.data.store import REJECTS, SPLITS, Store
 from pgvae.files import atomic_path
+from pgvae.sizes import size_at
 
 MARK = b"pgvae data show"  # at the start of the file, so that it is known among other pictures
 _SHOWN = 64  # images of a split, eight in a row

@@ -15,22 +15,15 @@ from typing import Any
 import lmdb
 import numpy as np
 
-from pgvae.config import (
-    SQUARE,
-    Base,
-    LabelConfig,
-    nearest,
-    require,
-    require_choice,
-    size_at,
-    size_named,
-)
+from pgvae.checks import nearest, require, require_choice
+from pgvae.config import LabelConfig
 from pgvae.data.environments import environment_at
 from pgvae.data.labels import decide
 from pgvae.data.paths import is_file, is_folder, require_readable
 from pgvae.data.pixels import decode_pixels
 from pgvae.errors import CorruptFileError, InputError
 from pgvae.files import sha256_of
+from pgvae.sizes import SQUARE, Base, size_at, size_named
 
 FORMAT = 1
 MANIFEST, HASHES, LABELS, SPLIT, NAMES, REJECTS = (

@@ -13,7 +13,6 @@ from typing import Any
 import lmdb
 import numpy as np
 
-from pgvae.config import SQUARE, Base
 from pgvae.data.journal import JOURNAL, Journal
 from pgvae.data.making import Made
 from pgvae.data.store import (
@@ -30,6 +29,7 @@ from pgvae.data.store import (
 )
 from pgvae.errors import CorruptFileError, ResourceError
 from pgvae.files import fsync, sha256_of
+from pgvae.sizes import SQUARE, Base
 
 _COMMIT_BYTES = 16 << 20  # what a transaction may hold in memory
 _PAGE = 4096

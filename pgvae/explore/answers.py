@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from starlette.responses import Response
 from torch import Tensor
 
-from pgvae.config import require, require_choice
+from pgvae.checks import require, require_choice
 from pgvae.explore import shown
 from pgvae.explore.explorer import Explorer
 from pgvae.explore.points import (

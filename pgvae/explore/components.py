@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pgvae.config import Head, require
+from pgvae.checks import require
+from pgvae.config import Head
 
 MOST = 12
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from pgvae.checks import require
 from pgvae.choices import Prior
-from pgvae.config import require
 from pgvae.data import Store, fade_images, read_images
 from pgvae.explore import components, shown
 from pgvae.explore.components import Components

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from pgvae.checks import require, require_choice
 from pgvae.choices import Prior
-from pgvae.config import require, require_choice
 
 Kind = Literal["seed", "image", "unseen"]
 MOST_POINTS, MOST_FRAMES = 64, 256

@@ -6,9 +6,9 @@ from threading import Lock
 
 import numpy as np
 
-from pgvae.config import SQUARE, Base
 from pgvae.data.images import RejectError, as_pixels
 from pgvae.errors import InputError
+from pgvae.sizes import SQUARE, Base
 
 MOST_BYTES = 32 << 20  # of a file
 MOST_KEPT = 64

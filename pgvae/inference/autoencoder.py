@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pgvae.config import require, size_at, size_named
+from pgvae.checks import require
 from pgvae.errors import InputError
 from pgvae.inference.device import pick_device
 from pgvae.inference.given import Images, require_numbers, take
+from pgvae.sizes import size_at, size_named
 from pgvae.snapshot import Snapshot
 from pgvae.types import Posterior
 

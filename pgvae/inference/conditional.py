@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pgvae.checks import require, require_choice, whole
 from pgvae.choices import Prior, Sampling
-from pgvae.config import Head, require, require_choice
+from pgvae.config import Head
 from pgvae.inference.directions import Directions
-from pgvae.prior import FittedPrior, whole
+from pgvae.prior import FittedPrior
 
 if TYPE_CHECKING:
     from pgvae.inference.model import Model

@@ -2,7 +2,7 @@
 
 import torch
 
-from pgvae.config import require
+from pgvae.checks import require
 
 _KNOWN = ("cpu", "cuda", "mps")
 

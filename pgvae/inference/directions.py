@@ -17,8 +17,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from torch.nn import functional as F
 
+from pgvae.checks import nearest, require, require_choice
 from pgvae.choices import Fit
-from pgvae.config import Head, nearest, require, require_choice
+from pgvae.config import Head
 from pgvae.errors import CorruptFileError, InputError, PgvaeError
 from pgvae.files import sha256_of
 from pgvae.objectives.terms import known_accuracy

@@ -9,10 +9,11 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from pgvae.config import SQUARE, Base, require
+from pgvae.checks import require
 from pgvae.data.images import fit, to_pixels, to_rgb
 from pgvae.data.loader import fade_images
 from pgvae.pictures import to_bytes, to_picture
+from pgvae.sizes import SQUARE, Base
 
 # A tensor [N, C, R, R] of floats in [-1, 1], used as it is; a picture or several of any size; an
 # array of pictures, uint8 [H, W, C], [H, W] or [N, H, W, C].

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from types import ModuleType
 
-from pgvae.config import require
+from pgvae.checks import require
 from pgvae.errors import InputError, one_line
 from pgvae.inference.pretrained import FILES
 from pgvae.snapshot import PRETRAINED

@@ -6,9 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pgvae.config import require, size_named
+from pgvae.checks import require
 from pgvae.data import Store, fade_images, read_batches
 from pgvae.inference.model import Model
+from pgvae.sizes import size_named
 
 
 def require_fitting(store: Store, model: Model) -> None:

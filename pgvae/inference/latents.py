@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pgvae.config import require
+from pgvae.checks import require
 from pgvae.data.arrays import read_numpy
 from pgvae.files import atomic_path
 

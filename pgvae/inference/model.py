@@ -16,8 +16,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from pgvae.checks import require, whole
 from pgvae.choices import PROJECTION_STEPS, Prior, Sampling
-from pgvae.config import require
 from pgvae.errors import PgvaeError
 from pgvae.inference import conditional, hub, paths, pretrained, projection
 from pgvae.inference.autoencoder import Autoencoder
@@ -25,7 +25,7 @@ from pgvae.inference.device import pick_device
 from pgvae.inference.directions import Directions, directions_path, load_directions, move, move_to
 from pgvae.inference.given import Images, to_pictures
 from pgvae.inference.prior import LatentStream, choose_prior
-from pgvae.prior import FittedPrior, whole
+from pgvae.prior import FittedPrior
 from pgvae.snapshot import load_snapshot, newest_snapshot
 
 Given = TypeVar("Given", bound=Images)

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from pgvae.config import require, size_at
+from pgvae.checks import require
 from pgvae.errors import InputError
 from pgvae.files import atomic_path, disk_errors
 from pgvae.inference.directions import directions_path, kept_directions, save_directions
 from pgvae.pictures import interleave, save_grid
+from pgvae.sizes import size_at
 from pgvae.snapshot import PRETRAINED, Snapshot, save_snapshot
 from pgvae.types import Nets
 

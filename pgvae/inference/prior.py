@@ -10,11 +10,12 @@ from typing import NamedTuple, get_args
 import torch
 from torch import Tensor
 
+from pgvae.checks import require, require_choice, whole
 from pgvae.choices import Prior, PriorKind
-from pgvae.config import Head, require, require_choice
+from pgvae.config import Head
 from pgvae.errors import InputError
 from pgvae.objectives import terms
-from pgvae.prior import MOST_COMPONENTS, FittedPrior, noise_rows, require_truncation, whole
+from pgvae.prior import MOST_COMPONENTS, FittedPrior, noise_rows, require_truncation
 from pgvae.types import Posterior
 
 SIZES = (1, 2, 4, 8, 16, 32)  # of mixtures that are tried

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from pgvae.checks import require
 from pgvae.choices import PROJECTION_STEPS
-from pgvae.config import require
 from pgvae.objectives import terms
 
 if TYPE_CHECKING:

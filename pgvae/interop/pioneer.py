@@ -23,7 +23,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from pgvae.config import ModelConfig, require
+from pgvae.checks import require
+from pgvae.config import ModelConfig
 from pgvae.interop.weights import StateDict, load_weights
 from pgvae.nn import build_nets
 from pgvae.nn.growing import GrowingNet

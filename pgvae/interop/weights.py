@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pgvae.config import require
+from pgvae.checks import require
 from pgvae.errors import InputError
 
 LEAST_TORCH = (2, 10)  # before it, a crafted file could corrupt memory in spite of weights_only

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pgvae.config import require
+from pgvae.checks import require
 from pgvae.files import sha256_of
 
 FILE = "pt_inception-2015-12-05-6726825d.pth"

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from pgvae.config import require
+from pgvae.checks import require
 from pgvae.metrics.sets import optional
 
 WINDOW, SIGMA = 11, 1.5  # of SSIM's Gaussian, in pixels

@@ -9,7 +9,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from pgvae.config import MIN_RESOLUTION, Head, nearest, require
+from pgvae.checks import nearest, require
+from pgvae.config import Head
+from pgvae.sizes import MIN_RESOLUTION
 
 if TYPE_CHECKING:
     from pgvae.metrics.features import Extractor

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from pgvae.config import ModelConfig, resolutions_between
+from pgvae.config import ModelConfig
 from pgvae.nn import pggan, residual
 from pgvae.nn.layers import SpectralWeight, blend
+from pgvae.sizes import resolutions_between
 
 NEVER, RECOMPUTED = 2**20, 512  # `GrowingNet.recompute_from`: by default, and where asked for
 ARCHS = {"pggan": pggan, "residual": residual}

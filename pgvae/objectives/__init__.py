@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from pgvae import request
-from pgvae.config import from_dict, nearest, require
+from pgvae import values
+from pgvae.checks import nearest, require
+from pgvae.config import from_dict
 from pgvae.errors import InputError
 from pgvae.objectives import terms
 from pgvae.objectives.base import Context, Objective, Phase, Preset
@@ -19,7 +20,7 @@ def _find(name: str) -> type[Objective]:
     return next(kind for kind in vars(module).values() if getattr(kind, "name", None) == name)
 
 
-OBJECTIVES: Mapping[str, type[Objective]] = {name: _find(name) for name in request.OBJECTIVES}
+OBJECTIVES: Mapping[str, type[Objective]] = {name: _find(name) for name in values.OBJECTIVES}
 
 __all__ = [
     "OBJECTIVES",

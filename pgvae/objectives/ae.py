@@ -5,7 +5,7 @@ from typing import Any, ClassVar, get_args
 
 from torch import Tensor
 
-from pgvae.config import require_choice
+from pgvae.checks import require_choice
 from pgvae.objectives import terms
 from pgvae.objectives.base import Context, Objective, Phase, full_size
 from pgvae.types import Batch, Nets

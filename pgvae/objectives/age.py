@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from pgvae.config import require_switch, require_weight
+from pgvae.checks import require_switch, require_weight
 from pgvae.objectives import terms
 from pgvae.objectives.base import Context, Objective, Phase, draw_fakes, draw_prior, halves
 from pgvae.types import Batch, Nets

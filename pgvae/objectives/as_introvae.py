@@ -6,7 +6,7 @@ from typing import ClassVar, Literal, get_args
 import torch
 from torch import Tensor
 
-from pgvae.config import require_choice, require_weight
+from pgvae.checks import require_choice, require_weight
 from pgvae.objectives import terms
 from pgvae.objectives.base import Context, Encoded, Preset, draw_judged
 from pgvae.objectives.soft_introvae import SoftIntroVae

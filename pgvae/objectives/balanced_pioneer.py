@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from pgvae.config import require_weight
+from pgvae.checks import require_weight
 from pgvae.objectives.age import Age
 from pgvae.objectives.base import Context
 from pgvae.schedule import SchedulePreset, of_all

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pgvae.config import require_weight
+from pgvae.checks import require_weight
 from pgvae.objectives import terms
 from pgvae.objectives.base import (
     Context,

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from pgvae.config import require_weight
+from pgvae.checks import require_weight
 from pgvae.objectives import terms
 from pgvae.objectives.base import Context, Objective, Phase, draw_fakes, draw_prior
 from pgvae.schedule import PGGAN, SchedulePreset

@@ -12,17 +12,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pgvae import ops
-from pgvae.config import (
-    MAX_RESOLUTION,
-    MIN_RESOLUTION,
-    OptimizerKind,
-    require,
-    require_weight,
-    resolutions_between,
-)
+from pgvae.checks import require, require_weight
+from pgvae.config import OptimizerKind
 from pgvae.objectives import terms
 from pgvae.objectives.base import Context, Objective, Phase, Preset, draw_posterior, full_size
 from pgvae.schedule import SchedulePreset, of_all
+from pgvae.sizes import MAX_RESOLUTION, MIN_RESOLUTION, resolutions_between
 from pgvae.types import Batch, Nets
 
 _SCHEDULE = SchedulePreset(

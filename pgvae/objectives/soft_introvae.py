@@ -7,7 +7,7 @@ from typing import Any, ClassVar, get_args
 import torch
 from torch import Tensor
 
-from pgvae.config import require_choice, require_weight, size_at
+from pgvae.checks import require_choice, require_weight
 from pgvae.objectives import terms
 from pgvae.objectives.base import (
     Context,
@@ -22,6 +22,7 @@ from pgvae.objectives.base import (
     nearest_of,
 )
 from pgvae.objectives.introspective import Introspective, report_kl
+from pgvae.sizes import size_at
 from pgvae.types import Nets
 
 # Final resolution: beta_kl, beta_rec, beta_neg, latent_dim (the published code's).

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from pgvae.config import require_weight
+from pgvae.checks import require_weight
 from pgvae.objectives import terms
 from pgvae.objectives.base import (
     INTROVAE_BATCHES,

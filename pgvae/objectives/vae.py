@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from pgvae.config import require_weight
+from pgvae.checks import require_weight
 from pgvae.objectives import terms
 from pgvae.objectives.ae import Ae
 from pgvae.objectives.base import Context, draw_posterior, full_size

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pgvae.config import size_at
 from pgvae.data import Store, read_images
 from pgvae.errors import PgvaeError
 from pgvae.inference import Model, load
 from pgvae.inference.images import batches_for
 from pgvae.metrics.neighbours import nearest
 from pgvae.pictures import grid_of, to_picture
+from pgvae.sizes import size_at
 
 _LATENTS = 8  # that are shown at every snapshot
 _SAMPLES, _NEAREST, _SEARCHED = 6, 5, 20_000

@@ -12,18 +12,21 @@ from collections.abc import Callable
 
 import torch
 
-from pgvae.config import RunConfig, require, size_at
+from pgvae.checks import require
+from pgvae.config import RunConfig
 from pgvae.data import Store
 from pgvae.inference import pick_device
 from pgvae.objectives import objective_from
-from pgvae.request import Request, option, spelled
+from pgvae.request import Request
 from pgvae.schedule import Moment, Schedule
+from pgvae.sizes import size_at
 from pgvae.training.describe import memory_of
 from pgvae.training.plan import Initial, plan
 from pgvae.training.ranks import Ranks
 from pgvae.training.state import TrainState
 from pgvae.training.step import resolve_precision, train_step
 from pgvae.types import Batch
+from pgvae.values import option, spelled
 
 FITTED = ("batch", "fmap_base", "fmap_max", "latent_dim", "kimg_per_stage", "total_kimg")
 _WIDTHS = (64, 128, 256, 512)

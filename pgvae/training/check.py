@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pgvae.config import require
+from pgvae.checks import require
 from pgvae.data import Store
 from pgvae.data.images import RejectError, decode
 from pgvae.data.store import may_be_set

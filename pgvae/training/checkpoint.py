@@ -14,11 +14,12 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from pgvae.config import ModelConfig, RunConfig, from_dict, size_at
+from pgvae.config import ModelConfig, RunConfig, from_dict
 from pgvae.errors import CorruptFileError
 from pgvae.files import SUMS, atomic_path, remove, sums_of
 from pgvae.nn import build_nets
 from pgvae.seal import write_tensors
+from pgvae.sizes import size_at
 from pgvae.snapshot import Snapshot, with_averages
 from pgvae.training.state import Skips, TrainState
 

@@ -3,26 +3,18 @@
 import dataclasses
 from typing import Any
 
-from pgvae.config import (
-    LabelConfig,
-    ModelConfig,
-    RunConfig,
-    check_resolution,
-    from_dict,
-    parse_size,
-    require,
-    resolutions_between,
-    size_named,
-    usual_settings,
-)
+from pgvae.checks import require
+from pgvae.config import LabelConfig, ModelConfig, RunConfig, from_dict, usual_settings
 from pgvae.data import Store
 from pgvae.errors import InputError
 from pgvae.objectives import Objective, Preset, objective_class, schedule_called, settings_of
-from pgvae.request import Request, kinds, option
+from pgvae.request import Request, kinds
 from pgvae.schedule import Schedule, Stage, from_preset
+from pgvae.sizes import check_resolution, parse_size, resolutions_between, size_named
 from pgvae.snapshot import Snapshot
 from pgvae.training.settings import parse_settings
 from pgvae.training.steering import LEAST_UNSEEN
+from pgvae.values import option
 
 _MAX_SNAPSHOT_KIMG = 500.0
 _MODEL = (

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 
-from pgvae.config import RunConfig, require
+from pgvae.checks import require
+from pgvae.config import RunConfig
 from pgvae.data import Store
 from pgvae.evaluation import Evaluation, evaluate, images_for
 from pgvae.files import atomic_path

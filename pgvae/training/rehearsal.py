@@ -10,10 +10,11 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from pgvae.config import RunConfig, size_at
+from pgvae.config import RunConfig
 from pgvae.nn import build_nets
 from pgvae.objectives import objective_from
 from pgvae.schedule import Moment
+from pgvae.sizes import size_at
 from pgvae.training.state import TrainState
 from pgvae.training.steering import MOST
 from pgvae.training.step import train_step

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from pgvae import request
-from pgvae.config import RunConfig, size_at
+from pgvae.config import RunConfig
 from pgvae.errors import CorruptFileError, InputError
 from pgvae.files import SUMS
 from pgvae.objectives import OBJECTIVES, settings_of
-from pgvae.request import BY_STAGE, FREE, NEWEST, Request, kinds, option, over, spelled
+from pgvae.request import FREE, NEWEST, Request, kinds, over
+from pgvae.sizes import size_at
 from pgvae.snapshot import MALFORMED, snapshots_in
 from pgvae.training.budget import FITTED
 from pgvae.training.checkpoint import checkpoints_in, is_whole
@@ -25,6 +26,7 @@ from pgvae.training.rundir import (
     runs_in,
     tail_of,
 )
+from pgvae.values import BY_STAGE, option, spelled
 
 # Where one of these differs, it is another run; where another option does, it may be a slip.
 _IDENTITY = ("dataset", "objective", "resolution", "seed", "init_from")

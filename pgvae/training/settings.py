@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from pgvae.config import nearest, require
+from pgvae.checks import nearest, require
 from pgvae.errors import InputError
 from pgvae.objectives import Objective
 

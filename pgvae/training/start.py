@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from pgvae.config import MAX_RESOLUTION, RunConfig, parse_size, require
+from pgvae.checks import require
+from pgvae.config import RunConfig
 from pgvae.data import Store, open_dataset, prepared_in
 from pgvae.errors import InputError, PgvaeError, Preempted
 from pgvae.files import sha256_of
@@ -15,6 +16,7 @@ from pgvae.inference import pick_device
 from pgvae.metrics.table import check_metrics, check_names, require_encoder
 from pgvae.objectives import objective_class
 from pgvae.request import NEWEST, Request
+from pgvae.sizes import MAX_RESOLUTION, parse_size
 from pgvae.snapshot import load_snapshot, snapshots_in
 from pgvae.training.budget import check_hours, within_hours
 from pgvae.training.checkpoint import STATE, checkpoints_in, load_weights

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from pgvae.checks import require
 from pgvae.choices import TrackerKind
-from pgvae.config import require
 from pgvae.errors import InputError, one_line
 from pgvae.files import atomic_path
 

@@ -9,7 +9,6 @@ from making import encoded, noise, noise_files, prepared, write_files
 from PIL import Image
 
 from pgvae.cli import main
-from pgvae.config import SQUARE, size_at
 from pgvae.data import Loader, Store, growing, images, open_dataset
 from pgvae.data.images import box_after, fit
 from pgvae.data.pixels import pyramid
@@ -17,6 +16,7 @@ from pgvae.data.prepare import Options
 from pgvae.data.recipes import Split, folder
 from pgvae.data.similar import near_duplicates
 from pgvae.errors import InputError
+from pgvae.sizes import SQUARE, size_at
 
 WIDE, TALL = (3, 4), (4, 2)
 SIZES = {"wide": (90, 50), "tall": (45, 80), "square": (64, 64), "just": (32, 24)}  # width, height

@@ -12,8 +12,9 @@ from test_residual import expected_image as residual_image
 from torch.nn import functional as F
 
 from pgvae import ops
-from pgvae.config import ModelConfig, from_dict, size_at
+from pgvae.config import ModelConfig, from_dict
 from pgvae.nn import build_nets, parameter_count
+from pgvae.sizes import size_at
 
 BASES = [(3, 4), (2, 4), (4, 3), (4, 2)]
 of_each_base = pytest.mark.parametrize("base", BASES)

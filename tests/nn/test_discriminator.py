@@ -7,11 +7,12 @@ from small import ARCHS, TINY, converge, give_biases, in_use, leaky, mean2x2, ra
 from torch import Tensor
 from torch.nn import functional as F
 
-from pgvae.config import ModelConfig, size_at
+from pgvae.config import ModelConfig
 from pgvae.errors import InputError
 from pgvae.nn import Discriminator, build_nets, parameter_count
 from pgvae.nn.discriminator import minibatch_deviation
 from pgvae.nn.growing import seeded
+from pgvae.sizes import size_at
 
 KINDS = ("image", "joint")
 

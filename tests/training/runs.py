@@ -17,12 +17,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pgvae.config import SQUARE, Arch, LabelConfig, ModelConfig, RunConfig, size_at, usual_settings
+from pgvae.config import Arch, LabelConfig, ModelConfig, RunConfig, usual_settings
 from pgvae.data import Store
 from pgvae.data.labels import decide
 from pgvae.errors import Preempted
 from pgvae.objectives import OBJECTIVES, Objective, settings_of
 from pgvae.schedule import Schedule, Stage
+from pgvae.sizes import SQUARE, size_at
 from pgvae.training import engine
 from pgvae.training.engine import train
 from pgvae.training.rundir import RunDirectory

@@ -10,10 +10,11 @@ from runs import NO_STORE, FakeStore, tiny_config
 
 from pgvae.errors import CorruptFileError, InputError
 from pgvae.files import SUMS
-from pgvae.request import FREE, Request, kinds, option
+from pgvae.request import FREE, Request, kinds
 from pgvae.training.plan import plan
 from pgvae.training.resume import Kept, gone_on, in_force, newest_like
 from pgvae.training.rundir import RunDirectory
+from pgvae.values import option
 
 ASKED = Request(dataset="faces", objective="pioneer", resolution=16, total_kimg=0.16)
 DIGEST = FakeStore().digest

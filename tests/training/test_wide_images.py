@@ -9,7 +9,7 @@ import torch
 from runs import NO_STORE, run_to, state_after, state_bytes, tiny_config
 from test_rehearsal import bytes_of_real_one
 
-from pgvae.config import RunConfig, size_at
+from pgvae.config import RunConfig
 from pgvae.data import Store
 from pgvae.data.prepare import Options, prepare
 from pgvae.data.recipes import Split, folder
@@ -19,6 +19,7 @@ from pgvae.objectives.base import full_size
 from pgvae.objectives.introvae import IntroVae
 from pgvae.objectives.soft_introvae import SoftIntroVae
 from pgvae.request import Request
+from pgvae.sizes import size_at
 from pgvae.training.plan import Initial, plan
 from pgvae.training.pool import ImagePool
 from pgvae.training.rehearsal import bytes_of_iteration

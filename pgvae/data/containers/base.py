@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pgvae.config import require
+from pgvae.checks import require
 from pgvae.data import images
 from pgvae.data.folders import HELD
 from pgvae.data.labels import Columns, joined

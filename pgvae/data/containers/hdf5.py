@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pgvae.config import require
+from pgvae.checks import require
 from pgvae.data import images
 from pgvae.data.containers.base import (
     FileSource,

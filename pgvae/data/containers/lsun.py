@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from pgvae.config import require
+from pgvae.checks import require
 from pgvae.data import images
 from pgvae.data.containers.base import FileSource, bad_record, checked_size, damaged
 from pgvae.data.environments import environment_at

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from pgvae.config import require
+from pgvae.checks import require
 from pgvae.data import images
 from pgvae.data.containers.base import (
     FileSource,

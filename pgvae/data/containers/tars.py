@@ -6,7 +6,7 @@ import tarfile
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
-from pgvae.config import require
+from pgvae.checks import require
 from pgvae.data import images
 from pgvae.data.containers.base import FileSource, cell_of, checked_size, column_of, damaged
 from pgvae.data.kinds import MASK, PACKED, is_container, is_hidden, is_mask, may_be_image
