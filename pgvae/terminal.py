@@ -4,10 +4,32 @@ import contextlib
 import functools
 import io
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
+
+_interrupted = False
+
+
+def remember_interrupts() -> None:
+    """Note a Ctrl-C, should a library swallow it that is being imported; see `check_interrupts`."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        global _interrupted
+        _interrupted = True
+        signal.default_int_handler(number, frame)
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where it is ignored
+        signal.signal(signal.SIGINT, handle)
+
+
+def check_interrupts() -> None:
+    """Raise KeyboardInterrupt where one came and was swallowed."""
+    if _interrupted:
+        raise KeyboardInterrupt
 
 
 @contextlib.contextmanager

@@ -140,3 +140,44 @@ def test_a_run_is_saved_though_its_terminal_is_gone(kind, number, data_root, tmp
     status = read_status(run)
     assert status["status"] == "preempted"
     assert checkpoints_in(run)[0].name == f"checkpoint-{status['images_seen']:09d}"
+
+
+SWALLOWS = """
+import contextlib, os, signal, sys
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == sys.argv[1]:
+            sys.meta_path.remove(self)
+            with contextlib.suppress(KeyboardInterrupt):  # as PyTorch's start does
+                os.kill(os.getpid(), signal.SIGINT)
+                [None for _ in range(1000)]
+
+sys.meta_path.insert(0, Finder())
+from pgvae.cli import main
+
+main(sys.argv[2:])
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        ("pgvae.inference.model", "generate --snapshot s.safetensors samples"),
+        ("pgvae.training.start", "train --dataset photos --dry-run"),
+    ],
+)
+def test_an_interrupt_that_an_import_swallows_ends_the_command_all_the_same(
+    module, words, tmp_path
+):
+    (tmp_path / "s.safetensors").touch()
+    process = subprocess.run(
+        [sys.executable, "-c", SWALLOWS, module, *words.split()],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (process.returncode, process.stderr.strip()) == (130, "error: stopped")

@@ -50,6 +50,7 @@ def main(arguments: Sequence[str] | None = None, command: str | None = None) -> 
     command:   the one subcommand to run, as train.py and generate.py do.
     """
     terminal.fill_in()
+    terminal.remember_interrupts()
     tuning.keep_freed_memory()
     chosen: Any = cli.get_command(None, command) if command else cli
     try:

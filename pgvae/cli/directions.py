@@ -1,7 +1,9 @@
 """`pgvae directions`: attributes of any model, estimated from labelled images."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,6 +12,10 @@ from pgvae.choices import Fit
 from pgvae.cli import options
 from pgvae.cli.options import SEVERAL, option
 from pgvae.config import LabelConfig
+from pgvae.errors import PgvaeError
+
+if TYPE_CHECKING:
+    from pgvae.inference import Directions, Model
 
 
 @click.command("directions")
@@ -43,7 +49,8 @@ def directions_command(
     """Estimate in which direction of the latent space each attribute lies.
 
     Writes directions-SNAPSHOT.safetensors beside the snapshot, where `generate.py ... edit` and
-    `... conditional` find it, and prints how often it is right about unseen images.
+    `... conditional` find it, and prints how often it is right about unseen images. Attributes of
+    other names that the file has already stay in it.
 
     Example: pgvae directions --snapshot PATH --dataset faces --attribute glasses
     """
@@ -75,7 +82,27 @@ def directions_command(
         accuracy = found.accuracy(latents, torch.from_numpy(said[unseen]))
     about = {**found.about, "dataset": store.name, "count": len(training), "accuracy": accuracy}
     path = directions_path(model.file)
+    others = _others(model, names)
+    if others:
+        about["accuracy"] = dict(others.about.get("accuracy", {})) | accuracy
+        found = found.joined(others)
     save_directions(path, dataclasses.replace(found, about=about), model.file)
     for name, value in accuracy.items():
         click.echo(f"{name}: {value:.1%} right on unseen images")
+    if others:
+        click.echo(f"kept beside: {', '.join(others.names)}")
     click.echo(path)
+
+
+def _others(model: "Model", names: Sequence[str]) -> "Directions | None":
+    """Those of other names that the snapshot's file has; None where it has none.
+
+    A file that is damaged, or of another snapshot, has none: it is written anew.
+    """
+    try:
+        before = model.estimated
+    except PgvaeError as error:
+        click.echo(f"warning: {error}")
+        return None
+    kept = [name for name in before.names if name not in names] if before else []
+    return before.of(kept) if before and kept else None

@@ -75,7 +75,8 @@ def edit(
     certainty = to if to is None or not remove else 1 - to
     images, names = read_paths(model, paths, count, data_root)
     latents = model.encode(images)
-    moved = model.move(latents, attributes, steps, to=certainty)
+    by = None if certainty is not None else steps
+    moved = model.move(latents, attributes, by, to=certainty)
     again, edited = model.decode(latents), model.decode(moved)
     before, after = (torch.sigmoid(chosen.logits(z)) for z in (latents, model.encode(edited)))
     if len(names) <= 16:

@@ -158,7 +158,7 @@ def interpolate(session: Session, paths: tuple[Path, ...], data_root: Path, step
 
 @generate.command()
 @options.images(required=False)
-@option("--count", "Images to walk through.", SEVERAL, default=6)
+@option("--count", "Samples to walk through; of images, at most so many.", SEVERAL, default=6)
 @option("--steps", "Frames between two.", POSITIVE, default=16)
 @option("--fps", "", click.IntRange(1, 100), default=16)
 @option("--loop/--no-loop", "Whether it ends where it began.", default=True)

@@ -15,6 +15,7 @@ from pgvae.cli import options
 from pgvae.cli.options import PATH, option
 from pgvae.errors import InputError
 from pgvae.files import disk_errors, numbered_folder, path_of
+from pgvae.terminal import check_interrupts
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,6 +47,7 @@ class Session:
         """The snapshot's model. Raises as `pgvae.inference.load`."""
         from pgvae.inference import load, pick_device
 
+        check_interrupts()
         return load(self.snapshot, pick_device(self.device))
 
     @functools.cached_property

@@ -6,7 +6,7 @@ import click
 
 from pgvae.cli.types import ByStage, WordList
 from pgvae.request import NEWEST, Request, helps, kinds
-from pgvae.terminal import say
+from pgvae.terminal import check_interrupts, say
 from pgvae.training.stops import Stop, nothing_to_save
 from pgvae.values import BY_STAGE, metavar, option
 
@@ -47,6 +47,7 @@ def train(dry_run: bool, **options: Any) -> None:
     with nothing_to_save(stop):
         from pgvae.training import start  # not before the help is out: it brings PyTorch
 
+        check_interrupts()
         if dry_run:
             start.dry_run(request, click.echo)
         else:

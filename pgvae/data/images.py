@@ -109,10 +109,10 @@ def decode(data: bytes, resolution: int = 0, crop: Crop = "center") -> Decoded:
         if resolution and crop == "center" and image.format == "JPEG":
             part = _draft(image, 2 * resolution)
         image.load()
-        _check_depth(image)
+        check_depth(image)
         upright = _upright(image)
         decoded = to_rgb(upright)
-        if deep and 0 < max(high for _, high in decoded.getextrema()) <= _DIM:
+        if deep and is_nearly_black(decoded):
             note = "16 bits a pixel of which the upper ones are not used, so they are nearly black"
         return Decoded(decoded, note, part, full[::-1] if _is_turned(image) else full)
 
@@ -254,12 +254,17 @@ def _draft(image: Image.Image, least: int) -> int:
     return part
 
 
-def _check_depth(image: Image.Image) -> None:
+def check_depth(image: Image.Image) -> None:
     """RejectError for pixels of which nobody can tell what is white."""
     if image.mode == "F":
         raise RejectError("floating-point pixels: save it with 8 or 16 bits")
     if image.mode == "I" and not all(0 <= value < 1 << 16 for value in image.getextrema()):
         raise RejectError("32 bits a pixel: save it with 8 or 16")
+
+
+def is_nearly_black(image: Image.Image) -> bool:
+    """Whether an RGB image, made of 16 bits a pixel, shows that few of them were used."""
+    return 0 < max(high for _, high in image.getextrema()) <= _DIM
 
 
 def _opened(file: BinaryIO, start: bytes) -> Image.Image:

@@ -1,6 +1,7 @@
 """Images as a user has them, for a model, and what comes of them in the same kind."""
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,8 +11,16 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from pgvae.checks import require
-from pgvae.data.images import fit, to_pixels, to_rgb
+from pgvae.data.images import (
+    RejectError,
+    check_depth,
+    fit,
+    is_nearly_black,
+    to_pixels,
+    to_rgb,
+)
 from pgvae.data.loader import fade_images
+from pgvae.errors import InputError
 from pgvae.pictures import to_bytes, to_picture
 from pgvae.sizes import SQUARE, Base
 
@@ -45,7 +54,8 @@ def take(
 
     Pictures are fitted as training images are: cropped to the central square, or what has the ratio
     of `base`, and scaled; faded at alpha < 1, as the model was trained on them. ValueError for
-    other things, InputError for tensors of other numbers (`require_numbers`).
+    other things, InputError for tensors of other numbers (`require_numbers`) and for pictures of
+    floats or of 32 bits, of which nobody can tell what is white.
 
     >>> grey = Image.new("L", (20, 10), 255)
     >>> images, back = take(grey, 8, 3)
@@ -59,11 +69,28 @@ def take(
         require_numbers("images", images, "in [-1, 1], as x / 127.5 - 1 of bytes", _FURTHEST)
         return images, lambda tensor: tensor
     pictures, back = _pictures(images)
-    upright = (to_rgb(ImageOps.exif_transpose(picture)) for picture in pictures)
+    upright = (_upright(picture) for picture in pictures)
     fitted = (fit(picture, resolution, "center", upscale=True, base=base) for picture in upright)
     pixels = [to_pixels(picture, channels) for picture in fitted]
     tensor = torch.from_numpy(np.stack(pixels)).float() / 127.5 - 1
     return fade_images(tensor, alpha), back
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    """Upright and RGB; InputError where nobody can tell what is white, a warning where few can."""
+    try:
+        check_depth(picture)
+    except RejectError as error:
+        raise InputError(f"a picture of mode {picture.mode} has {error}") from error
+    found = to_rgb(ImageOps.exif_transpose(picture))
+    if picture.mode.startswith("I") and is_nearly_black(found):
+        warnings.warn(
+            f"a picture of mode {picture.mode}, 16 bits a pixel, uses the lower ones alone, so it "
+            "is nearly black: scale it, or convert its numbers to 8 bits",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+    return found
 
 
 def _pictures(images: Any) -> tuple[list[Image.Image], Callable[[Tensor], Any]]:

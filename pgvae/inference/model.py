@@ -29,6 +29,7 @@ from pgvae.prior import FittedPrior
 from pgvae.snapshot import load_snapshot, newest_snapshot
 
 Given = TypeVar("Given", bound=Images)
+_DELTA = 3.0  # deviations that an edit goes unless told otherwise
 
 
 class Model(Autoencoder):
@@ -237,7 +238,7 @@ class Model(Autoencoder):
         self,
         images: Given,
         attribute: str | Sequence[str],
-        delta: float | Sequence[float] = 3.0,
+        delta: float | Sequence[float] | None = None,
         *,
         to: float | None = None,
     ) -> Given:
@@ -245,11 +246,12 @@ class Model(Autoencoder):
 
         attribute: one of `directions.names`, or several.
         delta: how far to move along each, in deviations of the prior; negative takes it away.
+               [default: 3]
         to:    move instead until the attributes are there with this probability, or, below 1/2,
                until they are gone.
 
         From the posterior's mean along w / |w| (IntroVAC, section 4.2). InputError for an attribute
-        that the model does not know.
+        that the model does not know, ValueError for both delta and to.
 
         >>> model.edit(model.sample(2), ["glasses", "hat"], [2.0, -1.0]).shape
         torch.Size([2, 3, 8, 8])
@@ -261,7 +263,7 @@ class Model(Autoencoder):
         self,
         latents: Tensor,
         attribute: str | Sequence[str],
-        delta: float | Sequence[float] = 3.0,
+        delta: float | Sequence[float] | None = None,
         *,
         to: float | None = None,
     ) -> Tensor:
@@ -269,7 +271,10 @@ class Model(Autoencoder):
         names = [attribute] if isinstance(attribute, str) else list(attribute)
         chosen, latents = self.directions.of(names), self._latents(latents)
         if to is not None:
+            if delta is not None:
+                raise ValueError(f"delta {delta} and to {to}: give one of them")
             return move_to(self.config.head, latents, chosen, to)
+        delta = _DELTA if delta is None else delta
         deltas = [float(delta)] * len(names) if isinstance(delta, (int, float)) else list(delta)
         if len(deltas) != len(names):
             raise ValueError(f"give a delta for each of {names}: got {deltas}")

@@ -11,11 +11,16 @@ WINDOW, SIGMA = 11, 1.5  # of SSIM's Gaussian, in pixels
 def mse(a: Tensor, b: Tensor) -> Tensor:
     """Mean square error of each pair, [N], 0 to 1: of images scaled to [0, 1].
 
-    One image beside several is compared with each. InputError for images that are no pairs.
+    One image beside several is compared with each. InputError for images that are no pairs, or no
+    floats.
 
     >>> mse(Tensor([[[[1.0]]]]), Tensor([[[[0.0]]]]))
     tensor([0.2500])
     """
+    require(
+        a.is_floating_point() and b.is_floating_point(),
+        f"images must be floats in [-1, 1], as x / 127.5 - 1 of bytes: got {a.dtype} and {b.dtype}",
+    )
     require(
         a.shape[1:] == b.shape[1:] and (len(a) == len(b) or 1 in (len(a), len(b))),
         f"images must be in pairs of one shape: got {list(a.shape)} and {list(b.shape)}",

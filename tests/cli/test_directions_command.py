@@ -121,6 +121,32 @@ def test_all_labels_are_taken_unless_some_are_named(directions, desk, run_pgvae,
     assert load(desk / "s.safetensors").directions.names == ("beard", "smile")
 
 
+def test_attributes_of_other_names_stay_and_those_of_the_same_are_replaced(
+    directions, desk, capsys
+):
+    assert directions("--attribute", "glasses") == 0
+    first = load(desk / "s.safetensors").directions
+    capsys.readouterr()
+    assert directions("--attribute", "hat") == 0
+    assert "kept beside: glasses\n" in capsys.readouterr().out
+    both = load(desk / "s.safetensors").directions
+    assert set(both.names) == set(both.about["accuracy"]) == {"glasses", "hat"}
+    assert torch.equal(both.of(["glasses"]).weight, first.weight)
+    assert torch.equal(both.of(["glasses"]).bias, first.bias)
+    assert directions("--attribute", "glasses", "--method", "difference") == 0
+    again = load(desk / "s.safetensors").directions
+    assert not torch.equal(again.of(["glasses"]).weight, first.weight)
+    assert torch.equal(again.of(["hat"]).weight, both.of(["hat"]).weight)
+    assert len(again.names) == 2
+
+
+def test_a_damaged_file_is_written_anew_with_a_word(directions, desk, capsys):
+    (desk / FILE).write_bytes(b"noise")
+    assert directions("--attribute", "hat") == 0
+    assert f"warning: {FILE} is damaged" in capsys.readouterr().out
+    assert load(desk / "s.safetensors").directions.names == ("hat",)
+
+
 def test_a_run_directory_means_its_newest_snapshot(directions, desk, finished, capsys):
     run = shutil.copytree(finished, desk / "run")
     for _ in range(2):  # the file that is made is not taken for a snapshot

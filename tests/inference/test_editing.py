@@ -234,11 +234,12 @@ def test_each_attribute_has_its_delta_or_all_have_one(vac):
 
 @pytest.mark.parametrize("to", [None, 0.05, 0.9])
 def test_a_probed_model_moves_as_its_head_does_or_until_it_is_as_sure(to, probed):
-    images, names, deltas = images_of(6), ["glasses", "hat"], [2.0, -1.0]
+    images, names = images_of(6), ["glasses", "hat"]
+    deltas = [2.0, -1.0] if to is None else None
     codes = probed.encode(images)
     moved = probed.move(codes, names, deltas, to=to)
     if to is None:
-        torch.testing.assert_close(moved, move(probed.config.head, codes, hats(), deltas[::-1]))
+        torch.testing.assert_close(moved, move(probed.config.head, codes, hats(), [-1.0, 2.0]))
     else:
         assert as_sure(certainties(probed.directions, moved), to).all()
     torch.testing.assert_close(probed.edit(images, names, deltas, to=to), probed.decode(moved))
@@ -248,6 +249,11 @@ def test_a_probed_model_moves_as_its_head_does_or_until_it_is_as_sure(to, probed
 def test_deltas_of_another_number_than_attributes_are_refused(deltas, vac):
     with pytest.raises(ValueError, match="delta"):
         vac.edit(images_of(1), ["glasses", "Bärte"], deltas)
+
+
+def test_both_a_way_and_a_certainty_are_refused(vac):
+    with pytest.raises(ValueError, match="give one of them"):
+        vac.edit(vac.sample(1), vac.attributes[0], delta=1.0, to=0.9)
 
 
 def test_an_attribute_that_the_model_does_not_know_is_refused(vac, probed):

@@ -76,6 +76,28 @@ def test_other_things_are_refused(images, words, model):
         model.reconstruct(images)
 
 
+@pytest.mark.parametrize(
+    ("pixels", "words"),
+    [
+        (np.full((8, 8), 0.5, np.float32), "mode F has floating-point pixels"),
+        (np.full((8, 8), 1 << 20, np.int32), "mode I has 32 bits a pixel"),
+    ],
+)
+def test_pictures_of_which_nobody_knows_what_is_white_are_refused(pixels, words, model):
+    with pytest.raises(InputError, match=words):
+        model.encode(Image.fromarray(pixels))
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.uint16])
+def test_bytes_in_16_bits_are_taken_with_a_warning_and_16_bits_without(dtype, model, recwarn):
+    ramp = np.arange(64).reshape(8, 8) * 4
+    with pytest.warns(RuntimeWarning, match="uses the lower ones alone"):
+        model.encode(Image.fromarray(ramp.astype(dtype)))
+    deep = model.encode(Image.fromarray((ramp * 257).astype(dtype)))
+    assert not recwarn.list
+    assert torch.equal(deep, model.encode(Image.fromarray(ramp.astype(np.uint8))))
+
+
 def test_one_picture_is_not_enough_to_interpolate(model):
     with pytest.raises(ValueError, match="2 or 4 images"):
         model.interpolate(PICTURE)

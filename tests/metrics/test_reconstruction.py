@@ -44,6 +44,15 @@ def test_black_against_white_is_the_worst_there_is():
     assert metrics.psnr(a, -a).item() == pytest.approx(0.0, abs=1e-5)
 
 
+@pytest.mark.parametrize("metric", [metrics.mse, metrics.rmse, metrics.psnr])
+def test_bytes_are_no_images(metric):
+    images = torch.zeros(1, 3, 4, 4)
+    with pytest.raises(InputError, match=r"got torch\.uint8"):
+        metric(images.to(torch.uint8), images)
+    with pytest.raises(InputError, match=r"and torch\.int64"):
+        metric(images, images.long())
+
+
 def test_equal_images_have_no_error_and_an_infinite_psnr():
     a = images(1)
     assert metrics.rmse(a, a).tolist() == metrics.mse(a, a).tolist() == [0.0] * 4

@@ -24,13 +24,13 @@ from pgvae.training import engine  # noqa: E402
 from pgvae.training.rundir import RunDirectory  # noqa: E402
 
 BATCH = 2
-ITERATIONS = {4: 1000, 8: 800, 16: 600, 32: 400, 64: 200, 128: 240}
-SNAPSHOT_ITERATIONS, KEPT = 20, 3  # so that each stage has several once it has settled
+ITERATIONS = {4: 3000, 8: 2400, 16: 1800, 32: 1200, 64: 800, 128: 480, 256: 400}
+SNAPSHOT_ITERATIONS, KEPT = 40, 3  # so that each stage has several once it has settled
 
 
 def config_of(store: Store) -> RunConfig:
-    """Six stages of `ITERATIONS`, the first quarter of each above 4 px in its fade."""
-    settings = OBJECTIVES["pioneer"]().model_settings()
+    """Seven stages of `ITERATIONS`, the first quarter of each above 4 px in its fade."""
+    settings = OBJECTIVES["rivae"]().model_settings()
     stages = tuple(
         Stage(
             resolution=resolution,
@@ -44,6 +44,7 @@ def config_of(store: Store) -> RunConfig:
     total = sum(ITERATIONS.values()) * BATCH / 1000
     return tiny_config(
         store,
+        "rivae",
         model=ModelConfig(resolution=max(ITERATIONS), latent_dim=4, fmap_max=4, **settings),
         schedule=Schedule(stages=stages, total_kimg=total),
         snapshot_kimg=SNAPSHOT_ITERATIONS * BATCH / 1000,

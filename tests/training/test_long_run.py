@@ -1,4 +1,4 @@
-"""Thousands of iterations through six sizes: what a run holds and leaves does not grow."""
+"""Thousands of iterations through seven sizes: what a run holds and leaves does not grow."""
 
 import json
 import statistics
