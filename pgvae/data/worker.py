@@ -68,7 +68,7 @@ if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the other process to handle
     try:
         main([*map(int, sys.argv[1:])])
-    except (EOFError, ConnectionError):  # the other process is gone, or needs no more
+    except (EOFError, OSError):  # the other process is gone, or needs no more
         with contextlib.suppress(ChildProcessError):
             while True:
                 os.wait()

@@ -89,6 +89,7 @@ class Crew:
         self._source, self._wanted, self._say = source, workers, say
         self._workers: list[_Worker] = []
         self._process: subprocess.Popen | None = None
+        self._sender: threading.Thread | None = None  # of the source, to the first worker
 
     def __enter__(self) -> "Crew":
         return self
@@ -96,12 +97,14 @@ class Crew:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
+        if self._process is not None and kind is not None:
+            self._process.kill()  # it only reads, and so do those that it forked
+        if self._sender is not None:
+            self._sender.join()
         for worker in self._workers:
             worker.close()
         self._workers.clear()
         if self._process is not None:
-            if kind is not None:
-                self._process.kill()  # it only reads, and so do those that it forked
             self._process.wait()
 
     def map(self, work: Work, indices: Sequence[int], chunk: int) -> Iterator[Any]:
@@ -127,7 +130,13 @@ class Crew:
         """Whether all workers are there; they are started where they are not yet."""
         if not self._workers:
             try:
-                self._process, self._workers = _started(self._source, self._wanted)
+                self._process, self._workers = _started(self._wanted)
+                packed = ForkingPickler.dumps(self._source)
+                # Beside: names of many images are more than a pipe holds before it is read.
+                self._sender = threading.Thread(
+                    target=_send, args=(self._workers[0].tasks, packed), daemon=True
+                )
+                self._sender.start()
             except OSError as error:
                 self._wanted = 0
                 self._say(
@@ -162,7 +171,7 @@ class Crew:
             raise ResourceError(_DIED) from error
 
 
-def _started(source: Source, count: int) -> tuple[subprocess.Popen, list[_Worker]]:
+def _started(count: int) -> tuple[subprocess.Popen, list[_Worker]]:
     """The first of so many processes, and all of them; OSError where none can be started."""
     if os.name != "posix":
         raise OSError("this system hands no pipes to a new process")
@@ -189,9 +198,6 @@ def _started(source: Source, count: int) -> tuple[subprocess.Popen, list[_Worker
     finally:
         for end in theirs:
             os.close(end)
-    packed = ForkingPickler.dumps(source)
-    # Beside: names of many images are more than a pipe holds before it is read.
-    threading.Thread(target=_send, args=(workers[0].tasks, packed), daemon=True).start()
     return process, workers
 
 

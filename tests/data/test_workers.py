@@ -1,8 +1,10 @@
 """Images are the same from workers and without; where none can be started one process does all."""
 
+import contextlib
 import errno
 import os
 import subprocess
+import threading
 
 import pytest
 from making import Memory, left_in, noise_files, prepared, recipe_of, workers_at_once
@@ -95,6 +97,20 @@ def test_what_a_worker_raises_is_raised_here():
         [*crew.map(raise_at_30, range(60), chunk=4)]
     with Crew(Memory({}), 2, print) as crew, pytest.raises(ResourceError, match="out of memory"):
         [*crew.map(run_out_of_memory, range(60), chunk=4)]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_an_error_while_the_source_is_on_its_way_ends_all_without_another_word(error, monkeypatch):
+    """A source that is more than a pipe holds: the first worker reads it once it has started."""
+    failed: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", failed.append)
+    with contextlib.suppress(error), Crew(Memory({"a": bytes(1 << 24)}), 2, print) as crew:
+        for _ in crew.map(number_of, range(500), chunk=7):
+            if crew._workers:
+                raise error
+    assert not failed
+    assert crew._process.poll() is not None
+    assert not crew._sender.is_alive()
 
 
 def test_a_temporary_folder_of_any_length_will_do(tmp_path, monkeypatch):
