@@ -246,13 +246,13 @@ def write_table() -> None:
 
 
 def draw(outdir: Path, store: Store) -> None:
-    """Unseen images, then two rows for each trial's first run: reconstructions, samples."""
+    """Unseen images, then two rows for each trial's first finished run: reconstructions, samples."""
     unseen = unseen_of(store)[:SHOWN]
     rows = [("unseen", unseen)]
     for trial in TRIALS:
-        runs = sorted((outdir / store.name).glob(f"{trial}-[0-9]/0*"))
-        if runs:
-            model = pgvae.load(runs[0])
+        done = sorted((outdir / store.name).glob(f"{trial}-[0-9]/cpu_seconds"))
+        if done:
+            model = pgvae.load(max(done[0].parent.glob("0*")))
             rows.append((trial, torch.cat([model.reconstruct(unseen), model.sample(SHOWN)])))
     cells = [(name, to_picture(grid_of(images, SHOWN))) for name, images in rows]
     size = 2 * cells[0][1].width
