@@ -246,7 +246,7 @@ def write_table() -> None:
 
 
 def draw(outdir: Path, store: Store) -> None:
-    """Unseen images, then two rows for each trial's first finished run: reconstructions, samples."""
+    """Unseen images, then for each trial's first finished run two rows: decoded, sampled."""
     unseen = unseen_of(store)[:SHOWN]
     rows = [("unseen", unseen)]
     for trial in TRIALS:
