@@ -148,6 +148,7 @@ def interpolate(session: Session, paths: tuple[Path, ...], data_root: Path, step
     from pgvae.cli.inputs import read_paths
 
     images, names = read_paths(session.model, paths, 4, data_root)
+    session.require_room(steps, steps ** (len(images) // 2))
     require(
         len(images) in (2, 4),
         f"interpolate needs 2 or 4 images: got {len(images)} ({', '.join(names[:5])})",
@@ -197,9 +198,11 @@ def walk(
     if paths:
         images, names = read_paths(model, paths, count, data_root)
         require(len(images) >= 2, f"walk needs 2 or more images: got {', '.join(names)}")
+        session.require_room(steps, steps * len(images))
         latents = model.encode(images)
         click.echo(f"through {', '.join(names)}")
     else:
+        session.require_room(steps, steps * count)
         latents = session.draw(count, prior, truncation)
     frames = model.walk(latents, steps, closed=loop)
     session.save_animation(f"walk.{ending}", frames, fps)

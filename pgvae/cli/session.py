@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -10,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pgvae.checks import require
 from pgvae.choices import Prior
 from pgvae.cli import options
 from pgvae.cli.options import PATH, option
 from pgvae.errors import InputError
 from pgvae.files import disk_errors, numbered_folder, path_of
+from pgvae.sizes import size_at
 from pgvae.terminal import check_interrupts
 
 if TYPE_CHECKING:
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 
 _OUT = Path("out")
 _SHOWN, _GRID_PIXELS = 256, 2**26  # of many images in a grid
+_MOST_PIXELS = 2**30  # that are made at once: 12 GiB of colours
 _NUMBERED = re.compile(r"-\d+\.png$")
 
 
@@ -59,6 +63,15 @@ class Session:
                 return numbered_folder(_OUT, self.name)
             self.given.mkdir(parents=True, exist_ok=True)
             return self.given
+
+    def require_room(self, steps: int, count: int) -> None:
+        """Raise InputError where `count` images, of so many --steps, are more than memory has."""
+        pixels = math.prod(size_at(self.model.config.base, self.model.resolution))
+        require(
+            count * pixels <= _MOST_PIXELS,
+            f"--steps {steps} makes {count:,} images of {self.model.size} px at once, and "
+            f"{_MOST_PIXELS // pixels:,} are the most: use fewer",
+        )
 
     def say_prior(self, prior: Prior | None, truncation: float = 1.0) -> None:
         """Say what latents are drawn from."""

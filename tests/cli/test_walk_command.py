@@ -97,3 +97,20 @@ def test_without_its_package_a_film_is_refused_before_any_work(paths, rejected, 
     message = rejected("generate", "--snapshot", "v.safetensors", "walk", *paths, "--format", "mp4")
     assert "mp4 needs the package imageio-ffmpeg" in message
     assert "pip install 'pgvae[video]'" in message
+
+
+@pytest.mark.parametrize(
+    ("words", "count"),
+    [
+        ("walk a.png b.png --steps 9000000", "18,000,000"),
+        ("walk --count 3 --steps 9000000", "27,000,000"),
+        ("interpolate a.png b.png c.png d.png --steps 5000", "25,000,000"),
+    ],
+)
+def test_more_frames_than_memory_has_are_refused_before_any_work(
+    words, count, rejected, monkeypatch
+):
+    for name in ("encode", "decode"):
+        monkeypatch.setattr(Model, name, lambda *_: pytest.fail("the networks were run"))
+    message = rejected("generate", "--snapshot", "v.safetensors", *words.split())
+    assert f"{count} images of 8 px at once, and 16,777,216 are the most: use fewer" in message
