@@ -260,10 +260,11 @@ def _own_labels(
 ) -> Table:
     """What the set says itself."""
     columns = None if source.tables else source.columns()
-    if columns is not None:
+    if columns is not None and columns.cells:
         return labels.from_columns(columns, names, chosen, group)
     require(not chosen, f"--attributes {','.join(chosen)}: no labels are given: add --labels CSV")
-    return replace(labels.no_labels(len(names)), notes=_unseen_labels(source))
+    notes = columns.notes if columns else _unseen_labels(source)
+    return replace(labels.no_labels(len(names)), notes=notes)
 
 
 def _unseen_labels(source: Source) -> tuple[str, ...]:
