@@ -126,6 +126,7 @@ class StoreSource:
     """The images of a prepared set as a source, at one of its resolutions."""
 
     tables: Sequence[str] = ()
+    notes: Sequence[str] = ()
 
     def __init__(self, store: Store, resolution: int, attributes: Sequence[str]) -> None:
         self._store, self._resolution, self._attributes = store, resolution, attributes

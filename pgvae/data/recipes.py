@@ -91,10 +91,15 @@ def folder(
     Labels are from a csv, else from the dataset.json that lies in it, else what it says itself.
     """
     source = open_source(path)
+
+    def labels_of(names: list[str]) -> Table:
+        table = _labels(source, names, label_file, chosen, split.by)
+        return replace(table, notes=(*source.notes, *table.notes))
+
     return Recipe(
         name,
         source,
-        lambda names: _labels(source, names, label_file, chosen, split.by),
+        labels_of,
         split.of(source),
     )
 

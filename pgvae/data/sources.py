@@ -67,6 +67,8 @@ class FolderSource:
     containers: names of files that may hold many images; skipped where there are others.
     """
 
+    notes: Sequence[str] = ()
+
     def __init__(self, root: Path) -> None:
         self.root = root
         self.skipped: list[dict[str, str]] = []

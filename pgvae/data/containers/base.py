@@ -6,7 +6,7 @@ import io
 import itertools
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -33,11 +33,12 @@ _SAYS_NO_CLASS = re.compile(rf"({'|'.join(HELD)}|train|training|data|lmdb|of|par
 class FileSource:
     """Images in one file, opened anew in each process. Below it: `_open`, `names` and `read`.
 
-    skipped, tables: as of any source. held: see `sources.Source`.
+    skipped, tables, notes: as of any source. held: see `sources.Source`.
     """
 
     names: Sequence[str] = ()
     tables: Sequence[str] = ()
+    notes: Sequence[str] = ()
     held: np.ndarray | None = None
 
     def __init__(self, path: Path) -> None:
@@ -103,6 +104,7 @@ class Joined:
             for entry in part.skipped
         ]
         self.held = held_by_name(self._files, self._counts)
+        self.notes = [*dict.fromkeys(note for part in self._parts for note in part.notes)]
 
     def read(self, index: int) -> bytes | images.Decoded:
         """Of the source that has it."""
@@ -246,6 +248,47 @@ def column_of(
     whole = all(isinstance(v, int) and not isinstance(v, bool) for v in values)
     array = np.array(values, np.int64 if whole and _fit(values) else np.float64)
     return array, whole and (is_class or says_class(title))
+
+
+def columns_of(path: Path, cells: Mapping[str, Sequence[Any]]) -> Columns:
+    """Columns of values, None where an image has none: cells, or a list of numbers each.
+
+    What is neither is named in a note.
+    """
+    made: list[Columns] = []
+    left: list[str] = []
+    for title, values in cells.items():
+        if all(value is None or cell_of(value) for value in values):
+            column, is_class = column_of(title, values)
+            made.append(Columns({title: column}, {title: ()} if is_class else {}))
+        elif (rows := rows_of(values)) is not None:
+            made.append(of_vectors(title, rows))
+        else:
+            left.append(title)
+    found = united(path, made)
+    return replace(found, notes=(*found.notes, *no_cells(left)))
+
+
+def rows_of(values: Sequence[Any]) -> np.ndarray | None:
+    """Lists of numbers, of one length, as [N, K]; None for any other values.
+
+    >>> rows_of([[1, 0], [0.5, 1]]).tolist(), rows_of([[1, 0], [1]]), rows_of([["a"]])
+    ([[1.0, 0.0], [0.5, 1.0]], None, None)
+    """
+    widths = {len(value) if isinstance(value, list) else 0 for value in values}
+    if len(widths) != 1 or not 0 < min(widths) <= MAX_VECTOR:
+        return None
+    flat = [number for value in values for number in value]
+    if not all(isinstance(number, int | float) for number in flat):
+        return None
+    whole = all(isinstance(number, int) for number in flat) and _fit(flat)
+    return np.array(values, np.int64 if whole else np.float64)
+
+
+def no_cells(titles: Sequence[str]) -> tuple[str, ...]:
+    """What to say of columns that are no labels."""
+    words = "are neither numbers nor text, nor a list of as many numbers for each image"
+    return (f"columns that {words}, are no labels: {some(titles)}",) if titles else ()
 
 
 def _fit(values: Sequence[int]) -> bool:
