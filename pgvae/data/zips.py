@@ -11,10 +11,12 @@ from pgvae.data import images
 from pgvae.data.containers.base import MAX_FILE_BYTES, MAX_RATIO, FileSource
 from pgvae.data.folders import classes_by_folder, held_by_folder
 from pgvae.data.kinds import (
+    HIDDEN,
     MASK,
     PACKED,
     is_container,
     is_hidden,
+    is_hidden_away,
     is_mask,
     is_table,
     may_be_image,
@@ -48,11 +50,12 @@ class ZipSource(FileSource):
         packed = {_name_of(entry): entry.filename for entry in entries}
         self._packed = {name: own for name, own in packed.items() if name != own}
         files = sorted(name for name in packed if not name.endswith("/"))
+        left = {name: HIDDEN for name in files if is_hidden_away(name)}
         files = [name for name in files if not any(map(is_hidden, PurePosixPath(name).parts))]
         self.tables = [printable(name) for name in files if is_table(name)]
         found = [name for name in files if may_be_image(name, lambda name=name: self._start(name))]
         self._entries = [name for name in found if not is_mask(name)]
-        left = {name: MASK for name in found if is_mask(name)}
+        left |= {name: MASK for name in found if is_mask(name)}
         left |= {name: PACKED for name in files if is_container(name)}
         self.skipped = [{"name": printable(n), "reason": reason} for n, reason in left.items()]
         self.names = [printable(name) for name in self._entries]

@@ -1,16 +1,14 @@
 """Files of many images as other programs write them: 100 pictures of 16 px with classes."""
 
-import io
 import json
 import struct
-import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import google_crc32c
 import lmdb
 import numpy as np
-from making import encoded, noise
+from making import encoded, noise, write_tar
 
 COUNT, SIDE, CLASSES = 100, 16, ("cat", "dog", "owl")
 CLASS_OF = [i % 3 for i in range(COUNT)]
@@ -22,15 +20,6 @@ def pictures(count: int = COUNT) -> list[np.ndarray]:
 
 def files(count: int = COUNT) -> list[bytes]:
     return [encoded(picture) for picture in pictures(count)]
-
-
-def write_tar(path: Path, entries: Mapping[str, bytes]) -> Path:
-    with tarfile.open(path, "w") as archive:
-        for name, data in entries.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            archive.addfile(member, io.BytesIO(data))
-    return path
 
 
 def web_dataset(path: Path, data: Sequence[bytes], classes: Sequence[int]) -> Path:

@@ -7,7 +7,7 @@ import struct
 
 import numpy as np
 import pytest
-from making import prepared
+from making import prepared, write_tar
 
 from pgvae.data.recipes import Split, folder
 from pgvae.errors import InputError
@@ -16,7 +16,7 @@ pytest.importorskip("pyarrow", reason="pyarrow is not installed")
 pytest.importorskip("google_crc32c", reason="google-crc32c is not installed")
 
 import pyarrow.parquet
-from packing import example, files, write_arrow, write_records, write_tar
+from packing import example, files, write_arrow, write_records
 
 COUNT = 12
 FILES, KINDS = files(COUNT), [i % 3 for i in range(COUNT)]

@@ -9,8 +9,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from making import encoded, noise, noise_files, write_files, zip_of
+from making import encoded, noise, noise_files, write_files, write_tar, zip_of
 
+from pgvae.data.containers.tars import TarSource
 from pgvae.data.images import RejectError
 from pgvae.data.sources import FolderSource, ZipSource, open_source, printable
 from pgvae.errors import InputError
@@ -78,6 +79,39 @@ def test_what_macos_leaves_is_no_image(tmp_path):
     folder = write_files(tmp_path / "in", dict.fromkeys(names, PICTURE))
     archive = zip_of(tmp_path / "a.zip", *((name, PICTURE) for name in names))
     assert FolderSource(folder).names == ZipSource(archive).names == ["a.png"]
+
+
+def test_images_in_hidden_folders_are_named_and_nothing_else_in_them(tmp_path):
+    images = [".hid/b.png", "in/.cache/x/c.JPG", ".ipynb_checkpoints/d.psd", "lost+found/e.gif"]
+    others = [".git/objects/00", "in/.cache/n.txt", "__MACOSX/._a.png", ".x/.y.png", ".hid/l.csv"]
+    files = dict.fromkeys(["a.png", ".own.png", *images, *others], PICTURE)
+    folder = FolderSource(write_files(tmp_path / "in", files))
+    sources = [
+        folder,
+        ZipSource(zip_of(tmp_path / "a.zip", *files.items())),
+        TarSource(write_tar(tmp_path / "a.tar", files)),
+    ]
+    for source in sources:
+        assert [*source.names] == ["a.png"]
+        assert sorted(entry["name"] for entry in source.skipped) == sorted(images)
+        assert {entry["reason"] for entry in source.skipped} == {"in a hidden folder"}
+    inner = FolderSource(tmp_path / "in/.hid")  # asked for by its name
+    assert (inner.names, inner.skipped) == (["b.png"], [])
+    for name in images:
+        (tmp_path / "in" / name).unlink()
+    assert FolderSource(tmp_path / "in").skipped == []
+
+
+def test_a_hidden_folder_is_not_read_nor_looked_through_for_long(tmp_path, monkeypatch):
+    files = {f".hid/{i}{end}": b"" for i in range(30) for end in (".png", "")}
+    folder = write_files(tmp_path / "in", files | {"a.png": PICTURE})
+    monkeypatch.setattr("pgvae.data.sources._MAX_LISTED", 10)
+    monkeypatch.setattr("pgvae.data.sources._start_of", lambda path: pytest.fail(str(path)))
+    source = FolderSource(folder)
+    assert 0 < len(source.skipped) <= 10
+    (folder / "a.png").unlink()
+    with pytest.raises(InputError, match=r"no images but \d+ left out: in a hidden folder"):
+        open_source(folder)
 
 
 def test_a_zip_takes_what_its_folder_does(tmp_path):

@@ -12,7 +12,17 @@ from typing import Any, BinaryIO
 from pgvae.checks import require
 from pgvae.data import images
 from pgvae.data.containers.base import FileSource, checked_size, columns_of, damaged
-from pgvae.data.kinds import MASK, PACKED, is_container, is_hidden, is_mask, is_table, may_be_image
+from pgvae.data.kinds import (
+    HIDDEN,
+    MASK,
+    PACKED,
+    is_container,
+    is_hidden,
+    is_hidden_away,
+    is_mask,
+    is_table,
+    may_be_image,
+)
 from pgvae.data.labels import Columns
 from pgvae.data.matching import some
 from pgvae.data.paths import printable
@@ -34,7 +44,7 @@ class TarSource(FileSource):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         with damaged(path, "tar"):
-            members = _members_of(path)
+            members, hidden = _members_of(path)
         self._texts = {n: m for n, m in members.items() if n.endswith((".cls", ".json"))}
         with damaged(path, "tar"), path.open("rb") as file:
             found = sorted(
@@ -42,7 +52,8 @@ class TarSource(FileSource):
                 for name, place in members.items()
                 if may_be_image(name, lambda place=place: _read(file, place[0], 16))
             )
-        left = {name: MASK for name in found if is_mask(name)}
+        left = dict.fromkeys(hidden, HIDDEN)
+        left |= {name: MASK for name in found if is_mask(name)}
         left |= {name: PACKED for name in members if is_container(name)}
         self.skipped = [{"name": printable(n), "reason": reason} for n, reason in left.items()]
         self._places = [(name, members[name]) for name in found if name not in left]
@@ -99,12 +110,13 @@ class TarSource(FileSource):
         return self.path.open("rb")
 
 
-def _members_of(path: Path) -> dict[str, tuple[int, int]]:
-    """Offset and size of each file of a tar, by name.
+def _members_of(path: Path) -> tuple[dict[str, tuple[int, int]], list[str]]:
+    """Offset and size of each file of a tar, by name; and the images in hidden folders.
 
     InputError where it stops within: Python's tarfile takes a damaged header for the end.
     """
     found: dict[str, tuple[int, int]] = {}
+    hidden: list[str] = []
     with tarfile.open(path, "r:") as archive:
         for member in archive:
             archive.members.clear()  # else it keeps them all
@@ -113,12 +125,14 @@ def _members_of(path: Path) -> dict[str, tuple[int, int]]:
             require(not problem, f"{path} holds {problem}: {printable(name)!r}; refused")
             if member.isfile() and not any(map(is_hidden, PurePosixPath(name).parts)):
                 found[name] = (member.offset_data, member.size)
+            elif member.isfile() and is_hidden_away(name):
+                hidden.append(name)
         end = archive.offset
     with path.open("rb") as file:
         rest = _read(file, end, _BLOCK)
     if any(rest):
         raise InputError(f"{path} is damaged after {len(found):,} files, at byte {end:,}")
-    return found
+    return found, hidden
 
 
 def _problem_of(member: tarfile.TarInfo, again: bool, count: int) -> str:
