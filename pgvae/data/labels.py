@@ -59,6 +59,19 @@ def says_class(title: str) -> bool:
     return title.rpartition("/")[2].lower() in _CLASS_TITLES
 
 
+def check_names(attributes: Sequence[str]) -> None:
+    """InputError for names that `--attributes A,B` and `--with A=1,B=0` cannot hold.
+
+    >>> check_names(["smile", "big smile"])
+    """
+    wrong = [name for name in attributes if not name or name != name.strip() or {*name} & {*",="}]
+    require(
+        not wrong,
+        f"labels that no option could name: {some(wrong)}; rename their columns or folders, "
+        "without commas, = and spaces at the ends",
+    )
+
+
 def no_labels(count: int) -> Table:
     """The table of a set without labels: [N, 0]."""
     return Table((), np.zeros((count, 0), np.float32))

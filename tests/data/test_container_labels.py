@@ -121,6 +121,22 @@ def test_a_second_column_of_images_is_named_whatever_labels_are_given(tmp_path, 
     assert note not in said[1:]
 
 
+@kinds_of_table
+def test_classes_of_hugging_face_can_be_named_by_options(tmp_path, kind):
+    noted = {"label": {"names": ["tench, Tinca tinca", "a=b", "owl"], "_type": "ClassLabel"}}
+    table = pyarrow.table({"image": FILES, "label": KINDS})
+    table = table.replace_schema_metadata(
+        {"huggingface": json.dumps({"info": {"features": noted}})}
+    )
+    pyarrow.parquet.write_table(table, tmp_path / "set.parquet")
+    path = tmp_path / "set.parquet"
+    if kind == "arrow":
+        path = write_arrow(tmp_path / "set.arrow", table)
+    store, said = made(path)
+    assert store.attributes == ("tench; Tinca tinca", "a:b", "owl")
+    assert said == ["warning: classes have ; and : in their names for , and ="]
+
+
 def test_numbers_that_count_rows_or_are_all_unknown_are_named(tmp_path):
     columns = {
         "row": [*range(COUNT)],

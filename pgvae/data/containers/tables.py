@@ -32,6 +32,7 @@ from pgvae.data.matching import some
 from pgvae.errors import InputError
 
 _IMAGE_COLUMNS = ("image", "img", "picture", "photo", "jpg", "png", "webp", "bytes", "data")
+_DIVIDING = str.maketrans({",": ";", "=": ":"})  # of names of classes, which users cannot change
 _MAX_ROWS = 5_000_000
 _MAGIC, _START = b"ARROW1", 8  # of an Arrow file that has its stream inside
 _MAX_GROUP = 2 << 30  # bytes of images that must be read at once
@@ -82,13 +83,15 @@ class ParquetSource(FileSource):
             table = self._table(titles)
             cells = {title: table.column(title).to_pylist() for title in titles}
             rows = {title: self._rows_of(title) for title in others}
-        names = {t: features[t]["names"] for t in titles if features.get(t, {}).get("names")}
+        noted = {t: features[t]["names"] for t in titles if features.get(t, {}).get("names")}
+        names = {t: [name.translate(_DIVIDING) for name in own] for t, own in noted.items()}
+        renamed = ("classes have ; and : in their names for , and =",) if names != noted else ()
         made = {title: column_of(title, cells[title], title in names) for title in titles}
         classes = {title: names.get(title, ()) for title, (_, is_class) in made.items() if is_class}
         own = Columns({title: column for title, (column, _) in made.items()}, classes)
         vectors = [of_vectors(title, found) for title, found in rows.items() if found is not None]
         left = [title for title, found in rows.items() if found is None]
-        return replace(united(self.path, [own, *vectors]), notes=no_cells(left))
+        return replace(united(self.path, [own, *vectors]), notes=(*renamed, *no_cells(left)))
 
     def _rows_of(self, title: str) -> np.ndarray | None:
         """A column of lists of numbers, of one length, as [N, K]; None for any other."""
