@@ -84,7 +84,7 @@ class ParquetSource(FileSource):
             cells = {title: table.column(title).to_pylist() for title in titles}
             rows = {title: self._rows_of(title) for title in others}
         noted = {t: features[t]["names"] for t in titles if features.get(t, {}).get("names")}
-        names = {t: [name.translate(_DIVIDING) for name in own] for t, own in noted.items()}
+        names = {t: [str(name).translate(_DIVIDING) for name in own] for t, own in noted.items()}
         renamed = ("classes have ; and : in their names for , and =",) if names != noted else ()
         made = {title: column_of(title, cells[title], title in names) for title in titles}
         classes = {title: names.get(title, ()) for title, (_, is_class) in made.items() if is_class}
