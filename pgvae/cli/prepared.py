@@ -73,7 +73,7 @@ def update(name: str, path: Path, data_root: Path, **given: Any) -> None:
         recipe,
         Options(**settings),
         split,
-        drop_labels=bool(given["labels"] or given["attributes"]),
+        drop_labels=bool(given["attributes"]),
         say=click.echo,
     )
     change = grown.manifest["updates"][-1]
@@ -115,5 +115,5 @@ def export(name: str, out: Path, data_root: Path) -> None:
     from pgvae.data import growing
 
     store = store_called(name, data_root)
-    growing.export(store, out)
+    growing.export(store, out, click.echo)
     click.echo(f"{out}: {len(store):,} images at {store.size} px")

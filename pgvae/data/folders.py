@@ -8,7 +8,7 @@ import numpy as np
 from pgvae.data.labels import Columns
 
 _MAX_CLASSES = 1_000
-_TRAIN = frozenset(("train", "training"))
+TRAIN = frozenset(("train", "training"))
 HELD = frozenset(("val", "valid", "validation", "dev", "eval", "test", "testing"))
 _PARTS = re.compile(r"\d{3,}|part[-_]?\d+|images?")  # names that only divide many files
 
@@ -57,7 +57,7 @@ def _parts(names: Sequence[str]) -> list[tuple[str, ...]]:
 def _split_of(path: tuple[str, ...]) -> str:
     """ "train", "val", ... where a path begins so, else ""."""
     top = path[0].lower() if len(path) > 1 else ""
-    return top if top in _TRAIN | HELD else ""
+    return top if top in TRAIN | HELD else ""
 
 
 def _below(path: tuple[str, ...]) -> tuple[str, ...]:

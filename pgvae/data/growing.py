@@ -63,10 +63,11 @@ def update(
     def table(names: list[str]) -> Table:
         found = recipe.labels(names)
         lost = sorted({*store.attributes} - {*found.attributes})
+        stay = ",".join(name for name in store.attributes if name in found.attributes)
         require(
             drop_labels or not lost,
             f"{store.name} has labels that the new images lack: {labels.some(lost)}; give --labels "
-            "FILE, or --attributes A,B of those to keep",
+            "FILE with them" + (f", or --attributes {stay} to keep the others alone" * bool(stay)),
         )
         return found
 
@@ -126,6 +127,7 @@ class StoreSource:
     """The images of a prepared set as a source, at one of its resolutions."""
 
     tables: Sequence[str] = ()
+    notes: Sequence[str] = ()
 
     def __init__(self, store: Store, resolution: int, attributes: Sequence[str]) -> None:
         self._store, self._resolution, self._attributes = store, resolution, attributes
@@ -201,10 +203,11 @@ def merge(stores: Sequence[Store], name: str, data_root: Path, options: Options,
     )
 
 
-def export(store: Store, out: Path) -> None:
+def export(store: Store, out: Path, say: Say = print) -> None:
     """A set as a folder of PNGs with labels.csv, or as a StyleGAN zip with dataset.json.
 
     Images are in folders train and val, so that a set that is prepared of them has the same split.
+    A zip has no names of labels, which is said where it loses some.
     Raises InputError where there is something already, ResourceError where the disk is full.
     """
     require(not exists(out), f"{out} exists: give another path, or delete it")
@@ -214,7 +217,14 @@ def export(store: Store, out: Path) -> None:
         with atomic_path(out) as aside, zipfile.ZipFile(aside, "w") as archive:
             for index, name in enumerate(names):
                 archive.writestr(name, _png(store, index))
-            archive.writestr("dataset.json", json.dumps({"labels": _style_gan(store, names)}))
+            rows = _style_gan(store, names)
+            archive.writestr("dataset.json", json.dumps({"labels": rows}))
+        start = "class" if rows and isinstance(rows[0][1], int) else "label"
+        if store.attributes != tuple(f"{start}{i}" for i in range(len(store.attributes))):
+            say(
+                f"note: StyleGAN's dataset.json has numbers in the place of "
+                f"{labels.some(store.attributes)}: export to a folder to keep names of labels"
+            )
         return
     aside = out.with_name(f".{out.name}.tmp")
     remove(aside)

@@ -11,7 +11,8 @@ from pgvae.data.columns import is_nameless, numbers_in, numbers_rows, read_csv
 from pgvae.data.matching import NAME_COLUMNS, bare, in_order, is_name_of, naming_column, some
 from pgvae.errors import InputError
 
-_MAX_CLASSES = 10_000
+MAX_CLASSES = 10_000
+_CLASS_TITLES = ("class", "classes", "cls", "label", "labels", "category", "target", "targets", "y")
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,34 @@ class Columns:
 
     cells:   by column: text of each image, or an array of numbers [N].
     classes: of the columns that number a class, the names of the classes; () without names.
+    notes:   what a user should be told, such as what is no label; the cells may be none then.
     """
 
     cells: Mapping[str, Sequence[str] | np.ndarray]
     classes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def says_class(title: str) -> bool:
+    """Whether whole numbers under that title are classes, and the title no name of a label.
+
+    >>> says_class("Label"), says_class("image/class/label"), says_class("age")
+    (True, True, False)
+    """
+    return title.rpartition("/")[2].lower() in _CLASS_TITLES
+
+
+def check_names(attributes: Sequence[str]) -> None:
+    """InputError for names that `--attributes A,B` and `--with A=1,B=0` cannot hold.
+
+    >>> check_names(["smile", "big smile"])
+    """
+    wrong = [name for name in attributes if not name or name != name.strip() or {*name} & {*",="}]
+    require(
+        not wrong,
+        f"labels that no option could name: {some(wrong)}; rename their columns or folders, "
+        "without commas, = and spaces at the ends",
+    )
 
 
 def no_labels(count: int) -> Table:
@@ -147,7 +172,7 @@ def of_classes(
     ('cat', 'dog')
     """
     least, most = min(classes), max(classes)
-    known = least >= 0 and most < (len(names) or _MAX_CLASSES)
+    known = least >= 0 and most < (len(names) or MAX_CLASSES)
     require(known, f"classes must be 0, 1, 2, ...: they go from {least} to {most}")
     names = tuple(names) or tuple(f"class{i}" for i in range(most + 1))
     values = np.eye(len(names), dtype=np.float32)[np.asarray(classes, np.int64)]
@@ -173,10 +198,15 @@ def from_columns(
     others = {k: v for k, v in columns.cells.items() if k not in columns.classes}
     numbers = {k: v for k, v in others.items() if isinstance(v, np.ndarray)}
     text = {k: v for k, v in others.items() if k not in numbers}
+    empty, counts = [], []
     for name, array in numbers.items():
+        if name == group and name not in chosen:
+            continue
         counting = array.dtype.kind in "iu" and numbers_rows([str(v) for v in array.tolist()])
-        if not counting and name != group and not np.isnan(array.astype(np.float64)).all():
+        if name in chosen or not (counting or np.isnan(array.astype(np.float64)).all()):
             of_column[name] = Table((name,), _float32(array).reshape(-1, 1))
+        else:
+            (counts if counting else empty).append(name)
     words = [name for name in chosen if name in text]
     rest = _numeric(text, names, words, group) if words or not chosen else no_labels(len(names))
     parts = [*of_column.values(), rest]
@@ -184,7 +214,7 @@ def from_columns(
         tuple(name for part in parts for name in part.attributes),
         np.concatenate([part.values for part in parts], axis=1),
         columns.cells,
-        rest.notes,
+        () if chosen else (*columns.notes, *_notes(empty, counts), *rest.notes),
     )
     wanted = [
         a for name in chosen for a in (of_column[name].attributes if name in of_column else [name])
@@ -195,9 +225,9 @@ def from_columns(
 
 
 def _class_names(columns: Columns, name: str) -> Sequence[str]:
-    """Of a column of classes, apart from those of another."""
+    """Of a column of classes, apart from those of another; its title is in them if it names one."""
     known = columns.classes[name]
-    if len(columns.classes) == 1:
+    if len(columns.classes) == 1 and (known or says_class(name)):
         return known
     names = known or [str(i) for i in range(int(np.max(columns.cells[name], initial=0)) + 1)]
     return [f"{name}_{own}" for own in names]
@@ -212,7 +242,15 @@ def joined(tables: Sequence[Columns], counts: Sequence[int]) -> Columns:
             column += list(table.cells.get(name, [""] * count))
         for name, own in table.classes.items():
             classes[name] = max(own, classes.get(name, ()), key=len)
-    return Columns({name: _column(values) for name, values in cells.items()}, classes)
+    cells_of = {name: _column(values) for name, values in cells.items()}
+    return Columns(cells_of, classes, gathered(tables))
+
+
+def gathered(tables: Sequence[Columns]) -> tuple[str, ...]:
+    """The notes of several parts of a set: each once, and the first five."""
+    notes = [*dict.fromkeys(note for table in tables for note in table.notes)]
+    more = f"and {len(notes) - 5:,} more such warnings"
+    return (*notes[:5], more) if len(notes) > 5 else tuple(notes)
 
 
 def _column(values: list) -> Sequence[str] | np.ndarray:

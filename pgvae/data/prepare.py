@@ -15,7 +15,7 @@ from pgvae.checks import require, require_choice
 from pgvae.choices import Codec, Crop
 from pgvae.data import images
 from pgvae.data.journal import may_go_on
-from pgvae.data.labels import Table
+from pgvae.data.labels import Table, check_names
 from pgvae.data.making import Job, Known, Look, codec_at
 from pgvae.data.placing import check_free, check_name, locked, written_aside
 from pgvae.data.source import Source
@@ -109,6 +109,7 @@ def prepare(
         check_free(final, force)
     with contextlib.closing(recipe.source):
         table = recipe.labels(list(recipe.source.names))  # what is wrong fails before any work
+        check_names(table.attributes)
         taken = list(_taken(recipe.source, options))
         recipe.split(taken, table.take(taken))
         with locked(final, shared, say):

@@ -91,10 +91,15 @@ def folder(
     Labels are from a csv, else from the dataset.json that lies in it, else what it says itself.
     """
     source = open_source(path)
+
+    def labels_of(names: list[str]) -> Table:
+        table = _labels(source, names, label_file, chosen, split.by)
+        return replace(table, notes=(*source.notes, *table.notes))
+
     return Recipe(
         name,
         source,
-        lambda names: _labels(source, names, label_file, chosen, split.by),
+        labels_of,
         split.of(source),
     )
 
@@ -260,10 +265,11 @@ def _own_labels(
 ) -> Table:
     """What the set says itself."""
     columns = None if source.tables else source.columns()
-    if columns is not None:
+    if columns is not None and columns.cells:
         return labels.from_columns(columns, names, chosen, group)
     require(not chosen, f"--attributes {','.join(chosen)}: no labels are given: add --labels CSV")
-    return replace(labels.no_labels(len(names)), notes=_unseen_labels(source))
+    notes = columns.notes if columns else _unseen_labels(source)
+    return replace(labels.no_labels(len(names)), notes=notes)
 
 
 def _unseen_labels(source: Source) -> tuple[str, ...]:

@@ -15,12 +15,14 @@ class Source(Protocol):
     names:   of the images, in their order.
     skipped: {"name", "reason"} of what was passed over on purpose.
     tables:  names of files beside them that may hold labels.
+    notes:   what else a user should be told of it.
     held:    uint8 [N], 1 for validation; None where the set does not say.
     """
 
     names: Sequence[str]
     skipped: list[dict[str, str]]
     tables: Sequence[str]
+    notes: Sequence[str]
     held: np.ndarray | None
 
     def read(self, index: int) -> bytes | images.Decoded:

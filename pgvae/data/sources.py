@@ -20,10 +20,12 @@ from pgvae.data.containers.tars import TarSource
 from pgvae.data.containers.tfrecords import TfRecordSource, only_largest
 from pgvae.data.folders import classes_by_folder, held_by_folder
 from pgvae.data.kinds import (
+    HIDDEN,
     MASK,
     PACKED,
     is_container,
     is_hidden,
+    is_hidden_away,
     is_mask,
     is_table,
     may_be_image,
@@ -42,7 +44,7 @@ from pgvae.data.source import Source
 from pgvae.data.zips import ZipSource
 from pgvae.errors import InputError
 
-_MAX_LISTED = 100_000  # files behind a link
+_MAX_LISTED = 100_000  # files behind a link, or in a hidden folder
 _KINDS = {  # by ending: what it is read by
     ".tar": TarSource,
     ".parquet": ParquetSource,
@@ -61,11 +63,14 @@ class FolderSource:
     """Every image file under a folder, sorted by path; links that lead out are skipped.
 
     An image is what is named as one, or what has no known ending and starts like one. Hidden
-    files are left alone, masks of known sets skipped. A folder below that cannot be listed is
-    an image that cannot be read. Raises InputError where the folder itself cannot be listed.
+    files are left alone, images in hidden folders and masks of known sets skipped. A folder below
+    that cannot be listed is an image that cannot be read. Raises InputError where the folder
+    itself cannot be listed.
 
     containers: names of files that may hold many images; skipped where there are others.
     """
+
+    notes: Sequence[str] = ()
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -129,8 +134,10 @@ class FolderSource:
         unlisted: list[OSError] = []
         for folder, folders, files in os.walk(self.root, onerror=unlisted.append):
             links = [name for name in folders if is_link(Path(folder, name))]
-            folders[:] = [name for name in folders if not is_hidden(name)]
             place = os.path.relpath(folder, self.root)
+            for name in filter(is_hidden, folders):
+                self._skip(_hidden_in(Path(folder, name), self.root), HIDDEN)
+            folders[:] = [name for name in folders if not is_hidden(name)]
             for file in itertools.filterfalse(is_hidden, [*files, *links]):
                 path, name = Path(folder, file), file if place == "." else f"{place}/{file}"
                 if is_link(path) and not _is_below(path, inside):
@@ -235,6 +242,15 @@ def _behind(link: Path, name: str) -> list[str]:
         for path in itertools.islice(files, _MAX_LISTED)
         if not is_hidden(path.name) and may_be_image(path.name, lambda path=path: _start_of(path))
     ]
+
+
+def _hidden_in(folder: Path, root: Path) -> list[str]:
+    """Names of the images in a hidden folder, by their endings, among its first files."""
+    if is_link(folder):
+        return []
+    walk = ((os.path.relpath(place, root), files) for place, _, files in os.walk(folder))
+    names = (f"{place}/{file}" for place, files in walk for file in files)
+    return [name for name in itertools.islice(names, _MAX_LISTED) if is_hidden_away(name)]
 
 
 def _start_of(path: Path) -> bytes | None:

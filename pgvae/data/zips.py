@@ -11,10 +11,12 @@ from pgvae.data import images
 from pgvae.data.containers.base import MAX_FILE_BYTES, MAX_RATIO, FileSource
 from pgvae.data.folders import classes_by_folder, held_by_folder
 from pgvae.data.kinds import (
+    HIDDEN,
     MASK,
     PACKED,
     is_container,
     is_hidden,
+    is_hidden_away,
     is_mask,
     is_table,
     may_be_image,
@@ -32,8 +34,9 @@ _END_BYTES = (1 << 16) + 22  # with the longest comment
 class ZipSource(FileSource):
     """Every image file in a zip, sorted by name. Opened anew in each process.
 
-    Raises InputError for an archive that is damaged, encrypted, or holds absolute names, names
-    with "..", links, one name twice, or more than images can honestly take.
+    Backslashes, which Windows packs, are slashes. Raises InputError for an archive that is damaged,
+    encrypted, or holds absolute names, names with "..", links, one name twice, or more than images
+    can honestly take.
     """
 
     def __init__(self, path: Path) -> None:
@@ -44,12 +47,15 @@ class ZipSource(FileSource):
         except (images.RejectError, OSError) as error:
             raise InputError(f"{path} is not a readable zip: {error}") from error
         _check_entries(path, entries)
-        files = sorted(entry.filename for entry in entries if not entry.is_dir())
+        packed = {_name_of(entry): entry.filename for entry in entries}
+        self._packed = {name: own for name, own in packed.items() if name != own}
+        files = sorted(name for name in packed if not name.endswith("/"))
+        left = {name: HIDDEN for name in files if is_hidden_away(name)}
         files = [name for name in files if not any(map(is_hidden, PurePosixPath(name).parts))]
         self.tables = [printable(name) for name in files if is_table(name)]
         found = [name for name in files if may_be_image(name, lambda name=name: self._start(name))]
         self._entries = [name for name in found if not is_mask(name)]
-        left = {name: MASK for name in found if is_mask(name)}
+        left |= {name: MASK for name in found if is_mask(name)}
         left |= {name: PACKED for name in files if is_container(name)}
         self.skipped = [{"name": printable(n), "reason": reason} for n, reason in left.items()]
         self.names = [printable(name) for name in self._entries]
@@ -57,18 +63,18 @@ class ZipSource(FileSource):
 
     def read(self, index: int) -> bytes:
         with _zip_errors():
-            return self._file().read(self._entries[index])
+            return self._file().read(self._own(self._entries[index]))
 
     def size(self, index: int) -> tuple[int, int]:
-        with _zip_errors(), self._file().open(self._entries[index]) as file:
+        with _zip_errors(), self._file().open(self._own(self._entries[index])) as file:
             return images.size_of(file)
 
     def side_file(self, name: str) -> bytes | None:
-        if name not in self._file().NameToInfo:
+        if self._own(name) not in self._file().NameToInfo:
             return None
         try:
             with _zip_errors():
-                return self._file().read(name)
+                return self._file().read(self._own(name))
         except (images.RejectError, OSError) as error:
             raise InputError(f"{name} in {self.path}: {error}") from error
 
@@ -78,8 +84,12 @@ class ZipSource(FileSource):
     def _start(self, name: str) -> bytes | None:
         """The first bytes of a file; None where it cannot be read."""
         with contextlib.suppress(images.RejectError, OSError), _zip_errors():
-            return self._file().open(name).read(16)
+            return self._file().open(self._own(name)).read(16)
         return None
+
+    def _own(self, name: str) -> str:
+        """What the archive calls a file."""
+        return self._packed.get(name, name)
 
     def _open(self) -> zipfile.ZipFile:
         return zipfile.ZipFile(self.path)
@@ -110,10 +120,15 @@ def _check_entries(path: Path, entries: Sequence[zipfile.ZipInfo]) -> None:
         raise InputError(f"{path} unpacks to {total:,} bytes: at most {_MAX_BYTES:,}; refused")
     seen: set[str] = set()
     for entry in entries:
-        problem = "a name twice" if entry.filename in seen else _problem_of(entry)
+        problem = "a name twice" if _name_of(entry) in seen else _problem_of(entry)
         if problem:
             raise InputError(f"{path} holds {problem}: {printable(entry.filename)!r}; refused")
-        seen.add(entry.filename)
+        seen.add(_name_of(entry))
+
+
+def _name_of(entry: zipfile.ZipInfo) -> str:
+    """The path of an entry, whichever system packed it."""
+    return entry.filename.replace("\\", "/")
 
 
 def _entries_told(path: Path) -> int:
@@ -126,9 +141,9 @@ def _entries_told(path: Path) -> int:
 
 
 def _problem_of(entry: zipfile.ZipInfo) -> str:
-    name = PurePosixPath(entry.filename)
+    name = PurePosixPath(_name_of(entry))
     drive = len(entry.filename) > 1 and entry.filename[1] == ":"
-    if name.is_absolute() or ".." in name.parts or "\\" in entry.filename or drive:
+    if name.is_absolute() or ".." in name.parts or drive:
         return "a name that leads out of the archive"
     if stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
         return "a link or device"

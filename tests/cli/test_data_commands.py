@@ -226,6 +226,28 @@ def test_an_update_takes_the_labels_of_before_again(run, place):
         assert (store.attributes, store.labels[:, 0].tolist()) == (("glasses",), [1, 2, 3, 4, 5])
 
 
+def test_an_update_drops_labels_only_where_those_that_stay_are_named(run, place):
+    rows = [f"picture-{i:03d},{i % 2},{i / 2}" for i in range(6)]
+    (place / "two.csv").write_text("\n".join(["name,glasses,age", *rows]))
+    assert run("prepare", "photos", "--labels", "two.csv")[0] == 0
+    code, _, err = run("update", "photos", "photos", "--labels", "labels.csv")
+    assert code == 2
+    assert "photos has labels that the new images lack: 'age'; give --labels FILE with them" in err
+    assert "--attributes glasses" in err
+    assert Store("datasets/photos").attributes == ("glasses", "age")
+    chosen = ("--labels", "labels.csv", "--attributes", "glasses")
+    assert run("update", "photos", "photos", *chosen)[0] == 0
+    assert Store("datasets/photos").attributes == ("glasses",)
+
+
+def test_an_export_to_a_zip_says_that_names_of_labels_are_lost(run, place):
+    assert run("prepare", "photos", "--labels", "labels.csv")[0] == 0
+    code, out, _ = run("export", "photos", "out.zip")
+    assert code == 0
+    assert out.startswith("note: StyleGAN's dataset.json has numbers in the place of 'glasses'")
+    assert run("export", "photos", "out")[1].startswith("out: 6 images")
+
+
 def test_verify_says_that_a_set_is_whole(run, place):
     assert run("verify", "tiny") == (0, "tiny: 24 images at 4 sizes are whole\n", "")
 

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import struct
+import tarfile
 import time
 import warnings
 import zipfile
@@ -77,6 +78,16 @@ def zip_of(
     with zipfile.ZipFile(path, "w", method) as archive:
         for name, data in entries:
             archive.writestr(name, data)
+    return path
+
+
+def write_tar(path: Path, entries: Mapping[str, bytes]) -> Path:
+    """A tar of those files."""
+    with tarfile.open(path, "w") as archive:
+        for name, data in entries.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
     return path
 
 

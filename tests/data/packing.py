@@ -1,16 +1,14 @@
 """Files of many images as other programs write them: 100 pictures of 16 px with classes."""
 
-import io
 import json
 import struct
-import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import google_crc32c
 import lmdb
 import numpy as np
-from making import encoded, noise
+from making import encoded, noise, write_tar
 
 COUNT, SIDE, CLASSES = 100, 16, ("cat", "dog", "owl")
 CLASS_OF = [i % 3 for i in range(COUNT)]
@@ -24,21 +22,13 @@ def files(count: int = COUNT) -> list[bytes]:
     return [encoded(picture) for picture in pictures(count)]
 
 
-def write_tar(path: Path, entries: Mapping[str, bytes]) -> Path:
-    with tarfile.open(path, "w") as archive:
-        for name, data in entries.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            archive.addfile(member, io.BytesIO(data))
-    return path
-
-
 def web_dataset(path: Path, data: Sequence[bytes], classes: Sequence[int]) -> Path:
     entries = {}
     for i, (file, number) in enumerate(zip(data, classes, strict=True)):
         entries[f"{i:06d}.png"] = file
         entries[f"{i:06d}.cls"] = str(number).encode()
-        entries[f"{i:06d}.json"] = json.dumps({"age": i / 2, "who": f"p{i % 7}", "b": [1]}).encode()
+        said = {"age": i / 2, "who": f"p{i % 7}", "b": [1] * (i % 2)}
+        entries[f"{i:06d}.json"] = json.dumps(said).encode()
     return write_tar(path, entries)
 
 
@@ -81,12 +71,14 @@ def _part(number: int, data: bytes) -> bytes:
     return _varint(number << 3 | 2) + _varint(len(data)) + data
 
 
-def example(**features: bytes | list[int]) -> bytes:
-    """A tf.train.Example of bytes and lists of whole numbers."""
+def example(**features: bytes | list[int] | list[float]) -> bytes:
+    """A tf.train.Example of bytes, lists of whole numbers and lists of others."""
     entries = b""
     for name, value in features.items():
         if isinstance(value, bytes):
             feature = _part(1, _part(1, value))
+        elif value and isinstance(value[0], float):
+            feature = _part(2, _part(1, struct.pack(f"<{len(value)}f", *value)))
         else:
             feature = _part(3, _part(1, b"".join(map(_varint, value))))
         entries += _part(1, _part(1, name.encode()) + _part(2, feature))

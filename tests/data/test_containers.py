@@ -5,7 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from making import encoded, noise, noise_files, prepared, workers_at_once, write_files, zip_of
+from making import (
+    encoded,
+    noise,
+    noise_files,
+    prepared,
+    workers_at_once,
+    write_files,
+    write_tar,
+    zip_of,
+)
 
 from pgvae.data import Store, load_images, open_dataset
 from pgvae.data.containers.base import Joined
@@ -33,7 +42,6 @@ from packing import (
     write_arrow,
     write_lmdb,
     write_records,
-    write_tar,
 )
 
 BAD = 42  # index of the record that is spoilt

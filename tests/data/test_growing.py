@@ -215,10 +215,30 @@ def test_sets_that_do_not_fit_are_not_merged(tmp_path):
             growing.merge(stores, "both", tmp_path / "sets", Options(workers=0), print)
 
 
+def test_labels_that_stay_are_named_where_others_would_be_lost(tmp_path):
+    store = labelled(tmp_path, "one", 1, ("hat", "age", "glasses"))
+    fewer = tmp_path / "fewer.csv"
+    rows = (tmp_path / "one.csv").read_text().splitlines()
+    fewer.write_text("\n".join(row.rpartition(",")[0].rpartition(",")[0] for row in rows))
+    with pytest.raises(
+        InputError, match=r"lack: 'age', 'glasses'; give .*, or --attributes hat to"
+    ):
+        updated(store, tmp_path / "one", labels=fewer)
+    fewer.write_text("\n".join(rows).replace("age", "sage"))
+    with pytest.raises(InputError, match=r"lack: 'age'; give .*, or --attributes hat,glasses to"):
+        updated(store, tmp_path / "one", labels=fewer)
+    with pytest.raises(InputError, match=r"'age', 'glasses', 'hat'; give --labels FILE with them$"):
+        updated(store, tmp_path / "one")
+    assert Store(store.path).digest == store.digest
+
+
 @pytest.mark.parametrize("out", ["out", "out.zip"])
 def test_an_exported_set_prepares_to_the_same(tmp_path, out):
     store = labelled(tmp_path, "one", 1, ("hat", "age"))
-    growing.export(store, tmp_path / out)
+    said: list[str] = []
+    growing.export(store, tmp_path / out, said.append)
+    lost = "note: StyleGAN's dataset.json has numbers in the place of 'hat', 'age': export to a "
+    assert said == [lost + "folder to keep names of labels"] * (out == "out.zip")
     csv = tmp_path / "out" / "labels.csv" if out == "out" else None
     again = prepared(folder("again", tmp_path / out, Split(), csv), tmp_path / "sets")
 
@@ -231,6 +251,24 @@ def test_an_exported_set_prepares_to_the_same(tmp_path, out):
     assert content(again) == content(store)
     with pytest.raises(InputError, match="exists: give another path"):
         growing.export(store, tmp_path / out)
+
+
+@pytest.mark.parametrize(
+    ("columns", "kept"),
+    [
+        (("label0", "label1"), True),  # no classes: an image has both or none
+        (("class0", "class1"), False),
+        (("label1", "label0"), False),
+        ((), True),
+    ],
+)
+def test_an_export_is_silent_where_a_zip_prepares_to_the_same_names(tmp_path, columns, kept):
+    store = labelled(tmp_path, "one", 1, columns or ("a",))
+    store.labels[:] = store.labels[:, :1]
+    store.attributes = columns
+    said: list[str] = []
+    growing.export(store, tmp_path / "out.zip", said.append)
+    assert (said == []) is kept
 
 
 def test_an_exported_zip_has_style_gan_s_classes_or_none(tmp_path):

@@ -13,11 +13,14 @@ from making import (
     prepared,
     recipe_of,
     truncated_png,
+    unread,
+    write_files,
 )
 from PIL import Image
 
 from pgvae.data import prepared_in
 from pgvae.data.labels import Table
+from pgvae.data.recipes import Split, folder
 from pgvae.errors import InputError
 
 BAD = {"empty.png": b"", "half.png": truncated_png(16), "text.jpg": b"text"}
@@ -190,3 +193,25 @@ def test_an_animation_is_taken_with_a_warning(tmp_path):
     store = prepared(recipe_of(Memory({"a.webp": data})), tmp_path, said=said)
     np.testing.assert_array_equal(store.get(0, 16), noise(0, 16, 16).transpose(2, 0, 1))
     assert any(line.startswith("warning: 1 images: animation") for line in said)
+
+
+@pytest.mark.parametrize("name", ["smile, big", "x=y", "a,b", "=", ","])
+@pytest.mark.parametrize("kind", ["csv", "folder"])
+def test_labels_that_no_option_could_name_are_refused_before_any_work(tmp_path, name, kind):
+    files = noise_files(4)
+    (tmp_path / "l.csv").write_text(
+        f'name,hat,"{name}"\n' + "".join(f"{file},1,0\n" for file in files)
+    )
+    if kind == "folder":
+        files = {f"{(name, 'hat')[i % 2]}/{i}.png": data for i, data in enumerate(files.values())}
+    path = write_files(tmp_path / "in", files)
+    recipe = folder("set", path, Split(), tmp_path / "l.csv" if kind == "csv" else None)
+    with pytest.raises(InputError) as caught:
+        prepared(unread(recipe), tmp_path / "sets")
+    assert str(caught.value) == (
+        f"labels that no option could name: {name!r}; rename their columns or folders, without "
+        "commas, = and spaces at the ends"
+    )
+    if kind == "csv":  # left out, it is in nobody's way
+        recipe = folder("set", path, Split(), tmp_path / "l.csv", ("hat",))
+        assert prepared(recipe, tmp_path / "sets").attributes == ("hat",)

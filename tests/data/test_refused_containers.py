@@ -4,7 +4,7 @@ import tarfile
 
 import numpy as np
 import pytest
-from making import noise_files, write_files
+from making import noise_files, write_files, write_tar
 
 from pgvae.data.sources import open_source
 from pgvae.errors import InputError
@@ -15,7 +15,7 @@ pytest.importorskip("google_crc32c", reason="google-crc32c is not installed")
 
 import h5py
 import pyarrow.parquet
-from packing import files, write_tar
+from packing import files
 
 
 @pytest.mark.parametrize(

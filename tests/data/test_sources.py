@@ -9,8 +9,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from making import encoded, noise, noise_files, write_files, zip_of
+from making import encoded, noise, noise_files, write_files, write_tar, zip_of
 
+from pgvae.data.containers.tars import TarSource
 from pgvae.data.images import RejectError
 from pgvae.data.sources import FolderSource, ZipSource, open_source, printable
 from pgvae.errors import InputError
@@ -78,6 +79,39 @@ def test_what_macos_leaves_is_no_image(tmp_path):
     folder = write_files(tmp_path / "in", dict.fromkeys(names, PICTURE))
     archive = zip_of(tmp_path / "a.zip", *((name, PICTURE) for name in names))
     assert FolderSource(folder).names == ZipSource(archive).names == ["a.png"]
+
+
+def test_images_in_hidden_folders_are_named_and_nothing_else_in_them(tmp_path):
+    images = [".hid/b.png", "in/.cache/x/c.JPG", ".ipynb_checkpoints/d.psd", "lost+found/e.gif"]
+    others = [".git/objects/00", "in/.cache/n.txt", "__MACOSX/._a.png", ".x/.y.png", ".hid/l.csv"]
+    files = dict.fromkeys(["a.png", ".own.png", *images, *others], PICTURE)
+    folder = FolderSource(write_files(tmp_path / "in", files))
+    sources = [
+        folder,
+        ZipSource(zip_of(tmp_path / "a.zip", *files.items())),
+        TarSource(write_tar(tmp_path / "a.tar", files)),
+    ]
+    for source in sources:
+        assert [*source.names] == ["a.png"]
+        assert sorted(entry["name"] for entry in source.skipped) == sorted(images)
+        assert {entry["reason"] for entry in source.skipped} == {"in a hidden folder"}
+    inner = FolderSource(tmp_path / "in/.hid")  # asked for by its name
+    assert (inner.names, inner.skipped) == (["b.png"], [])
+    for name in images:
+        (tmp_path / "in" / name).unlink()
+    assert FolderSource(tmp_path / "in").skipped == []
+
+
+def test_a_hidden_folder_is_not_read_nor_looked_through_for_long(tmp_path, monkeypatch):
+    files = {f".hid/{i}{end}": b"" for i in range(30) for end in (".png", "")}
+    folder = write_files(tmp_path / "in", files | {"a.png": PICTURE})
+    monkeypatch.setattr("pgvae.data.sources._MAX_LISTED", 10)
+    monkeypatch.setattr("pgvae.data.sources._start_of", lambda path: pytest.fail(str(path)))
+    source = FolderSource(folder)
+    assert 0 < len(source.skipped) <= 10
+    (folder / "a.png").unlink()
+    with pytest.raises(InputError, match=r"no images but \d+ left out: in a hidden folder"):
+        open_source(folder)
 
 
 def test_a_zip_takes_what_its_folder_does(tmp_path):
@@ -224,11 +258,15 @@ def special(name: str, kind: int) -> zipfile.ZipInfo:
         ("a/../../out.png", "leads out"),
         ("/etc/out.png", "leads out"),
         ("..\\out.png", "leads out"),
+        ("a\\..\\..\\out.png", "leads out"),
+        ("\\etc\\out.png", "leads out"),
+        ("\\\\server\\out.png", "leads out"),
+        ("C:\\out.png", "leads out"),
         ("../notes.txt", "leads out"),
         (special("link.png", stat.S_IFLNK), "a link or device"),
         (special("device.png", stat.S_IFCHR), "a link or device"),
     ],
-    ids=["parent", "inner parent", "absolute", "backslash", "not an image", "link", "device"],
+    ids=range(11),
 )
 def test_a_zip_with_a_hostile_entry_is_refused_by_its_name(tmp_path, entry, reason):
     path = zip_of(tmp_path / "a.zip", ("good.png", PICTURE), (entry, b"/etc/passwd"))
@@ -236,6 +274,37 @@ def test_a_zip_with_a_hostile_entry_is_refused_by_its_name(tmp_path, entry, reas
         ZipSource(path)
     name = entry if isinstance(entry, str) else entry.filename
     assert repr(name) in str(caught.value)
+
+
+def test_a_zip_of_windows_is_read_as_one_of_slashes(tmp_path):
+    files = {
+        "a/0.png": encoded(noise(0, 8, 8)),
+        "a/b/1": encoded(noise(1, 8, 4)),
+        "c/2.png": encoded(noise(2, 8, 8)),
+        ".hid/3.png": PICTURE,
+        "dataset.json": b"{}",
+        "c/labels.csv": b"name",
+        "c/dataset.json": b"[]",
+        "trimaps/0.png": PICTURE,
+    }
+    slashes = ZipSource(zip_of(tmp_path / "a.zip", ("c/", b""), *files.items()))
+    backslashes = {name.replace("/", "\\"): data for name, data in files.items()}
+    windows = ZipSource(zip_of(tmp_path / "b.zip", ("c\\", b""), *backslashes.items()))
+    assert windows.names == slashes.names == ["a/0.png", "a/b/1", "c/2.png"]
+    for what in ("tables", "skipped"):
+        assert getattr(windows, what) == getattr(slashes, what)
+    for i, name in enumerate(windows.names):
+        assert windows.read(i) == files[name]
+        assert windows.size(i) == slashes.size(i)
+    for name in ("c/dataset.json", "dataset.json", "nothing.json"):
+        assert windows.side_file(name) == slashes.side_file(name)
+    assert windows.columns().classes == slashes.columns().classes == {"class": ("a", "c")}
+
+
+def test_names_that_fall_together_on_windows_are_one_name_twice(tmp_path):
+    path = zip_of(tmp_path / "a.zip", ("a/0.png", PICTURE), ("a\\0.png", PICTURE))
+    with pytest.raises(InputError, match=r"holds a name twice: 'a\\\\0\.png'; refused"):
+        ZipSource(path)
 
 
 def test_an_encrypted_zip_is_refused(tmp_path):

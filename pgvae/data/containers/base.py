@@ -6,8 +6,9 @@ import io
 import itertools
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from types import ModuleType
 from typing import Any
@@ -18,25 +19,26 @@ from PIL import Image
 from pgvae.checks import require
 from pgvae.data import images
 from pgvae.data.folders import HELD
-from pgvae.data.labels import Columns, joined
+from pgvae.data.labels import Columns, gathered, joined, says_class
 from pgvae.data.matching import some
 from pgvae.data.paths import is_file
 from pgvae.errors import InputError
 
 MAX_FILE_BYTES = 512 << 20
+MAX_VECTOR = 1_000  # numbers of an image that are labels, and not what a network made of it
 MAX_RATIO = 200  # unpacked over packed: an image hardly shrinks at all
-CLASS_COLUMNS = ("class", "cls", "label", "labels", "category", "target", "y")
 _SAYS_NO_CLASS = re.compile(rf"({'|'.join(HELD)}|train|training|data|lmdb|of|part|shard)?\d*")
 
 
 class FileSource:
     """Images in one file, opened anew in each process. Below it: `_open`, `names` and `read`.
 
-    skipped, tables: as of any source. held: see `sources.Source`.
+    skipped, tables, notes: as of any source. held: see `sources.Source`.
     """
 
     names: Sequence[str] = ()
     tables: Sequence[str] = ()
+    notes: Sequence[str] = ()
     held: np.ndarray | None = None
 
     def __init__(self, path: Path) -> None:
@@ -102,6 +104,7 @@ class Joined:
             for entry in part.skipped
         ]
         self.held = held_by_name(self._files, self._counts)
+        self.notes = [*dict.fromkeys(note for part in self._parts for note in part.notes)]
 
     def read(self, index: int) -> bytes | images.Decoded:
         """Of the source that has it."""
@@ -118,10 +121,12 @@ class Joined:
 
     def columns(self) -> Columns | None:
         """What the parts say; InputError where only some of them say anything."""
-        said = [part.columns() for part in self._parts]
-        if all(columns is None for columns in said):
-            return classes_by_name(self._files, self._counts)
-        mute = [name for name, columns in zip(self._files, said, strict=True) if columns is None]
+        said = [part.columns() or Columns({}) for part in self._parts]
+        if not any(columns.cells for columns in said):
+            by_name = classes_by_name(self._files, self._counts) or Columns({})
+            by_name = replace(by_name, notes=gathered(said))
+            return by_name if by_name.cells or by_name.notes else None
+        mute = [name for name, columns in zip(self._files, said, strict=True) if not columns.cells]
         require(not mute, f"{self.path}: files without labels beside others: {some(mute)}")
         return joined(said, self._counts)
 
@@ -242,7 +247,48 @@ def column_of(
         return ["" if value is None else str(value) for value in values], False
     whole = all(isinstance(v, int) and not isinstance(v, bool) for v in values)
     array = np.array(values, np.int64 if whole and _fit(values) else np.float64)
-    return array, whole and (is_class or title.lower() in CLASS_COLUMNS)
+    return array, whole and (is_class or says_class(title))
+
+
+def columns_of(path: Path, cells: Mapping[str, Sequence[Any]]) -> Columns:
+    """Columns of values, None where an image has none: cells, or a list of numbers each.
+
+    What is neither is named in a note.
+    """
+    made: list[Columns] = []
+    left: list[str] = []
+    for title, values in cells.items():
+        if all(value is None or cell_of(value) for value in values):
+            column, is_class = column_of(title, values)
+            made.append(Columns({title: column}, {title: ()} if is_class else {}))
+        elif (rows := rows_of(values)) is not None:
+            made.append(of_vectors(title, rows))
+        else:
+            left.append(title)
+    found = united(path, made)
+    return replace(found, notes=(*found.notes, *no_cells(left)))
+
+
+def rows_of(values: Sequence[Any]) -> np.ndarray | None:
+    """Lists of numbers, of one length, as [N, K]; None for any other values.
+
+    >>> rows_of([[1, 0], [0.5, 1]]).tolist(), rows_of([[1, 0], [1]]), rows_of([["a"]])
+    ([[1.0, 0.0], [0.5, 1.0]], None, None)
+    """
+    widths = {len(value) if isinstance(value, list) else 0 for value in values}
+    if len(widths) != 1 or not 0 < min(widths) <= MAX_VECTOR:
+        return None
+    flat = [number for value in values for number in value]
+    if not all(isinstance(number, int | float) for number in flat):
+        return None
+    whole = all(isinstance(number, int) for number in flat) and _fit(flat)
+    return np.array(values, np.int64 if whole else np.float64)
+
+
+def no_cells(titles: Sequence[str]) -> tuple[str, ...]:
+    """What to say of columns that are no labels."""
+    words = "are neither numbers nor text, nor a list of as many numbers for each image"
+    return (f"columns that {words}, are no labels: {some(titles)}",) if titles else ()
 
 
 def _fit(values: Sequence[int]) -> bool:
@@ -263,14 +309,41 @@ def beside(path: Path, count: int) -> Columns | None:
         array.ndim == 2 and len(array) == count and array.dtype.kind in "iufb",
         f"{path} has {array.dtype} {list(array.shape)}: labels of {count:,} images are wanted",
     )
-    width = array.shape[1]
-    if width == 1 and array.dtype.kind in "iu":
-        return Columns({"class": array[:, 0].astype(np.int64)}, {"class": ()})
+    return of_vectors("class", array) if array.shape[1] else None
+
+
+def of_vectors(title: str, array: np.ndarray) -> Columns:
+    """What rows of numbers [N, K] of that title say, K from 1 on.
+
+    Under a title of classes a class where they are whole or each says one of several, else label0,
+    label1, ...; under another TITLE_0, TITLE_1, ..., and TITLE for one number.
+
+    >>> of_vectors("label", np.array([[0, 1.0], [1, 0]])).classes
+    {'label': ['class0', 'class1']}
+    >>> [*of_vectors("label", np.array([[1, 1.0]])).cells]
+    ['label0', 'label1']
+    """
+    width, classes = array.shape[1], says_class(title)
+    if width == 1 and classes and array.dtype.kind in "iu":
+        return Columns({title: array[:, 0].astype(np.int64)}, {title: ()})
+    if width == 1 and not classes:
+        return Columns({title: array[:, 0]})
     hot = width > 1 and ((array == 0) | (array == 1)).all() and (array.sum(1) == 1).all()
-    if hot:  # one column for each class
-        return Columns({"class": array.argmax(1)}, {"class": [f"class{i}" for i in range(width)]})
-    cells = {f"label{i}": array[:, i].astype(np.float32) for i in range(width)}
-    return Columns(cells) if cells else None
+    if classes and hot:  # one column for each class
+        return Columns({title: array.argmax(1)}, {title: [f"class{i}" for i in range(width)]})
+    start = "label" if classes else f"{title}_"
+    return Columns({f"{start}{i}": array[:, i].astype(np.float32) for i in range(width)})
+
+
+def united(path: Path, parts: Sequence[Columns]) -> Columns:
+    """What several columns say of the same images; InputError for one label in two of them."""
+    cells: dict[str, Sequence[str] | np.ndarray] = {}
+    for part in parts:
+        twice = [*cells.keys() & part.cells.keys()]
+        require(not twice, f"{path}: labels that stand twice: {some(twice)}; rename one of them")
+        cells |= part.cells
+    classes = {title: names for part in parts for title, names in part.classes.items()}
+    return Columns(cells, classes, gathered(parts))
 
 
 def pixels_as_image(pixels: np.ndarray) -> images.Decoded:

@@ -2,28 +2,37 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from pgvae.checks import require
 from pgvae.data import images
 from pgvae.data.containers.base import (
+    MAX_VECTOR,
     FileSource,
     bad_record,
     checked_size,
     column_of,
     damaged,
     needed,
+    no_cells,
     numbered,
+    of_vectors,
     require_honest,
+    united,
 )
 from pgvae.data.containers.messages import unpacked_bytes
 from pgvae.data.labels import Columns
+from pgvae.data.matching import some
 from pgvae.errors import InputError
 
 _IMAGE_COLUMNS = ("image", "img", "picture", "photo", "jpg", "png", "webp", "bytes", "data")
+_DIVIDING = str.maketrans({",": ";", "=": ":"})  # of names of classes, which users cannot change
 _MAX_ROWS = 5_000_000
 _MAGIC, _START = b"ARROW1", 8  # of an Arrow file that has its stream inside
 _MAX_GROUP = 2 << 30  # bytes of images that must be read at once
@@ -40,7 +49,10 @@ class ParquetSource(FileSource):
         super().__init__(path)
         with damaged(path, self._kind):
             self._schema, rows = self._described()
-            self._column, self._inner = _image_column(path, self._schema)
+            self._column, self._inner, others = _image_column(path, self._schema)
+        if others:
+            said = f"images are those of the column {self._column!r}, none of {some(others)}"
+            self.notes = [said]
         self._leaf = ".".join(filter(None, (self._column, self._inner)))
         self.close()  # it is opened again with that column in mind
         require(rows <= _MAX_ROWS, f"{path} has {rows:,} rows: at most {_MAX_ROWS:,}; refused")
@@ -58,18 +70,40 @@ class ParquetSource(FileSource):
         return data
 
     def columns(self) -> Columns | None:
-        """The columns of numbers and text; of classes by what Hugging Face noted of them."""
-        features = _features_of(self._schema)
+        """The columns of numbers and text; of classes by what Hugging Face noted of them.
+
+        Lists of numbers are as many labels where all are of one length.
+        """
+        features, images_in = _features_of(self._schema), _images_in(self._schema)
         titles = [field.name for field in self._schema if _is_plain(field.type)]
-        if not titles:
+        others = [f.name for f in self._schema if f.name not in (*titles, *images_in)]
+        if not titles and not others:
             return None
         with damaged(self.path, self._kind):
             table = self._table(titles)
             cells = {title: table.column(title).to_pylist() for title in titles}
-        names = {t: features[t]["names"] for t in titles if features.get(t, {}).get("names")}
+            rows = {title: self._rows_of(title) for title in others}
+        noted = {t: features[t]["names"] for t in titles if features.get(t, {}).get("names")}
+        names = {t: [str(name).translate(_DIVIDING) for name in own] for t, own in noted.items()}
+        renamed = ("classes have ; and : in their names for , and =",) if names != noted else ()
         made = {title: column_of(title, cells[title], title in names) for title in titles}
         classes = {title: names.get(title, ()) for title, (_, is_class) in made.items() if is_class}
-        return Columns({title: column for title, (column, _) in made.items()}, classes)
+        own = Columns({title: column for title, (column, _) in made.items()}, classes)
+        vectors = [of_vectors(title, found) for title, found in rows.items() if found is not None]
+        left = [title for title, found in rows.items() if found is None]
+        return replace(united(self.path, [own, *vectors]), notes=(*renamed, *no_cells(left)))
+
+    def _rows_of(self, title: str) -> np.ndarray | None:
+        """A column of lists of numbers, of one length, as [N, K]; None for any other."""
+        if not _is_list(self._schema.field(title).type):
+            return None
+        compute = _arrow().compute
+        for column in (self._first(title), self._table([title]).column(title)):
+            widths = compute.unique(compute.list_value_length(column)).to_pylist()
+            if len(widths) != 1 or not 0 < (widths[0] or 0) <= MAX_VECTOR:
+                return None
+        flat = compute.list_flatten(column)
+        return None if flat.null_count else flat.to_numpy().reshape(-1, widths[0])
 
     def _described(self) -> tuple[Any, int]:
         """Schema and number of rows; InputError for what would not fit in memory."""
@@ -102,6 +136,11 @@ class ParquetSource(FileSource):
     def _table(self, titles: Sequence[str]) -> Any:
         return self._file().read(columns=list(titles))
 
+    def _first(self, title: str) -> Any:
+        """The first cell of a column, which shows what reading all would take."""
+        batches = self._file().iter_batches(1, columns=[title])
+        return next((batch.column(0) for batch in batches), _arrow().array([[]]))
+
     def _open(self) -> Any:
         self._group: tuple[int, Any] | None = None
         # As a dictionary, an image that stands in many rows is in memory once, as in the file.
@@ -130,6 +169,9 @@ class ArrowSource(ParquetSource):
 
     def _table(self, titles: Sequence[str]) -> Any:
         return self._file().table.select(list(titles))
+
+    def _first(self, title: str) -> Any:
+        return self._file().table.column(title)[:1]
 
     def _open(self) -> "_Mapped":
         self._group = None
@@ -162,19 +204,9 @@ def _bytes_of(table: Any, column: str, inner: str, row: int) -> bytes | None:
     return cell[inner] if inner and cell is not None else cell
 
 
-def _image_column(path: Path, schema: Any) -> tuple[str, str]:
-    """Name of the column of images, and of the field in it with their bytes, or ""."""
-    arrow = _arrow()
-    features = _features_of(schema)
-    found = {}
-    for field in schema:
-        kind = field.type
-        if arrow.types.is_struct(kind):
-            inner = [kind.field(i) for i in range(kind.num_fields)]
-            if any(f.name == "bytes" and _is_binary(f.type) for f in inner):
-                found[field.name] = "bytes"
-        elif _is_binary(kind):
-            found[field.name] = ""
+def _image_column(path: Path, schema: Any) -> tuple[str, str, list[str]]:
+    """The column of images, the field in it with their bytes or "", and others that may be such."""
+    features, found = _features_of(schema), _images_in(schema)
     marked = [n for n in found if features.get(n, {}).get("_type") == "Image"]
     called = [name for name in _IMAGE_COLUMNS if name in found]
     candidates = marked or called or [*found]
@@ -183,7 +215,22 @@ def _image_column(path: Path, schema: Any) -> tuple[str, str]:
             f"{path} has no column of images among {', '.join(schema.names)}: bytes of files, or "
             "Hugging Face's images, are wanted, best in one called image"
         )
-    return candidates[0], found[candidates[0]]
+    name = candidates[0]
+    return name, found[name], [other for other in found if other != name]
+
+
+def _images_in(schema: Any) -> dict[str, str]:
+    """Columns that may hold images, and the field in each with their bytes or ""."""
+    arrow, found = _arrow(), {}
+    for field in schema:
+        kind = field.type
+        if arrow.types.is_struct(kind):
+            inner = [kind.field(i) for i in range(kind.num_fields)]
+            if any(f.name == "bytes" and _is_binary(f.type) for f in inner):
+                found[field.name] = "bytes"
+        elif _is_binary(kind):
+            found[field.name] = ""
+    return found
 
 
 def _features_of(schema: Any) -> dict[str, Any]:
@@ -201,15 +248,30 @@ def _is_binary(kind: Any) -> bool:
 
 
 def _is_plain(kind: Any) -> bool:
-    """Whether cells are numbers, yes and no, or text."""
+    """Whether cells are numbers, yes and no, or text, also by their number in a dictionary."""
     types = _arrow().types
-    tests = (types.is_integer, types.is_floating, types.is_boolean)
-    return any(test(kind) for test in (*tests, types.is_string, types.is_large_string))
+    if types.is_dictionary(kind):
+        kind = kind.value_type
+    tests = (types.is_decimal, types.is_string, types.is_large_string)
+    return _is_number(kind) or any(test(kind) for test in tests)
+
+
+def _is_number(kind: Any) -> bool:
+    types = _arrow().types
+    return types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind)
+
+
+def _is_list(kind: Any) -> bool:
+    """Whether cells are lists of numbers."""
+    types = _arrow().types
+    tests = (types.is_list, types.is_large_list, types.is_fixed_size_list)
+    return any(test(kind) for test in tests) and _is_number(kind.value_type)
 
 
 def _arrow() -> ModuleType:
     def load() -> ModuleType:
         import pyarrow
+        import pyarrow.compute
         import pyarrow.ipc
 
         return pyarrow

@@ -2,15 +2,29 @@
 
 import json
 import os
+import posixpath
 import tarfile
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from pgvae.checks import require
 from pgvae.data import images
-from pgvae.data.containers.base import FileSource, cell_of, checked_size, column_of, damaged
-from pgvae.data.kinds import MASK, PACKED, is_container, is_hidden, is_mask, may_be_image
+from pgvae.data.containers.base import FileSource, checked_size, columns_of, damaged
+from pgvae.data.kinds import (
+    HIDDEN,
+    MASK,
+    PACKED,
+    is_container,
+    is_hidden,
+    is_hidden_away,
+    is_mask,
+    is_table,
+    may_be_image,
+)
 from pgvae.data.labels import Columns
+from pgvae.data.matching import some
 from pgvae.data.paths import printable
 from pgvae.errors import InputError
 
@@ -22,14 +36,15 @@ _BLOCK = 512
 class TarSource(FileSource):
     """Every image in a tar without compression, sorted by name.
 
-    Labels are what WebDataset puts beside an image: KEY.cls, a class, and KEY.json, an object.
+    Labels are what WebDataset puts beside an image: KEY.cls, a class, and KEY.json, an object. KEY
+    is the image's name without its ending, or where there is none such, up to its first dot.
     Raises InputError for a damaged or packed tar, links, devices, and a name that stands twice.
     """
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         with damaged(path, "tar"):
-            members = _members_of(path)
+            members, hidden = _members_of(path)
         self._texts = {n: m for n, m in members.items() if n.endswith((".cls", ".json"))}
         with damaged(path, "tar"), path.open("rb") as file:
             found = sorted(
@@ -37,7 +52,8 @@ class TarSource(FileSource):
                 for name, place in members.items()
                 if may_be_image(name, lambda place=place: _read(file, place[0], 16))
             )
-        left = {name: MASK for name in found if is_mask(name)}
+        left = dict.fromkeys(hidden, HIDDEN)
+        left |= {name: MASK for name in found if is_mask(name)}
         left |= {name: PACKED for name in members if is_container(name)}
         self.skipped = [{"name": printable(n), "reason": reason} for n, reason in left.items()]
         self._places = [(name, members[name]) for name in found if name not in left]
@@ -58,40 +74,49 @@ class TarSource(FileSource):
 
     def columns(self) -> Columns | None:
         """Of the .cls and .json of each image."""
-        keys = [_key(name) for name, _ in self._places]
-        if not any(f"{key}{end}" in self._texts for key in keys for end in (".cls", ".json")):
+        images = [name for name, _ in self._places]
+        beside = {name: self._beside(name) for name in images}
+        used = {text for texts in beside.values() for text in texts}
+        unused = [name for name in self._texts if name not in used and not is_table(name)]
+        if not used and not unused:
             return None
-        rows = [self._row(key) for key in keys]
+        rows = [self._row(beside[name]) for name in images]
         titles = dict.fromkeys(title for row in rows for title in row)
-        made = {title: column_of(title, [row.get(title) for row in rows]) for title in titles}
-        classes = {title: () for title, (_, is_class) in made.items() if is_class}
-        return Columns({title: cells for title, (cells, _) in made.items()}, classes)
+        made = columns_of(self.path, {t: [row.get(t) for row in rows] for t in titles})
+        lost = f"{len(unused):,} files of labels fit no image: {some(unused)}"
+        return replace(made, notes=(*made.notes, lost)) if unused else made
 
-    def _row(self, key: str) -> dict[str, Any]:
-        """What the files beside an image say: text or numbers by title."""
+    def _beside(self, image: str) -> list[str]:
+        """Names of the files of labels of an image."""
+        keys = (posixpath.splitext(image)[0], _key(image))
+        names = [[f"{key}{end}" for key in keys] for end in (".json", ".cls")]
+        found = (next((name for name in both if name in self._texts), "") for both in names)
+        return [*filter(None, found)]
+
+    def _row(self, texts: Sequence[str]) -> dict[str, Any]:
+        """What the files beside an image say, by title."""
         row: dict[str, Any] = {}
-        for end in (".json", ".cls"):
-            place = self._texts.get(key + end)
-            if place is None:
-                continue
-            require(place[1] <= _MAX_TEXT, f"{key}{end} in {self.path} is too long: refused")
+        for name in texts:
+            place = self._texts[name]
+            require(place[1] <= _MAX_TEXT, f"{name} in {self.path} is too long: refused")
             try:
                 value = json.loads(_read(self._file(), *place))
             except (ValueError, RecursionError) as error:
-                raise InputError(f"{key}{end} in {self.path} cannot be read: {error}") from error
+                raise InputError(f"{name} in {self.path} cannot be read: {error}") from error
             row |= value if isinstance(value, dict) else {"class": value}
-        return {str(title): cell for title, cell in row.items() if cell_of(cell)}
+        return row
 
     def _open(self) -> BinaryIO:
         return self.path.open("rb")
 
 
-def _members_of(path: Path) -> dict[str, tuple[int, int]]:
-    """Offset and size of each file of a tar, by name.
+def _members_of(path: Path) -> tuple[dict[str, tuple[int, int]], list[str]]:
+    """Offset and size of each file of a tar, by name; and the images in hidden folders.
 
     InputError where it stops within: Python's tarfile takes a damaged header for the end.
     """
     found: dict[str, tuple[int, int]] = {}
+    hidden: list[str] = []
     with tarfile.open(path, "r:") as archive:
         for member in archive:
             archive.members.clear()  # else it keeps them all
@@ -100,12 +125,14 @@ def _members_of(path: Path) -> dict[str, tuple[int, int]]:
             require(not problem, f"{path} holds {problem}: {printable(name)!r}; refused")
             if member.isfile() and not any(map(is_hidden, PurePosixPath(name).parts)):
                 found[name] = (member.offset_data, member.size)
+            elif member.isfile() and is_hidden_away(name):
+                hidden.append(name)
         end = archive.offset
     with path.open("rb") as file:
         rest = _read(file, end, _BLOCK)
     if any(rest):
         raise InputError(f"{path} is damaged after {len(found):,} files, at byte {end:,}")
-    return found
+    return found, hidden
 
 
 def _problem_of(member: tarfile.TarInfo, again: bool, count: int) -> str:

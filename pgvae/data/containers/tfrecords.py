@@ -8,6 +8,7 @@ import os
 import re
 import struct
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, BinaryIO
@@ -21,19 +22,21 @@ from pgvae.data.containers.base import (
     bad_record,
     beside,
     checked_size,
-    column_of,
+    columns_of,
     damaged,
     needed,
     numbered,
     pixels_as_image,
 )
 from pgvae.data.labels import Columns
+from pgvae.data.matching import some
 from pgvae.errors import InputError
 
 _HEAD, _FOOT = 12, 4  # bytes around a record
 _MASK = 0xA282EAD8  # TFRecord adds it to each CRC, rotated by 15 bits
 _ENCODED = ("image/encoded", "image", "image_raw", "jpeg", "png", "encoded", "data")
 _CLASSES = ("image/class/label", "label", "class")
+_IS_OF_PIXELS = re.compile(r"(.*/)?(shape|height|width|depth|channels)")
 _MAX_RECORDS = 5_000_000
 _LEVEL = re.compile(r"(.*)-r(\d\d)\.tfrecords?")  # PGGAN's: 2 ** dd pixels
 _KINDS = {1: "bytes", 2: "float", 3: "int64"}  # fields of tf.train.Feature
@@ -67,24 +70,34 @@ class TfRecordSource(FileSource):
         set_name = _LEVEL.fullmatch(self.path.name)
         stem = set_name[1] if set_name else self.path.stem
         own = beside(self.path.with_name(f"{stem}-rxx.labels"), len(self.names))
-        if own is not None or not len(self.names):
+        if own is not None:
             return own
+        readable = (self._or_none(index) for index in range(len(self.names)))
+        first = next((example for example in readable if example is not None), {})
+        titles = [name for name in _CLASSES if first.get(name)]
+        title = next((name for name in titles if not isinstance(first[name][0], bytes)), "")
+        left = {*titles} | {name for name in first if _is_number(first, name)}
+        left = sorted(name for name in left - {title} if not _IS_OF_PIXELS.fullmatch(name))
+        note = f"fields that are not taken as labels: {some(left)}; such are {', '.join(_CLASSES)}"
+        found = columns_of(self.path, self._cells(title, first[title]) if title else {})
+        found = replace(found, notes=(*found.notes, note)) if left else found
+        return found if found.cells or found.notes else None
+
+    def _cells(self, title: str, first: list) -> dict[str, list]:
+        """What all records say in a field: numbers, where none has more than one, or lists.
+
+        Of a record that cannot be read, and will be refused by name, what the first one says.
+        """
+        examples = (self._or_none(index) for index in range(len(self.names)))
+        values = [first if row is None else row.get(title, []) for row in examples]
+        single = all(len(value) < 2 for value in values)
+        return {title: [value[0] if value else None for value in values] if single else values}
+
+    def _or_none(self, index: int) -> dict[str, list] | None:
         try:
-            first = self._example(0)
+            return self._example(index)
         except images.RejectError:
             return None
-        title = next((name for name in _CLASSES if isinstance(_first(first, name), int)), None)
-        if title is None:
-            return None
-        values = [self._class(i, title) for i in range(len(self.names))]
-        cells, is_class = column_of(title, values, True)
-        return Columns({title: cells}, {title: ()} if is_class else {})
-
-    def _class(self, index: int, title: str) -> int | None:
-        try:
-            return _first(self._example(index), title)
-        except images.RejectError:  # it is refused by name when it is read
-            return 0
 
     def _example(self, index: int) -> dict[str, list]:
         """The lists of a record by name; RejectError where its CRC is wrong."""
@@ -192,8 +205,8 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
     raise ValueError("it is no tf.train.Example")
 
 
-def _first(example: dict[str, list], name: str) -> Any:
-    return (example.get(name) or [None])[0]
+def _is_number(example: dict[str, list], name: str) -> bool:
+    return bool(example[name]) and not isinstance(example[name][0], bytes)
 
 
 def _masked_crc(data: bytes) -> int:
