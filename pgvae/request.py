@@ -4,6 +4,7 @@ A run directory keeps the request that made it, so that the run can go on and be
 """
 
 import dataclasses
+import inspect
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -266,6 +267,7 @@ def kinds() -> dict[str, type]:
 
 def helps() -> dict[str, str]:
     """What the docstring of `Request` says of each option."""
-    entries = re.findall(r"^    (\w+): (.+(?:\n {8}.+)*)", Request.__doc__ or "", re.MULTILINE)
+    text = inspect.getdoc(Request) or ""  # Python 3.13 has taken its indentation off already
+    entries = re.findall(r"^(\w+): (.+(?:\n {4}.+)*)", text, re.MULTILINE)
     lines = {name: re.sub(r"\n +", " ", text) for name, text in entries}
     return {name: re.sub(r" +\[default", "  [default", text) for name, text in lines.items()}

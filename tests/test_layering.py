@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -148,3 +149,9 @@ def test_what_help_shows_is_read_without_pytorch(table):
     loaded = set(done.stdout.split())
     assert table in loaded
     assert not loaded & {"torch", "torchmetrics", "pytorch_msssim", "python_avatars"}
+
+
+def test_no_two_files_of_tests_have_one_name():
+    """Those of one name in several folders cannot be collected together."""
+    names = Counter(path.name for path in Path(__file__).parent.rglob("test_*.py"))
+    assert [name for name, count in names.items() if count > 1] == []

@@ -110,7 +110,8 @@ def _write_program(program: torch.export.ExportedProgram, path: Path) -> None:
     written = io.BytesIO()
     with _quiet():
         torch.export.save(program, written)
-    path.write_bytes(written.getbuffer())
+    with written.getbuffer() as view:
+        path.write_bytes(view)
 
 
 def _in_onnxruntime(path: Path) -> Callable[[Tensor], Tensor]:
