@@ -30,9 +30,10 @@ from pgvae.values import option, spelled
 
 FITTED = ("batch", "fmap_base", "fmap_max", "latent_dim", "kimg_per_stage", "total_kimg")
 _WIDTHS = (64, 128, 256, 512)
-# Thousands of images a stage with which the narrowest networks show faces
-# (benchmarks/results/quality.md); wider ones are taken where they have as many.
-_ENOUGH = 20.0
+# Thousands of images a stage that wider networks are taken with, and with which the narrowest ones
+# show faces. By benchmarks/results/quality.md: 128 maps with 8 are no better than 64 with 30, and
+# 64 with 6 show faces.
+_ENOUGH, _FEW = 20.0, 5.0
 _BATCH_ON_A_CPU = 16  # more images at once give fewer updates, and no more images a second
 _UNIT = 1000.0  # thousands of images a stage, of the plan that is timed
 _TRIAL = 1.0  # seconds of iterations of one kind, the later half of which is timed
@@ -74,7 +75,7 @@ def within_hours(
             break
     words = [f"{option(name)} {spelled(value)}" for name, value in found.given(*FITTED).items()]
     say(f"{option('hours')} {spelled(request.hours)} on this machine: {' '.join(words)}")
-    if kimg < _ENOUGH / 2:
+    if kimg < _FEW:
         say(f"warning: {kimg:.3g} kimg a stage are few for pictures: {less}")
     return found
 
@@ -83,7 +84,7 @@ def _less(schedule: Schedule, seconds: list[float], left: float) -> str:
     """What to do where images are few: the highest resolution that has enough, or more time."""
     for index in reversed(range(1, len(seconds) - 1)):
         kimg = _UNIT * left / (sum(seconds[:index]) + 2 * seconds[index])
-        if kimg > _ENOUGH / 2:
+        if kimg > _FEW:
             return f"--resolution {schedule.resolutions[index]} would have about {kimg:.2g}"
     return "give it more hours"
 

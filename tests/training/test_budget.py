@@ -118,9 +118,13 @@ def test_of_few_images_one_is_told_and_what_would_have_more(speed, advice, fit):
     fit(dataclasses.replace(ASKED, hours=0.25), speed, said=said)
     assert said[0].startswith("--hours 0.25 on this machine: --kimg-per-stage ")
     assert said[1:] == [f"warning: {advice}"]
-    said.clear()
-    fit(dataclasses.replace(ASKED, hours=10.0), speed=1e-4, said=said)
-    assert len(said) == 1
+
+
+@pytest.mark.parametrize(("hours", "speed"), [(10.0, 1e-4), (0.25, 2e-4)])
+def test_of_images_enough_there_is_no_warning(hours, speed, fit):
+    said: list[str] = []
+    fit(dataclasses.replace(ASKED, hours=hours), speed=speed, said=said)
+    assert len(said) == 1, said
 
 
 @pytest.mark.parametrize("other", ["kimg_per_stage", "total_kimg"])
