@@ -145,6 +145,8 @@ def test_a_run_is_saved_though_its_terminal_is_gone(kind, number, data_root, tmp
 SWALLOWS = """
 import contextlib, os, signal, sys
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
+
 class Finder:
     def find_spec(self, name, path=None, target=None):
         if name == sys.argv[1]:
