@@ -59,6 +59,7 @@ TRIALS: dict[str, list[str]] = {
     "as_introvae": ["--objective", "as_introvae", *GAME, "--total-kimg", "28"],
     "vac": ["--objective", "vac", *LABELS, "--total-kimg", "48"],
     "introvac": ["--objective", "introvac", *LABELS, "--total-kimg", "34"],
+    "rivae": ["--objective", "rivae", *GROWN, "--total-kimg", "30"],
     "pggan": ["--objective", "pggan", *GROWN, "--total-kimg", "30"],
     "ali": ["--objective", "ali", *GROWN, "--total-kimg", "30"],
 }
