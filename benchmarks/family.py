@@ -123,14 +123,21 @@ def measure(run: Path, store: Store) -> dict[str, float]:
 
 
 def draw(outdir: Path, store: Store) -> None:
-    """Unseen images, then two rows for each objective on record: reconstructions, samples."""
+    """Unseen images, then two rows for each objective on record: reconstructions, samples.
+
+    The picture stays as it is where a run of one of them is not there.
+    """
+    names = [name for name in OBJECTIVES if name in recorded()]
+    absent = [name for name in names if not [*(outdir / name).glob("[0-9]*/snapshot-*")]]
+    if absent:
+        click.echo(f"{PICTURE} is left as it is: {outdir} has no run of {', '.join(absent)}")
+        return
     unseen = images_of(store, store.split("val")[:SHOWN])
     rows = [_row("unseen", unseen)]
-    for name in OBJECTIVES:
-        if name in recorded():
-            model = pgvae.load(max((outdir / name).glob("[0-9]*/snapshot-*.safetensors")))
-            images = torch.cat([model.reconstruct(unseen), model.sample(SHOWN, seed=1)])
-            rows.append(_row(name, images))
+    for name in names:
+        model = pgvae.load(max((outdir / name).glob("[0-9]*/snapshot-*.safetensors")))
+        images = torch.cat([model.reconstruct(unseen), model.sample(SHOWN, seed=1)])
+        rows.append(_row(name, images))
     sheet = Image.new("RGB", (rows[0].width, sum(row.height for row in rows)), "white")
     top = 0
     for row in rows:

@@ -22,6 +22,8 @@ def remember_interrupts() -> None:
         _interrupted = True
         signal.default_int_handler(number, frame)
 
+    global _interrupted
+    _interrupted = False  # what an earlier command of this process met is not this one's
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where it is ignored
         signal.signal(signal.SIGINT, handle)
 

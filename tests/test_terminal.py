@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from pgvae import terminal
 from pgvae.terminal import say
 from pgvae.training.checkpoint import checkpoints_in
 from pgvae.training.log import RunLog
@@ -183,3 +184,15 @@ def test_an_interrupt_that_an_import_swallows_ends_the_command_all_the_same(
         check=False,
     )
     assert (process.returncode, process.stderr.strip()) == (130, "error: stopped")
+
+
+def test_an_interrupt_of_an_earlier_command_does_not_end_the_next(monkeypatch):
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(terminal, "_interrupted", True)
+    with pytest.raises(KeyboardInterrupt):
+        terminal.check_interrupts()
+    try:
+        terminal.remember_interrupts()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    terminal.check_interrupts()

@@ -385,18 +385,3 @@ def test_a_labels_file_that_is_a_pipe_is_not_waited_for(rejected, desk):
     shutil.copy(desk / "a.png", desk / "photos")
     words = ("data", "prepare", "photos", "--labels", "pipe")
     assert "labels file pipe cannot be read: it is no file; give --labels FILE" in rejected(*words)
-
-
-@pytest.mark.parametrize("words", ["prepare photos --data-root .", "merge tiny faces --name own"])
-@pytest.mark.parametrize("also", ["", "--force"])
-def test_what_is_in_the_place_of_a_set_is_never_said_to_be_replaced_by_force(
-    words, also, rejected, desk
-):
-    for place in ("photos", "datasets/own"):
-        (desk / place).mkdir()
-        shutil.copy(desk / "a.png", desk / place)
-    if also and "merge" in words:
-        pytest.skip("merge has no --force")
-    said = rejected("data", *words.split(), *also.split())
-    assert "--force" not in said
-    assert "use --name for another name" in said

@@ -1,6 +1,7 @@
 """Where the commands write what they are asked for, and what they leave alone there."""
 
 import os
+import shutil
 
 import pytest
 
@@ -76,3 +77,18 @@ def test_what_can_be_no_file_is_refused_in_a_line(words, out, said, run, desk, r
 )
 def test_an_empty_path_is_refused_in_a_line(words, rejected):
     assert "it is empty" in rejected(*("" if word == "EMPTY" else word for word in words.split()))
+
+
+@pytest.mark.parametrize("words", ["prepare photos --data-root .", "merge tiny faces --name own"])
+@pytest.mark.parametrize("also", ["", "--force"])
+def test_what_is_in_the_place_of_a_set_is_never_said_to_be_replaced_by_force(
+    words, also, rejected, desk
+):
+    for place in ("photos", "datasets/own"):
+        (desk / place).mkdir()
+        shutil.copy(desk / "a.png", desk / place)
+    if also and "merge" in words:
+        pytest.skip("merge has no --force")
+    said = rejected("data", *words.split(), *also.split())
+    assert "--force" not in said
+    assert "use --name for another name" in said
