@@ -10,6 +10,8 @@ namespace {
 
 constexpr int64_t kTiles = 24;     // of a block
 constexpr int64_t kMostParts = 8;  // of a sum over tiles
+constexpr int64_t kLeastPart = 8;  // blocks of a part, as sums of parts cost time too
+constexpr int64_t kApart = 16;     // numbers between matrices: at powers of two a cache has few places
 
 template <bool Up2>
 struct Winograd {
@@ -66,8 +68,8 @@ PGVAE_INLINE void matrix_product(const T* a, int64_t a_row, int64_t a_step, cons
     for (; r + 6 <= rows; r += 6)
       product<V, 6, 2, Add>(a + r * a_row, a_row, a_step, b + j, columns, c + r * columns + j,
                             columns, depth);
-    for (; r + 2 <= rows; r += 2)
-      product<V, 2, 2, Add>(a + r * a_row, a_row, a_step, b + j, columns, c + r * columns + j,
+    for (; r + 4 <= rows; r += 4)
+      product<V, 4, 2, Add>(a + r * a_row, a_row, a_step, b + j, columns, c + r * columns + j,
                             columns, depth);
     for (; r < rows; ++r)
       product<V, 1, 2, Add>(a + r * a_row, a_row, a_step, b + j, columns, c + r * columns + j,
@@ -106,16 +108,18 @@ struct ToFilters {
   template <int Bytes, class T>
   static PGVAE_INLINE void run(const T* weight, T* filters, Taps taps) {
     using V = Vector<T, Bytes>;
-    const int64_t stride = taps.inputs * taps.outputs, phase = W::kCoefficients * stride;
+    const int64_t stride = taps.inputs * taps.outputs + kApart, phase = W::kCoefficients * stride;
     for (int64_t i = 0; i < taps.inputs; ++i)
       for (int64_t o = 0; o < taps.outputs; o += V::kCount) {
         const T* from = weight + i * taps.input + o * taps.output;
         T* to = filters + i * taps.outputs + o;
         typename V::Lanes given[9];
-        for (int tap = 0; tap < 9; ++tap)
-          for (int lane = 0; lane < V::kCount; ++lane)
-            given[tap][lane] =
-                from[lane * taps.output + tap / 3 * taps.row + tap % 3 * taps.column];
+        for (int tap = 0; tap < 9; ++tap) {
+          const T* at = from + tap / 3 * taps.row + tap % 3 * taps.column;
+          if (taps.output == 1) load_lanes(given[tap], at, V::kCount);
+          else
+            for (int lane = 0; lane < V::kCount; ++lane) given[tap][lane] = at[lane * taps.output];
+        }
         if constexpr (Up2) {
           one<kTapsEven, kTapsEven, V>(given, to, stride);
           one<kTapsEven, kTapsOdd, V>(given, to + phase, stride);
@@ -145,7 +149,7 @@ struct FromFilters {
   template <int Bytes, class T>
   static PGVAE_INLINE void run(const T* filters, T* weight, Taps taps) {
     using V = Vector<T, Bytes>;
-    const int64_t stride = taps.inputs * taps.outputs, phase = W::kCoefficients * stride;
+    const int64_t stride = taps.inputs * taps.outputs + kApart, phase = W::kCoefficients * stride;
     for (int64_t i = 0; i < taps.inputs; ++i)
       for (int64_t o = 0; o < taps.outputs; o += V::kCount) {
         const T* from = filters + i * taps.outputs + o;
@@ -160,9 +164,8 @@ struct FromFilters {
           one<kTaps3T, kTaps3T, V>(from, stride, sum);
         }
         for (int tap = 0; tap < 9; ++tap)
-          for (int lane = 0; lane < V::kCount; ++lane)
-            to[lane * taps.output + tap / 3 * taps.row + tap % 3 * taps.column] =
-                sum[tap][lane] * T(W::kTapsScale);
+          store_lanes(to + tap / 3 * taps.row + tap % 3 * taps.column,
+                      sum[tap] * T(W::kTapsScale), V::kCount);
       }
   }
 };
@@ -180,7 +183,8 @@ struct Pair {
 };
 
 // Tiles [begin, end) of x to those of y; with Adjoint, of y's gradient, all of their images, to
-// those of x's, which is zero before. `space`: for kTiles tiles of both.
+// those of x's, which is zero before. Phase by phase: the filters of one stay in the cache.
+// `space`: for kTiles tiles of both.
 template <bool Up2, bool Adjoint>
 struct Convolve {
   using W = Winograd<Up2>;
@@ -188,22 +192,24 @@ struct Convolve {
   template <int Bytes, class T>
   static PGVAE_INLINE void run(const T* x, const T* filters, T* y, Pair pair, T* space,
                                int64_t begin, int64_t end) {
-    for (int64_t first = begin; first < end; first += kTiles) {
-      const int64_t last = std::min(end, first + kTiles);
-      for (int phase = 0; phase < W::kPhases; ++phase) {
-        const Grid from = Adjoint ? pair.output(phase) : pair.input(phase);
-        const Grid to = Adjoint ? pair.input(phase) : pair.output(phase);
-        const int64_t given = kTiles * from.channels, made = kTiles * to.channels;
-        T* products = space + W::kCoefficients * given;
+    for (int phase = 0; phase < W::kPhases; ++phase) {
+      const Grid from = Adjoint ? pair.output(phase) : pair.input(phase);
+      const Grid to = Adjoint ? pair.input(phase) : pair.output(phase);
+      const int64_t given = kTiles * from.channels + kApart;
+      const int64_t made = kTiles * to.channels + kApart;
+      const int64_t matrix = from.channels * to.channels + kApart;
+      T* products = space + W::kCoefficients * given;
+      for (int64_t first = begin; first < end; first += kTiles) {
+        const int64_t last = std::min(end, first + kTiles);
         if constexpr (Adjoint)
           gather<T, W::output_t, W::kSide, 4, Bytes>(x, space, given, from, first, last);
         else
           gather<T, W::input, W::kSide, W::kSide, Bytes>(x, space, given, from, first, last);
         for (int k = 0; k < W::kCoefficients; ++k)
-          matrix_product<T, Bytes, false>(
-              space + k * given, from.channels, 1,
-              filters + (phase * W::kCoefficients + k) * from.channels * to.channels,
-              products + k * made, last - first, to.channels, from.channels);
+          matrix_product<T, Bytes, false>(space + k * given, from.channels, 1,
+                                          filters + (phase * W::kCoefficients + k) * matrix,
+                                          products + k * made, last - first, to.channels,
+                                          from.channels);
         if constexpr (Adjoint)
           scatter<T, W::input_t, W::kSide, W::kSide, true, Bytes>(products, made, y, to, first,
                                                                   last, 0, to.channels);
@@ -224,24 +230,24 @@ struct Correlate {
   template <int Bytes, class T>
   static PGVAE_INLINE void run(const T* x, const T* g, T* filters, Pair pair, T* space,
                                int64_t begin, int64_t end) {
-    const int64_t given = kTiles * pair.inputs, made = kTiles * pair.outputs;
+    const int64_t given = kTiles * pair.inputs + kApart, made = kTiles * pair.outputs + kApart;
+    const int64_t matrix = pair.inputs * pair.outputs + kApart;
     T* gradients = space + W::kCoefficients * given;
-    for (int64_t first = begin; first < end; first += kTiles) {
-      const int64_t last = std::min(end, first + kTiles);
-      for (int phase = 0; phase < W::kPhases; ++phase) {
-        gather<T, W::input, W::kSide, W::kSide, Bytes>(x, space, given, pair.input(phase), first,
-                                                       last);
-        gather<T, W::output_t, W::kSide, 4, Bytes>(g, gradients, made, pair.output(phase), first,
-                                                   last);
+    for (int phase = 0; phase < W::kPhases; ++phase) {
+      const Grid from = pair.input(phase), to = pair.output(phase);
+      for (int64_t first = begin; first < end; first += kTiles) {
+        const int64_t last = std::min(end, first + kTiles);
+        gather<T, W::input, W::kSide, W::kSide, Bytes>(x, space, given, from, first, last);
+        gather<T, W::output_t, W::kSide, 4, Bytes>(g, gradients, made, to, first, last);
         for (int k = 0; k < W::kCoefficients; ++k) {
           const T *left = space + k * given, *right = gradients + k * made;
-          T* sum = filters + (phase * W::kCoefficients + k) * pair.inputs * pair.outputs;
+          T* sum = filters + (phase * W::kCoefficients + k) * matrix;
           if (first == begin)
-            matrix_product<T, Bytes, false>(left, 1, pair.inputs, right, sum, pair.inputs,
-                                            pair.outputs, last - first);
+            matrix_product<T, Bytes, false>(right, 1, pair.outputs, left, sum, pair.outputs,
+                                            pair.inputs, last - first);
           else
-            matrix_product<T, Bytes, true>(left, 1, pair.inputs, right, sum, pair.inputs,
-                                           pair.outputs, last - first);
+            matrix_product<T, Bytes, true>(right, 1, pair.outputs, left, sum, pair.outputs,
+                                           pair.inputs, last - first);
         }
       }
     }
@@ -250,8 +256,8 @@ struct Correlate {
 
 template <bool Up2, class T>
 std::unique_ptr<T[]> space_for(const Pair& pair) {
-  const int64_t channels = pair.inputs + pair.outputs;
-  return std::unique_ptr<T[]>(new T[Winograd<Up2>::kCoefficients * kTiles * channels]);
+  const int64_t of_one = kTiles * (pair.inputs + pair.outputs) + 2 * kApart;
+  return std::unique_ptr<T[]>(new T[Winograd<Up2>::kCoefficients * of_one]);
 }
 
 template <bool Up2, bool Adjoint, class T>
@@ -261,7 +267,7 @@ Tensor convolved(const Tensor& given, const Tensor& weight, const Pair& pair) {
   const Grid to = Adjoint ? pair.input(0) : pair.output(0);
   Tensor y = empty_as(x, {to.n, to.channels, to.h, to.w, true});
   if (Adjoint) torch::stable::zero_(y);
-  const int64_t size = W::kPhases * W::kCoefficients * pair.inputs * pair.outputs;
+  const int64_t size = W::kPhases * W::kCoefficients * (pair.inputs * pair.outputs + kApart);
   const std::unique_ptr<T[]> filters(new T[size]);
   widest<ToFilters<Up2>>(data<T>(weight), filters.get(), Taps(weight, Adjoint));
   // Blocks begin where the sizes say, and no two threads add to one image.
@@ -270,10 +276,9 @@ Tensor convolved(const Tensor& given, const Tensor& weight, const Pair& pair) {
   parallel((tiles + unit - 1) / unit, unit * 16 * 36 * pair.inputs,
            [&](int64_t begin, int64_t end) {
              const auto space = space_for<Up2, T>(pair);
-             for (int64_t first = begin * unit; first < std::min(tiles, end * unit); first += unit)
-               widest<Convolve<Up2, Adjoint>>(data<T>(x), static_cast<const T*>(filters.get()),
-                                              mutable_data<T>(y), pair, space.get(), first,
-                                              std::min(tiles, first + unit));
+             widest<Convolve<Up2, Adjoint>>(data<T>(x), static_cast<const T*>(filters.get()),
+                                            mutable_data<T>(y), pair, space.get(), begin * unit,
+                                            std::min(tiles, end * unit));
            });
   return y;
 }
@@ -283,9 +288,9 @@ Tensor correlated(const Tensor& input, const Tensor& grad, const Pair& pair) {
   using W = Winograd<Up2>;
   const Tensor x = in_format(input, true), g = in_format(grad, true);
   Tensor weight = empty_as(x, {pair.outputs, pair.inputs, 3, 3, true});
-  const int64_t size = W::kPhases * W::kCoefficients * pair.inputs * pair.outputs;
+  const int64_t size = W::kPhases * W::kCoefficients * (pair.inputs * pair.outputs + kApart);
   const int64_t tiles = pair.tiles(), blocks = (tiles + kTiles - 1) / kTiles;
-  const int64_t per_part = (blocks + kMostParts - 1) / kMostParts * kTiles;
+  const int64_t per_part = std::max(kLeastPart, (blocks + kMostParts - 1) / kMostParts) * kTiles;
   const int64_t parts = (tiles + per_part - 1) / per_part;
   const std::unique_ptr<T[]> sums(new T[parts * size]);
   torch::stable::parallel_for(0, parts, 1, [&](int64_t first, int64_t last) {
@@ -297,7 +302,7 @@ Tensor correlated(const Tensor& input, const Tensor& grad, const Pair& pair) {
   for (int64_t part = 1; part < parts; ++part)
     for (int64_t i = 0; i < size; ++i) sums[i] += sums[part * size + i];
   widest<FromFilters<Up2>>(static_cast<const T*>(sums.get()), mutable_data<T>(weight),
-                           Taps(weight, false));
+                           Taps(weight, true));
   return weight;
 }
 

@@ -65,9 +65,7 @@ def narrow(x: Tensor, weight: Tensor) -> bool:
     >>> narrow(torch.zeros(1, 16, 8, 8), torch.zeros(16, 16, 3, 3))
     True
     """
-    channels = weight.shape[:2]
-    fused = all(c in _FUSED_CHANNELS for c in channels)
-    return _can(x, weight) and fused and min(channels) < _MIN_CHANNELS
+    return _can(x, weight) and all(c in _FUSED_CHANNELS for c in weight.shape[:2])
 
 
 def pays_off(x: Tensor, weight: Tensor) -> bool:
