@@ -1,10 +1,13 @@
-// Winograd's convolutions in two halves: between images and tiles of coefficients
-// [phases * K * K, tiles, channels], whose products over channels are matrix products.
+// The transforms of Winograd's convolutions: between images and tiles of coefficients
+// [phases * K * K, tiles, channels], whose products over channels with a weight's filters
+// [phases * K * K, I, O] are matrix products.
 //
 //   convolution 3x3:          F(4x4, 3x3): 36 coefficients for 16 outputs.
 //   upsampling, then 3x3:     each of the four phases of the output is a 2x2 convolution of the
 //                             small image, F(4x4, 2x2): 4 * 25 coefficients for 64 outputs.
-#include "winograd.h"
+#include <memory>
+
+#include "winograd_filters.h"
 
 namespace pgvae {
 namespace {
@@ -122,7 +125,62 @@ Tensor winograd_output_backward(const Tensor& g, bool up2) {
   return gather_either<Gather<kOutput3T, 6, 4>, Gather<kOutput2T, 5, 4>>(g, up2, output_grid);
 }
 
+template <bool Up2, class T>
+Tensor filters_of(const Tensor& weight) {
+  const Tensor given = in_format(weight, true);
+  const int64_t outputs = weight.size(0), inputs = weight.size(1), columns = 9 * inputs;
+  const int64_t shape[3] = {Sizes(Up2).phases * Sizes(Up2).coefficients, inputs, outputs};
+  Tensor filters = torch::stable::new_empty(weight, {shape, 3});
+  const std::unique_ptr<T[]> turned(new T[outputs * columns]);
+  parallel(columns, outputs, [&](int64_t begin, int64_t end) {
+    widest<Transpose>(data<T>(given), turned.get(), outputs, columns, begin, end);
+  });
+  parallel(inputs, shape[0] * outputs, [&](int64_t begin, int64_t end) {
+    widest<ToFilters<Up2>>(static_cast<const T*>(turned.get()), mutable_data<T>(filters),
+                           inputs * outputs, Taps::apart(inputs, outputs), begin, end);
+  });
+  return filters;
+}
+
+template <bool Up2, class T>
+Tensor weight_of(const Tensor& given) {
+  const Tensor filters = in_format(given);
+  const int64_t inputs = given.size(1), outputs = given.size(2), columns = 9 * inputs;
+  Tensor weight = empty_as(given, {outputs, inputs, 3, 3, true});
+  const std::unique_ptr<T[]> turned(new T[outputs * columns]);
+  parallel(inputs, given.size(0) * outputs, [&](int64_t begin, int64_t end) {
+    widest<FromFilters<Up2>>(data<T>(filters), inputs * outputs, turned.get(),
+                             Taps::apart(inputs, outputs), begin, end);
+  });
+  parallel(outputs, columns, [&](int64_t begin, int64_t end) {
+    widest<Transpose>(static_cast<const T*>(turned.get()), mutable_data<T>(weight), columns,
+                      outputs, begin, end);
+  });
+  return weight;
+}
+
+Tensor winograd_filters(const Tensor& weight, bool up2) {
+  STD_TORCH_CHECK(weight.dim() == 4 && weight.size(2) == 3 && weight.size(3) == 3,
+                  "a weight is [O, I, 3, 3]");
+  return with_type(weight, [&](auto type) {
+    using T = decltype(type);
+    return up2 ? filters_of<true, T>(weight) : filters_of<false, T>(weight);
+  });
+}
+
+Tensor winograd_filters_backward(const Tensor& g, bool up2) {
+  const Sizes sizes(up2);
+  STD_TORCH_CHECK(g.dim() == 3 && g.size(0) == sizes.phases * sizes.coefficients,
+                  "filters are [36 or 100, I, O]");
+  return with_type(g, [&](auto type) {
+    using T = decltype(type);
+    return up2 ? weight_of<true, T>(g) : weight_of<false, T>(g);
+  });
+}
+
 STABLE_TORCH_LIBRARY_IMPL(pgvae, CPU, m) {
+  m.impl("winograd_filters", TORCH_BOX(&winograd_filters));
+  m.impl("winograd_filters_backward", TORCH_BOX(&winograd_filters_backward));
   m.impl("winograd_input", TORCH_BOX(&winograd_input));
   m.impl("winograd_input_backward", TORCH_BOX(&winograd_input_backward));
   m.impl("winograd_output", TORCH_BOX(&winograd_output));

@@ -3,7 +3,7 @@
 // coefficients stay in the cache. See winograd.cpp for what there is in wide layers.
 #include <memory>
 
-#include "winograd.h"
+#include "winograd_filters.h"
 
 namespace pgvae {
 namespace {
@@ -12,21 +12,6 @@ constexpr int64_t kTiles = 24;     // of a block
 constexpr int64_t kMostParts = 8;  // of a sum over tiles
 constexpr int64_t kLeastPart = 8;  // blocks of a part, as sums of parts cost time too
 constexpr int64_t kApart = 16;     // numbers between matrices: at powers of two a cache has few places
-
-template <bool Up2>
-struct Winograd {
-  static constexpr int kPhases = 1, kSide = 6, kCoefficients = 36;
-  static constexpr double kTapsScale = 1.0 / (24 * 24);
-  static constexpr const auto &input = kInput3, &input_t = kInput3T;
-  static constexpr const auto &output = kOutput3, &output_t = kOutput3T;
-};
-template <>
-struct Winograd<true> {
-  static constexpr int kPhases = 4, kSide = 5, kCoefficients = 25;
-  static constexpr double kTapsScale = 1.0 / (6 * 6);
-  static constexpr const auto &input = kInput2, &input_t = kInput2T;
-  static constexpr const auto &output = kOutput2, &output_t = kOutput2T;
-};
 
 // c[r][.] (+)= sum_p a[r * a_row + p * a_step] b[p][.], for Rows rows of Vectors vectors.
 template <class V, int Rows, int Vectors, bool Add, class T>
@@ -80,95 +65,6 @@ PGVAE_INLINE void matrix_product(const T* a, int64_t a_row, int64_t a_step, cons
       product<V, 1, 1, Add>(a + r * a_row, a_row, a_step, b + j, columns, c + r * columns + j,
                             columns, depth);
 }
-
-// Where the taps [O, I, 3, 3] of a weight are, of its inputs and outputs; the adjoint has the two
-// in each other's place.
-struct Taps {
-  int64_t inputs, outputs, input, output, row, column;
-
-  Taps(const Tensor& weight, bool adjoint)
-      : inputs(weight.size(adjoint ? 0 : 1)), outputs(weight.size(adjoint ? 1 : 0)),
-        input(weight.stride(adjoint ? 0 : 1)), output(weight.stride(adjoint ? 1 : 0)),
-        row(weight.stride(2)), column(weight.stride(3)) {}
-};
-
-// Filters [phases * K * K, I, O] of a weight.
-template <bool Up2>
-struct ToFilters {
-  using W = Winograd<Up2>;
-
-  template <const auto& Rows, const auto& Columns, class V, class T>
-  static PGVAE_INLINE void one(const typename V::Lanes (&given)[9], T* to, int64_t stride) {
-    typename V::Lanes result[W::kCoefficients];
-    multiply_both<T, Rows, Columns, W::kSide, 3>(given, result);
-    for (int k = 0; k < W::kCoefficients; ++k)
-      store_lanes(to + k * stride, result[k] * T(W::kTapsScale), V::kCount);
-  }
-
-  template <int Bytes, class T>
-  static PGVAE_INLINE void run(const T* weight, T* filters, Taps taps) {
-    using V = Vector<T, Bytes>;
-    const int64_t stride = taps.inputs * taps.outputs + kApart, phase = W::kCoefficients * stride;
-    for (int64_t i = 0; i < taps.inputs; ++i)
-      for (int64_t o = 0; o < taps.outputs; o += V::kCount) {
-        const T* from = weight + i * taps.input + o * taps.output;
-        T* to = filters + i * taps.outputs + o;
-        typename V::Lanes given[9];
-        for (int tap = 0; tap < 9; ++tap) {
-          const T* at = from + tap / 3 * taps.row + tap % 3 * taps.column;
-          if (taps.output == 1) load_lanes(given[tap], at, V::kCount);
-          else
-            for (int lane = 0; lane < V::kCount; ++lane) given[tap][lane] = at[lane * taps.output];
-        }
-        if constexpr (Up2) {
-          one<kTapsEven, kTapsEven, V>(given, to, stride);
-          one<kTapsEven, kTapsOdd, V>(given, to + phase, stride);
-          one<kTapsOdd, kTapsEven, V>(given, to + 2 * phase, stride);
-          one<kTapsOdd, kTapsOdd, V>(given, to + 3 * phase, stride);
-        } else {
-          one<kTaps3, kTaps3, V>(given, to, stride);
-        }
-      }
-  }
-};
-
-// The gradient of a weight [O, I, 3, 3], from that of its filters.
-template <bool Up2>
-struct FromFilters {
-  using W = Winograd<Up2>;
-
-  template <const auto& Rows, const auto& Columns, class V, class T>
-  static PGVAE_INLINE void one(const T* from, int64_t stride, typename V::Lanes (&sum)[9]) {
-    typename V::Lanes given[W::kCoefficients], result[9];
-    for (int k = 0; k < W::kCoefficients; ++k)
-      load_lanes(given[k], from + k * stride, V::kCount);
-    multiply_both<T, Rows, Columns, 3, W::kSide>(given, result);
-    for (int tap = 0; tap < 9; ++tap) sum[tap] += result[tap];
-  }
-
-  template <int Bytes, class T>
-  static PGVAE_INLINE void run(const T* filters, T* weight, Taps taps) {
-    using V = Vector<T, Bytes>;
-    const int64_t stride = taps.inputs * taps.outputs + kApart, phase = W::kCoefficients * stride;
-    for (int64_t i = 0; i < taps.inputs; ++i)
-      for (int64_t o = 0; o < taps.outputs; o += V::kCount) {
-        const T* from = filters + i * taps.outputs + o;
-        T* to = weight + i * taps.input + o * taps.output;
-        typename V::Lanes sum[9] = {};
-        if constexpr (Up2) {
-          one<kTapsEvenT, kTapsEvenT, V>(from, stride, sum);
-          one<kTapsEvenT, kTapsOddT, V>(from + phase, stride, sum);
-          one<kTapsOddT, kTapsEvenT, V>(from + 2 * phase, stride, sum);
-          one<kTapsOddT, kTapsOddT, V>(from + 3 * phase, stride, sum);
-        } else {
-          one<kTaps3T, kTaps3T, V>(from, stride, sum);
-        }
-        for (int tap = 0; tap < 9; ++tap)
-          store_lanes(to + tap / 3 * taps.row + tap % 3 * taps.column,
-                      sum[tap] * T(W::kTapsScale), V::kCount);
-      }
-  }
-};
 
 // The tiles of an input and of an output, by phase.
 struct Pair {
@@ -267,9 +163,19 @@ Tensor convolved(const Tensor& given, const Tensor& weight, const Pair& pair) {
   const Grid to = Adjoint ? pair.input(0) : pair.output(0);
   Tensor y = empty_as(x, {to.n, to.channels, to.h, to.w, true});
   if (Adjoint) torch::stable::zero_(y);
-  const int64_t size = W::kPhases * W::kCoefficients * (pair.inputs * pair.outputs + kApart);
-  const std::unique_ptr<T[]> filters(new T[size]);
-  widest<ToFilters<Up2>>(data<T>(weight), filters.get(), Taps(weight, Adjoint));
+  const int64_t matrix = pair.inputs * pair.outputs + kApart;
+  const std::unique_ptr<T[]> filters(new T[W::kCoefficients * W::kPhases * matrix]);
+  const Tensor taps = in_format(weight, true);
+  if (Adjoint) {
+    widest<ToFilters<Up2>>(data<T>(taps), filters.get(), matrix,
+                           Taps::between(pair.outputs, pair.inputs), 0, pair.outputs);
+  } else {
+    const int64_t rows = pair.outputs, columns = 9 * pair.inputs;
+    const std::unique_ptr<T[]> turned(new T[rows * columns]);
+    widest<Transpose>(data<T>(taps), turned.get(), rows, columns, 0, columns);
+    widest<ToFilters<Up2>>(static_cast<const T*>(turned.get()), filters.get(), matrix,
+                           Taps::apart(pair.inputs, pair.outputs), 0, pair.inputs);
+  }
   // Blocks begin where the sizes say, and no two threads add to one image.
   const int64_t tiles = pair.tiles(), of_image = tiles / pair.n;
   const int64_t unit = Adjoint ? (kTiles + of_image - 1) / of_image * of_image : kTiles;
@@ -288,7 +194,8 @@ Tensor correlated(const Tensor& input, const Tensor& grad, const Pair& pair) {
   using W = Winograd<Up2>;
   const Tensor x = in_format(input, true), g = in_format(grad, true);
   Tensor weight = empty_as(x, {pair.outputs, pair.inputs, 3, 3, true});
-  const int64_t size = W::kPhases * W::kCoefficients * (pair.inputs * pair.outputs + kApart);
+  const int64_t matrix = pair.inputs * pair.outputs + kApart;
+  const int64_t size = W::kPhases * W::kCoefficients * matrix;
   const int64_t tiles = pair.tiles(), blocks = (tiles + kTiles - 1) / kTiles;
   const int64_t per_part = std::max(kLeastPart, (blocks + kMostParts - 1) / kMostParts) * kTiles;
   const int64_t parts = (tiles + per_part - 1) / per_part;
@@ -301,8 +208,8 @@ Tensor correlated(const Tensor& input, const Tensor& grad, const Pair& pair) {
   });
   for (int64_t part = 1; part < parts; ++part)
     for (int64_t i = 0; i < size; ++i) sums[i] += sums[part * size + i];
-  widest<FromFilters<Up2>>(static_cast<const T*>(sums.get()), mutable_data<T>(weight),
-                           Taps(weight, true));
+  widest<FromFilters<Up2>>(static_cast<const T*>(sums.get()), matrix, mutable_data<T>(weight),
+                           Taps::between(pair.outputs, pair.inputs), 0, pair.outputs);
   return weight;
 }
 

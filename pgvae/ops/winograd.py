@@ -10,21 +10,12 @@ import torch
 from torch import Tensor
 
 from pgvae.ops import phases, reference
-from pgvae.ops.registered import winograd_conv3x3, winograd_input, winograd_output
-
-_TAPS3 = torch.tensor(
-    [[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]], dtype=torch.float64
-) / torch.tensor([24], dtype=torch.float64)
-_TAPS2 = torch.tensor(
-    [[3, 0], [-3, -3], [-1, 1], [1, 2], [0, 6]], dtype=torch.float64
-) / torch.tensor([6], dtype=torch.float64)
-# How phases.py folds three taps into two, for outputs of even and of odd index.
-_FOLDS = torch.tensor([[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]], dtype=torch.float64)
-# For kernels flattened to columns of 9: [36, 9], and for the four phases [100, 9].
-_WEIGHT = {
-    False: torch.kron(_TAPS3, _TAPS3),
-    True: torch.cat([torch.kron(_TAPS2 @ a, _TAPS2 @ b) for a in _FOLDS for b in _FOLDS]),
-}
+from pgvae.ops.registered import (
+    winograd_conv3x3,
+    winograd_filters,
+    winograd_input,
+    winograd_output,
+)
 
 # Below, the transforms cost more than they save (measured): of the input, and of the kernels, whose
 # cost is the same for any number of tiles.
@@ -97,9 +88,8 @@ def tiled(x: Tensor, weight: Tensor, up2: bool) -> Tensor:
     x [N, I, H, W] (H, W multiples of 4), weight [O, I, 3, 3] -> [N, O, H, W], or twice the size.
     Needs the native transforms: `pays_off` says where that helps.
     """
-    n, inputs, h, w = x.shape
-    taps = weight.permute(2, 3, 1, 0).reshape(9, -1)  # [9, I * O]
-    filters = (_WEIGHT[up2].to(x) @ taps).view(-1, inputs, weight.shape[0])
+    n, _, h, w = x.shape
+    filters = winograd_filters(weight, up2)  # [36 or 100, I, O]
     products = torch.bmm(winograd_input(x, up2), filters)  # [36 or 100, tiles, O]
     scale = 2 if up2 else 1
     return winograd_output(products, n, scale * h, scale * w, up2)

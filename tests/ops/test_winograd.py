@@ -59,6 +59,20 @@ def test_each_transform_passes_opcheck(up2) -> None:
     coefficients = registered.winograd_input(x.detach(), up2).requires_grad_()
     size = (2, 16, 16) if up2 else (2, 8, 8)
     torch.library.opcheck(torch.ops.pgvae.winograd_output.default, (coefficients, *size, up2))
+    for layout in (torch.contiguous_format, torch.channels_last):
+        weight = randn(20, 19, 3, 3, seed=2).to(memory_format=layout).requires_grad_()
+        torch.library.opcheck(torch.ops.pgvae.winograd_filters.default, (weight, up2))
+
+
+@both
+@pytest.mark.native
+def test_filters_and_their_gradient_are_each_others_transpose(up2) -> None:
+    """<F w, f> = <w, F' f>, and F' is F's gradient, at sizes that fill no vector or block."""
+    weight = randn(37, 21, 3, 3, seed=1).requires_grad_()
+    filters = registered.winograd_filters(weight, up2)
+    given = randn(*filters.shape, seed=2)
+    (gradient,) = torch.autograd.grad(filters, weight, given)
+    torch.testing.assert_close((filters * given).sum(), (weight * gradient).sum())
 
 
 @both
@@ -150,6 +164,9 @@ def test_narrow_layers_are_given_to_their_op() -> None:
         lambda: registered.winograd_output(torch.zeros(36, 3, 4), 1, 8, 8, False),
         lambda: registered.winograd_output(torch.zeros(35, 4, 4), 1, 8, 8, False),
         lambda: registered.winograd_output(torch.zeros(100, 4, 4), 1, 12, 16, True),
+        lambda: registered.winograd_filters(torch.zeros(4, 4, 1, 1), False),
+        lambda: registered.winograd_filters(torch.zeros(4, 4, 3, 3).bfloat16(), False),
+        lambda: torch.ops.pgvae.winograd_filters_backward(torch.zeros(36, 4, 4), True),
     ],
 )
 @pytest.mark.native

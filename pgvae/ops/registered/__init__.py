@@ -12,6 +12,7 @@ from pgvae.ops.registered.moment_kl import mean_and_m2, moment_kl
 from pgvae.ops.registered.up2_blend import up2_blend
 from pgvae.ops.registered.winograd import (
     winograd_conv3x3,
+    winograd_filters,
     winograd_input,
     winograd_output,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "moment_kl",
     "up2_blend",
     "winograd_conv3x3",
+    "winograd_filters",
     "winograd_input",
     "winograd_output",
 ]

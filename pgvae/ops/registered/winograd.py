@@ -2,9 +2,9 @@
 
 `winograd_conv3x3` is bilinear: it and its two gradients are the gradients of each other. Of the
 transforms, each has its transpose as gradient: images [N, C, H, W] in float32 go to coefficients
-[K, tiles, C] and products of coefficients come back as images. `up2` is for upsampling followed by
-the convolution: four phases of 2x2 taps, F(4x4, 2x2), with 25 coefficients each; else one phase of
-3x3 taps, F(4x4, 3x3), with 36.
+[K, tiles, C], weights [O, I, 3, 3] to filters [K, I, O], and products come back as images. `up2` is
+for upsampling followed by the convolution: four phases of 2x2 taps, F(4x4, 2x2), with 25
+coefficients each; else one phase of 3x3 taps, F(4x4, 3x3), with 36.
 """
 
 from typing import Any
@@ -68,6 +68,19 @@ _output_backward_op = register(
     _fake_coefficients(2),
     save=_save_size,
     backward=lambda ctx, h: (winograd_output(h, *ctx.size, ctx.up2), None),
+)
+# weight [O, I, 3, 3] -> filters [36 or 100, I, O], which coefficients are multiplied by.
+winograd_filters = register(
+    "winograd_filters(Tensor weight, bool up2) -> Tensor",
+    lambda weight, up2: weight.new_empty(100 if up2 else 36, *weight.shape[1::-1]),
+    save=_save_up2,
+    backward=lambda ctx, g: (_filters_backward_op(g, ctx.up2), None),
+)
+_filters_backward_op = register(
+    "winograd_filters_backward(Tensor g, bool up2) -> Tensor",
+    lambda g, up2: _empty(g, *g.shape[:0:-1], 3, 3),
+    save=_save_up2,
+    backward=lambda ctx, h: (winograd_filters(h, ctx.up2), None),
 )
 
 
