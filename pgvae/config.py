@@ -261,6 +261,10 @@ class RunConfig:
         require_weight("ema_kimg", self.ema_kimg)
         require_weight("ema_rampup", self.ema_rampup)
         require(
+            not (self.model.critic and self.model.encoder_norm == "batch"),
+            "a critic judges each image by itself, and encoder norm batch mixes them: use none",
+        )
+        require(
             len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas),
             f"betas are {self.betas}: use two numbers from 0 to below 1",
         )

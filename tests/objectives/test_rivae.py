@@ -44,6 +44,17 @@ def test_the_phase_minimises_its_equation(objective, resolution):
     smooth_world(objective, resolution=resolution).check(objective, "both", loss)
 
 
+@pytest.mark.parametrize("gain", [-60, 60])
+def test_a_critic_that_is_sure_still_tells_the_generator_where_to_go(gain):
+    """Its own gradient is next to nothing then, and that of D' is not."""
+    w = smooth_world(CHOSEN)
+    with torch.no_grad():
+        w.nets.encoder.critic.mul_(gain)
+    w.losses(CHOSEN, "both")
+    assert w.reported["realism_gap"].abs() > 10
+    w.check(CHOSEN, "both", loss)
+
+
 def test_how_far_reals_are_above_reconstructions_is_reported():
     w = smooth_world(CHOSEN)
     assert list(w.losses(CHOSEN, "both")) == ["rec", "kl", "critic", "fool"]
