@@ -1,4 +1,4 @@
-"""Sets that grow, are put together and given out again."""
+"""Sets that grow and are given out again."""
 
 import csv
 import io
@@ -10,21 +10,17 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from pgvae.checks import require
-from pgvae.data import images, labels
-from pgvae.data.containers.base import Joined
-from pgvae.data.labels import Columns, Table
+from pgvae.data import labels
+from pgvae.data.labels import Table
 from pgvae.data.making import Known
 from pgvae.data.paths import apart, exists
 from pgvae.data.pixels import encode_pixels
 from pgvae.data.prepare import Options, Recipe, prepare
 from pgvae.data.recipes import Split
-from pgvae.data.source import Source
 from pgvae.data.store import SPLITS, Store
 from pgvae.files import atomic_path, disk_errors, remove
-from pgvae.sizes import size_at
 
 Say = Callable[[str], None]
 
@@ -44,16 +40,15 @@ def update(
     are on the side that the source says, if `split` asks for nothing else; of others the groups of
     `split.by` that are known follow theirs, and of the rest `split.fraction` is held out, or the
     same share as before. The old set stays until the new one is whole. InputError where the recipe
-    lacks labels of the set, unless `drop_labels`.
+    lacks labels of the set, unless `drop_labels`, and where it has none of the set's images.
     """
     settings = store.manifest
-    codecs = {*settings["codecs"].values()} - {"raw"} or {options.codec}
     options = replace(
         options,
         resolution=store.resolutions[-1],
         base=store.base,
         channels=store.channels,
-        codec=min(codecs),
+        codec=settings["codecs"][str(store.resolutions[-1])],
         crop=settings["crop"],
         seed=settings["seed"],
         about=options.about or settings["about"],
@@ -120,87 +115,12 @@ class _Sides:
 def _change(store: Store, old: dict[int, int]) -> dict[str, Any]:
     """What the manifest keeps of an update."""
     kept = len({index for index in old.values() if index >= 0})
+    require(
+        kept > 0,
+        f"none of these files is one that {store.name} was made of, so nothing of its split would "
+        "stay: prepare or merge them as a set of another --name",
+    )
     return {"digest": store.digest, "came": len(old) - kept, "gone": len(store) - kept}
-
-
-class StoreSource:
-    """The images of a prepared set as a source, at one of its resolutions."""
-
-    tables: Sequence[str] = ()
-    notes: Sequence[str] = ()
-
-    def __init__(self, store: Store, resolution: int, attributes: Sequence[str]) -> None:
-        self._store, self._resolution, self._attributes = store, resolution, attributes
-        self.names = store.names()
-        self.skipped: list[dict[str, str]] = []
-        self.held = np.isin(np.arange(len(store)), store.split("val")).astype(np.uint8)
-
-    def read(self, index: int) -> images.Decoded:
-        """Its pixels, in RGB."""
-        pixels = self._store.get(index, self._resolution)
-        image = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
-        return images.Decoded(image.convert("RGB"))
-
-    def size(self, index: int) -> tuple[int, int]:
-        """Of all the same."""
-        height, width = size_at(self._store.base, self._resolution)
-        return width, height
-
-    def side_file(self, name: str) -> None:
-        """There is none."""
-
-    def columns(self) -> Columns | None:
-        """Its labels."""
-        chosen = [self._store.attributes.index(name) for name in self._attributes]
-        cells = {self._store.attributes[i]: self._store.labels[:, i] for i in chosen}
-        return Columns(cells) if cells else None
-
-    def fingerprint(self) -> str:
-        """Its digest."""
-        return self._store.digest
-
-    def close(self) -> None:
-        """Of the store."""
-        self._store.close()
-
-
-def merge(stores: Sequence[Store], name: str, data_root: Path, options: Options, say: Say) -> Store:
-    """The images of several sets as one, with the labels and the split that they have.
-
-    At the highest resolution that all have, with the labels that all have.
-    """
-    require(len(stores) > 1, "one set is given: name those to put together")
-    require(not exists(data_root / name), f"{data_root / name} exists: use --name for another name")
-    channels = {store.channels for store in stores}
-    require(len(channels) == 1, "some of the sets are grey and others in colour: prepare one anew")
-    bases = {store.base for store in stores}
-    require(len(bases) == 1, "the sets have images of different ratios: prepare one anew")
-    resolution = min(store.resolutions[-1] for store in stores)
-    attributes = [a for a in stores[0].attributes if all(a in store.attributes for store in stores)]
-    parts = {store.name: StoreSource(store, resolution, attributes) for store in stores}
-    require(len(parts) == len(stores), "two of the sets have the same name: prepare one anew")
-    source: Source = Joined(data_root, parts)
-    held = np.concatenate([part.held for part in parts.values()])
-
-    def table(names: list[str]) -> Table:
-        columns = source.columns() if attributes else None
-        return labels.from_columns(columns, names) if columns else labels.no_labels(len(names))
-
-    lost = sorted({a for store in stores for a in store.attributes} - {*attributes})
-    if lost:
-        say(f"warning: labels that not all of the sets have are left out: {labels.some(lost)}")
-    codecs = {codec for store in stores for codec in store.manifest["codecs"].values()} - {"raw"}
-    options = replace(
-        options,
-        resolution=resolution,
-        base=bases.pop(),
-        channels=channels.pop(),
-        codec=min(codecs or {options.codec}),
-        about={"recipe": "merge", "sets": {store.name: store.digest for store in stores}},
-    )
-    return prepare(
-        Recipe(name, source, table, lambda kept, _: held[kept]), options, data_root, say=say
-    )
 
 
 def export(store: Store, out: Path, say: Say = print) -> None:

@@ -164,7 +164,9 @@ class Look:
 
 
 def _sum_of(data: bytes | images.Decoded) -> bytes:
-    return hashlib.sha256(data if isinstance(data, bytes) else data.image.tobytes()).digest()
+    if isinstance(data, bytes):
+        return hashlib.sha256(data).digest()
+    return data.content or hashlib.sha256(data.image.tobytes()).digest()
 
 
 def _size_of(data: bytes | images.Decoded) -> tuple[int, int]:
