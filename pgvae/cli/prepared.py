@@ -27,6 +27,7 @@ def show(name: str, data_root: Path, out: Path | None) -> None:
     store = store_called(name, data_root)
     out = out or Path(f"{store.name}.png")
     options.require_writable_file(out, mark=MARK)
+    require(out.suffix.lower() in (".png", ""), f"--out {out}: it is a PNG; end it in .png")
     similar = near_duplicates(store)
     names = store.names()
     for ours, theirs in similar:

@@ -126,13 +126,15 @@ def _change(store: Store, old: dict[int, int]) -> dict[str, Any]:
 def export(store: Store, out: Path, say: Say = print) -> None:
     """A set as a folder of PNGs with labels.csv, or as a StyleGAN zip with dataset.json.
 
-    Images are in folders train and val, so that a set that is prepared of them has the same split.
-    A zip has no names of labels, which is said where it loses some.
+    Images are in folders train and val, so that a set that is prepared of them has the same split;
+    train alone says nothing, which is said. A zip has no names of labels, nor is that silent.
     Raises InputError where there is something already, ResourceError where the disk is full.
     """
     require(not exists(out), f"{out} exists: give another path, or delete it")
     require(exists(out.parent), f"no such folder: {out.parent}")
     names = _names_of(store)
+    if len(store.split("val")) == 0:
+        say(f"note: nothing is held out: prepare {out} with --val-fraction 0 for the same")
     if out.suffix.lower() == ".zip":
         with atomic_path(out) as aside, zipfile.ZipFile(aside, "w") as archive:
             for index, name in enumerate(names):

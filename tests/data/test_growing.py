@@ -258,6 +258,17 @@ def test_an_exported_zip_has_style_gan_s_classes_or_none(tmp_path):
         assert json.loads(archive.read("dataset.json")) == {"labels": None}
 
 
+@pytest.mark.parametrize("out", ["out", "out.zip"])
+def test_an_export_of_a_set_that_holds_nothing_out_says_how_to_prepare_it_so_again(tmp_path, out):
+    path = write_files(tmp_path / "in", FIRST)
+    store = prepared(folder("set", path, Split(0)), tmp_path / "sets")
+    said: list[str] = []
+    growing.export(store, tmp_path / out, said.append)
+    assert [line.endswith(f"{out} with --val-fraction 0 for the same") for line in said] == [True]
+    again = prepared(folder("again", tmp_path / out, Split(0)), tmp_path / "sets")
+    assert (len(again), len(again.split("val"))) == (40, 0)
+
+
 def test_names_that_would_fall_together_are_kept_apart(tmp_path):
     names = ("a/b.png", "a-2.png", "a.jpg", "a.png", "a_b.png", "b.png")
     files = {name: encoded(noise(i, 8, 8)) for i, name in enumerate(names)}
