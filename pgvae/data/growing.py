@@ -54,6 +54,7 @@ def update(
         about=options.about or settings["about"],
     )
     old: dict[int, int] = {}
+    tables: list[Table] = []
 
     def table(names: list[str]) -> Table:
         found = recipe.labels(names)
@@ -64,6 +65,7 @@ def update(
             f"{store.name} has labels that the new images lack: {labels.some(lost)}; give --labels "
             "FILE with them" + (f", or --attributes {stay} to keep the others alone" * bool(stay)),
         )
+        tables.append(found)
         return found
 
     grown = replace(
@@ -73,7 +75,9 @@ def update(
         split=_Sides(store, split, old, recipe.source.held),
         known=Known(store),
         old=old,
-        further=lambda old: {"updates": [*settings.get("updates", []), _change(store, old)]},
+        further=lambda old: {
+            "updates": [*settings.get("updates", []), _change(store, old, tables[-1])]
+        },
     )
     return prepare(grown, options, store.path.parent, force=True, say=say)
 
@@ -112,15 +116,20 @@ class _Sides:
         return int(self._held[old]) if old >= 0 else -1
 
 
-def _change(store: Store, old: dict[int, int]) -> dict[str, Any]:
-    """What the manifest keeps of an update."""
-    kept = len({index for index in old.values() if index >= 0})
+def _change(store: Store, old: dict[int, int], table: Table) -> dict[str, Any]:
+    """What the manifest keeps of an update: among it the labels of before, where others came."""
+    known = {index: before for index, before in old.items() if before >= 0}
+    kept = len({*known.values()})
     require(
         kept > 0,
         f"none of these files is one that {store.name} was made of, so nothing of its split would "
         "stay: prepare or merge them as a set of another --name",
     )
-    return {"digest": store.digest, "came": len(old) - kept, "gone": len(store) - kept}
+    same = store.attributes == table.attributes and np.array_equal(
+        store.labels[[*known.values()]], table.values[[*known]]
+    )
+    change = {"digest": store.digest, "came": len(old) - kept, "gone": len(store) - kept}
+    return change if same else {**change, "labels": list(store.attributes)}
 
 
 def export(store: Store, out: Path, say: Say = print) -> None:

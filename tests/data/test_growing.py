@@ -107,6 +107,26 @@ def test_what_changed_is_said_by_digest_over_several_updates(tmp_path):
     assert store.since("0" * 64) == ""
 
 
+def test_what_changed_in_labels_and_in_order_is_said_too(tmp_path):
+    store = labelled(tmp_path, "one", 1, ("hat", "age"))
+    csv, digests = tmp_path / "one.csv", [store.digest]
+    text = csv.read_text()
+    csv.write_text(text.replace("000.png,0,1", "000.png,1,1"))
+    digests.append(updated(store, tmp_path / "one", labels=csv).digest)
+    store = Store(store.path)
+    assert store.since(digests[0]) == "labels changed since"
+    rows = [row.rpartition(",")[0] for row in csv.read_text().splitlines()]
+    csv.write_text("\n".join(rows))
+    store = updated(store, tmp_path / "one", labels=csv, drop_labels=True)
+    way = "`pgvae data update one PATH --attributes hat,age` brings back"
+    assert [store.since(digest) for digest in digests] == [f"labels were hat, age, which {way}"] * 2
+    digest = store.digest
+    (tmp_path / "one/000.png").rename(tmp_path / "one/zzz.png")
+    csv.write_text(csv.read_text().replace("000.png", "zzz.png"))
+    store = updated(store, tmp_path / "one", labels=csv)
+    assert store.since(digest) == "labels, or the order of images, changed since"
+
+
 def test_new_images_of_a_known_person_are_on_that_person_s_side(tmp_path):
     path, csv = write_files(tmp_path / "in", FIRST), tmp_path / "labels.csv"
 
