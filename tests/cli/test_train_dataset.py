@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from commands import contents, train, train_alone
+from commands import BASE, contents, train, train_alone
 
 from pgvae.cli import main
 from pgvae.files import SUMS
@@ -44,7 +44,10 @@ def test_a_run_says_the_set_by_its_name_and_a_folder_by_its_path(run, workplace)
         assert Request.read(newest / "request.json").dataset == str(workplace / how)
 
 
-def test_a_run_goes_on_from_any_folder(run, tmp_path, monkeypatch):
+def test_a_run_goes_on_from_any_folder(workplace, tmp_path, monkeypatch):
+    (workplace / "data").rename(workplace / "datasets")  # the default
+    assert train_alone(*BASE[:2], *BASE[4:], "--total-kimg", "0.008") == 0
+    [run] = (workplace / "runs").iterdir()
     (tmp_path / "other").mkdir()
     monkeypatch.chdir(tmp_path / "other")
     assert train_alone("--resume", run, *LONGER) == 0
