@@ -30,7 +30,7 @@ FREE = frozenset(
         *("max_hours", "tracker"),
     }
 )
-_PATHS = ("dataset", "data_root", "init_from", "inception_weights")
+_PATHS = ("data_root", "init_from", "inception_weights")
 # What taking apart JSON that is not as it should be may raise.
 _MALFORMED = (ValueError, AttributeError, TypeError, RecursionError)
 
@@ -206,9 +206,7 @@ class Request:
         """What a run directory keeps: paths that hold from any folder; no `resume`, no `max_hours`,
         which are of one process."""
         absolute: dict[str, Any] = {
-            name: str(Path(value).absolute())
-            for name, value in self.given(*_PATHS).items()
-            if name != "dataset" or Path(value).exists()
+            name: str(Path(value).absolute()) for name, value in self.given(*_PATHS).items()
         }
         return dataclasses.replace(self, resume=None, max_hours=None, **absolute)
 

@@ -118,12 +118,10 @@ def test_a_file_that_is_not_there_is_refused(tmp_path):
 
 def test_what_a_run_keeps_holds_from_any_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    Path("photos").mkdir()
-    kept = Request(dataset="photos", init_from="a.safetensors", resume="newest").recorded()
-    assert kept.dataset == str(tmp_path / "photos")
+    kept = Request(data_root="sets", init_from="a.safetensors", resume="newest").recorded()
+    assert kept.data_root == str(tmp_path / "sets")
     assert kept.init_from == str(tmp_path / "a.safetensors")
     assert kept.resume is None
-    assert Request(dataset="celebahq").recorded().dataset == "celebahq"  # a name, no path
 
 
 @pytest.mark.parametrize(

@@ -130,7 +130,13 @@ def report(store: "Store") -> None:
         similar = near_duplicates(store)
         if similar:
             click.echo(f"warning: {_say_similar(store, similar)}; `pgvae data show` names all")
-    counts = store.manifest["splits"]
+    counts, asked = store.manifest["splits"], store.manifest["about"].get("asked", {})
+    if len(store) > 1 and counts["val"] == 0 and asked.get("val_fraction") != 0:
+        by = f"{asked['split_by']!r} divides nothing; " if "split_by" in asked else ""
+        click.echo(
+            f"warning: {by}no image is held out, so there are no figures of unseen ones: give "
+            "another --val-fraction or --split-by"
+        )
     click.echo(
         f"{store.path}: {len(store):,} images ({counts['train']:,} train, {counts['val']:,} val) "
         f"at {size_named(store.base, store.resolutions[0])} to {store.size} px"

@@ -43,7 +43,7 @@ _DELTA, _MOST = 3.0, 1000  # deviations
 @in_session
 def edit(
     session: Session,
-    paths: tuple[Path, ...],
+    paths: tuple[str, ...],
     data_root: Path,
     attributes: tuple[str, ...],
     deltas: tuple[float, ...],

@@ -87,7 +87,7 @@ def samples(
 )
 @in_session
 def reconstruct(
-    session: Session, paths: tuple[Path, ...], data_root: Path, count: int, steps: int | None
+    session: Session, paths: tuple[str, ...], data_root: Path, count: int, steps: int | None
 ) -> None:
     """Encode and decode images: each beside its original and alone, a grid, RMSE and PSNR.
 
@@ -138,7 +138,7 @@ def reconstruct(
 @options.images()
 @option("--steps", "", SEVERAL, default=8)
 @in_session
-def interpolate(session: Session, paths: tuple[Path, ...], data_root: Path, steps: int) -> None:
+def interpolate(session: Session, paths: tuple[str, ...], data_root: Path, steps: int) -> None:
     """Between two images a strip, between four a grid with them as corners.
 
     PATHS are 2 or 4 image files, or one folder, zip or prepared set, whose first 4 are taken.
@@ -169,7 +169,7 @@ def interpolate(session: Session, paths: tuple[Path, ...], data_root: Path, step
 @in_session
 def walk(
     session: Session,
-    paths: tuple[Path, ...],
+    paths: tuple[str, ...],
     data_root: Path,
     count: int,
     steps: int,

@@ -1,5 +1,6 @@
 """The images that commands read for a model. It brings PyTorch: import it inside of a command."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -13,33 +14,30 @@ from pgvae.data import (
     load_images,
     open_dataset,
     prepared_in,
+    prepared_set,
     read_images,
 )
 from pgvae.data.paths import apart, exists, is_folder
-from pgvae.data.store import may_be_set
 from pgvae.inference import Model
 from pgvae.inference.images import require_fitting
 
 
 def read_paths(
-    model: Model, paths: tuple[Path, ...], count: int, data_root: Path | None = None
+    model: Model, paths: Sequence[str], count: int, data_root: Path
 ) -> tuple[Tensor, list[str]]:
     """Images of files, folders, zips or prepared sets: [N, C, R, R] in [-1, 1], and names.
 
-    data_root: where those are whose name is given. Faded where the model is in mid-fade, as it was
-    trained on them.
+    paths: as users write them, as `photos` may be a set in `data_root` and `./photos` a folder.
+    Faded where the model is in mid-fade, as it was trained on them.
     """
     parts, names = [], []
-    for path in (_path_of(path, data_root) for path in paths):
-        require(
-            not is_folder(path) or next(path.glob("snapshot-*.safetensors"), None) is None,
-            f"{path} is a run, not images: give images; --snapshot takes one run",
-        )
-        if may_be_set(path):
-            images, found = _unseen(Store(path), model, count)
+    for path in paths:
+        store = prepared_set(path, data_root, click.echo)
+        if store is not None:
+            images, found = _unseen(store, model, count)
         else:
             raw, found = load_images(
-                [path],
+                [_images_at(Path(path), data_root)],
                 model.resolution,
                 model.config.channels,
                 count=count,
@@ -52,13 +50,13 @@ def read_paths(
     return fade_images(images, model.alpha), names[:count]
 
 
-def _path_of(path: Path, data_root: Path | None) -> Path:
-    """What is there by that path, or the prepared set of that name."""
-    if exists(path) or data_root is None:
-        return path
-    if may_be_set(data_root / path):
-        return data_root / path
-    known = prepared_in(data_root)
+def _images_at(path: Path, data_root: Path) -> Path:
+    """`path`; InputError where that is a run, or neither there nor a set in `data_root`."""
+    require(
+        not is_folder(path) or next(path.glob("snapshot-*.safetensors"), None) is None,
+        f"{path} is a run, not images: give images; --snapshot takes one run",
+    )
+    known = [] if exists(path) else prepared_in(data_root)
     require(
         not known,
         f"no such folder or file: {path}, nor a set in {data_root} ({nearest(str(path), known)})",
@@ -83,4 +81,5 @@ def _unseen(store: Store, model: Model, count: int) -> tuple[Tensor, list[str]]:
     require_fitting(store, model)
     indices = store.split("val")[:count]
     require(len(indices) > 0, f"{store.name} has no validation images: prepare it with some")
+    click.echo(f"{len(indices):,} unseen images of {store.path}")
     return read_images(store, indices, model.resolution), [f"{store.name}-{i}" for i in indices]

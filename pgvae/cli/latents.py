@@ -18,7 +18,7 @@ _MOVED = 1e-3  # further than rounding takes a point of the sphere
 @option("--name", "Of the file, in --out: an .npz, with names, or an .npy.", default="latents.npz")
 @in_session
 def encode(
-    session: Session, paths: tuple[Path, ...], data_root: Path, count: int, name: str
+    session: Session, paths: tuple[str, ...], data_root: Path, count: int, name: str
 ) -> None:
     """Write the latents of images to a file, for `decode` and for NumPy.
 

@@ -78,10 +78,11 @@ TRUNCATION = option(
 
 
 def images(required: bool = True) -> Callable[[F], F]:
-    """The argument PATHS, of images, and where those are that are names of prepared sets."""
+    """The argument PATHS, of images, as they were written, and where prepared sets are."""
 
     def add(command: F) -> F:
-        return click.argument("paths", nargs=-1, required=required, type=PATH)(DATA_ROOT(command))
+        paths = click.argument("paths", nargs=-1, required=required, type=SomePath())
+        return paths(DATA_ROOT(command))
 
     return add
 

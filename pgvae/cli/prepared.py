@@ -27,6 +27,7 @@ def show(name: str, data_root: Path, out: Path | None) -> None:
     store = store_called(name, data_root)
     out = out or Path(f"{store.name}.png")
     options.require_writable_file(out, mark=MARK)
+    require(out.suffix.lower() in (".png", ""), f"--out {out}: it is a PNG; end it in .png")
     similar = near_duplicates(store)
     names = store.names()
     for ours, theirs in similar:
@@ -94,12 +95,12 @@ def merge(names: tuple[str, ...], name: str, data_root: Path, workers: int | Non
     Example: pgvae data merge faces masks --name both
     """
     from pgvae.cli.data import report, store_called
-    from pgvae.data import growing
+    from pgvae.data import merging
     from pgvae.data.prepare import Options
 
     stores = [store_called(each, data_root) for each in names]
     settings = Options() if workers is None else Options(workers=workers)
-    report(growing.merge(stores, name, data_root, settings, click.echo))
+    report(merging.merge(stores, name, data_root, settings, click.echo))
 
 
 @click.command()

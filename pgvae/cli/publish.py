@@ -50,7 +50,7 @@ def publish_command(
     model = load(snapshot)
     images = None
     if dataset:
-        images, _ = read_paths(model, (Path(dataset),), _SHOWN, data_root)
+        images, _ = read_paths(model, (dataset,), _SHOWN, data_root)
     figures = figures_of(model.file)
     model.save_pretrained(out, licence=licence, figures=figures, images=images)
     click.echo(f"{out}: {len(figures)} figures" + ("" if licence else ", no licence stated"))

@@ -83,6 +83,7 @@ def _interpolation(
     Without a usable snapshot there is none; that is an error where a user named a data set.
     """
     from pgvae.cli import inputs
+    from pgvae.data import prepared_set
     from pgvae.inference import load, pick_device
     from pgvae.snapshot import snapshots_in
 
@@ -103,22 +104,23 @@ def _interpolation(
         if not model.encodes:
             return _between(model, model.sample_latents(4, seed), what)
         return _between(model, model.encode(model.sample(4, seed)), what)
-    path = data_root / dataset
-    path = path if path.exists() else Path(dataset)
-    require(path.exists(), f"--dataset {dataset}: not in {data_root}, and no such path")
-    images, _ = inputs.read_paths(model, (path,), 4)
+    store = prepared_set(dataset, data_root, say=lambda _: None)  # which is said below
+    require(
+        store is not None or Path(dataset).exists(),
+        f"--dataset {dataset}: not in {data_root}, and no such path",
+    )
+    images, _ = inputs.read_paths(model, (dataset,), 4, data_root)
     require(len(images) == 4, f"--dataset {dataset}: has {len(images)} such images, 4 are needed")
     latents = model.encode(images)
-    unseen = "unseen " if (path / "manifest.json").is_file() else ""
-    return _between(model, latents, f"{unseen}images of {path.name}")
+    named = f"unseen images of {store.name}" if store else f"images of {Path(dataset).name}"
+    return _between(model, latents, named)
 
 
 def _looks(
     run: Path, rows: int, dataset: str | None, data_root: Path, seed: int, device: str
 ) -> "list[Look]":
     """The same latents over growth and, of a prepared set, the neighbours of samples."""
-    from pgvae.data import Store
-    from pgvae.data.store import may_be_set
+    from pgvae.data import prepared_set
     from pgvae.inference import load, pick_device
     from pgvae.inference.images import require_fitting
     from pgvae.report import looks
@@ -127,10 +129,9 @@ def _looks(
     chosen, found = pick_device(device), snapshots_in(run)
     grown = looks.growth(found, rows, seed, chosen, lambda line: click.echo(line, err=True))
     of_set = None
-    paths = [data_root / dataset, Path(dataset)] if dataset else []
-    prepared = next((path for path in paths if may_be_set(path)), None)
-    if prepared and grown:
-        model, store = load(found[-1], chosen), Store(prepared)
+    store = prepared_set(dataset, data_root, say=lambda _: None) if dataset else None
+    if store and grown:
+        model = load(found[-1], chosen)
         require_fitting(store, model)
         of_set = looks.likenesses(model, store, seed)
     return [look for look in (grown, of_set) if look]

@@ -4,12 +4,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pgvae.data.datasets import load_images, open_dataset, prepared_in
+    from pgvae.data.datasets import load_images, open_dataset, prepared_in, prepared_set
     from pgvae.data.loader import Loader, fade_images, read_batches, read_images
     from pgvae.data.store import Store
 
 _HOMES = {
-    "datasets": ("load_images", "open_dataset", "prepared_in"),
+    "datasets": ("load_images", "open_dataset", "prepared_in", "prepared_set"),
     "loader": ("Loader", "fade_images", "read_batches", "read_images"),
     "store": ("Store",),
 }
@@ -20,6 +20,7 @@ __all__ = [
     "load_images",
     "open_dataset",
     "prepared_in",
+    "prepared_set",
     "read_batches",
     "read_images",
 ]

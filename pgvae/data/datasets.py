@@ -62,9 +62,42 @@ def open_dataset(
     """
     require(bool(name_or_path), "no data set is given: name a prepared one, a folder or a zip")
     data_root, path = Path(data_root), Path(name_or_path)
-    prepared, plain = data_root / name_or_path, is_folder(path) or is_file(path)
-    by_path = "/" in name_or_path or is_container(path.name)
-    if may_be_set(prepared) and not (by_path and plain):
+    found = prepared_set(name_or_path, data_root, say)
+    if found is not None:
+        return found
+    if is_folder(data_root / f"{name_or_path}.tmp"):
+        raise InputError(
+            f"{name_or_path} is half-prepared in {data_root}: rerun "
+            f"`pgvae data prepare {name_or_path}` and let it finish"
+        )
+    if is_folder(path) or is_file(path):
+        return _prepared_on_first_use(path, data_root, resolution, say, base)
+    if name_or_path in RECIPES:
+        raise InputError(
+            f"{name_or_path} is not prepared in {data_root}: run `pgvae data prepare "
+            f"{name_or_path} {RECIPES[name_or_path].needs} --data-root {data_root}`"
+        )
+    if _is_path(name_or_path):
+        raise InputError(f"no such data set: {path} ({nearest_parent(path)})")
+    known = prepared_in(data_root)
+    hint = nearest(name_or_path, known) if known else "nothing is prepared there yet"
+    raise InputError(
+        f"no data set {name_or_path!r} in {data_root} ({hint}), and no such folder or zip: run "
+        f"`pgvae data prepare PATH --name {name_or_path} --data-root {data_root}`"
+    )
+
+
+def prepared_set(
+    name_or_path: str, data_root: Path, say: Callable[[str], None] = print
+) -> Store | None:
+    """The prepared set that a user means; None where it is plain images, or nothing.
+
+    What looks like a path is one where it is there, else a name goes first, which is said where a
+    folder or file of that name has other images. Raises as `Store`.
+    """
+    prepared, path = data_root / name_or_path, Path(name_or_path)
+    plain = is_folder(path) or is_file(path)
+    if may_be_set(prepared) and not (plain and _is_path(name_or_path)):
         store = Store(prepared)
         if plain and path.resolve() != prepared.resolve() and _differs(store, path):
             say(
@@ -73,26 +106,7 @@ def open_dataset(
         return store
     if may_be_set(path) or is_folder(path / folder_of(4)):
         return Store(path)
-    if is_folder(data_root / f"{name_or_path}.tmp"):
-        raise InputError(
-            f"{name_or_path} is half-prepared in {data_root}: rerun "
-            f"`pgvae data prepare {name_or_path}` and let it finish"
-        )
-    if plain:
-        return _prepared_on_first_use(path, data_root, resolution, say, base)
-    if name_or_path in RECIPES:
-        raise InputError(
-            f"{name_or_path} is not prepared in {data_root}: run `pgvae data prepare "
-            f"{name_or_path} {RECIPES[name_or_path].needs} --data-root {data_root}`"
-        )
-    if by_path:
-        raise InputError(f"no such data set: {path} ({nearest_parent(path)})")
-    known = prepared_in(data_root)
-    hint = nearest(name_or_path, known) if known else "nothing is prepared there yet"
-    raise InputError(
-        f"no data set {name_or_path!r} in {data_root} ({hint}), and no such folder or zip: run "
-        f"`pgvae data prepare PATH --name {name_or_path} --data-root {data_root}`"
-    )
+    return None
 
 
 def load_images(
@@ -173,6 +187,10 @@ def _prepared_on_first_use(
         if any(option in str(error) for option in _OF_PREPARE):
             raise type(error)(f"{error}: options of {command}") from error
         raise
+
+
+def _is_path(name_or_path: str) -> bool:
+    return "/" in name_or_path or is_container(Path(name_or_path).name)
 
 
 def _differs(store: Store, path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Sets that grow, are put together and given out again."""
+"""Sets that grow and are given out again."""
 
 import csv
 import io
@@ -10,21 +10,17 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from pgvae.checks import require
-from pgvae.data import images, labels
-from pgvae.data.containers.base import Joined
-from pgvae.data.labels import Columns, Table
+from pgvae.data import labels
+from pgvae.data.labels import Table
 from pgvae.data.making import Known
 from pgvae.data.paths import apart, exists
 from pgvae.data.pixels import encode_pixels
 from pgvae.data.prepare import Options, Recipe, prepare
 from pgvae.data.recipes import Split
-from pgvae.data.source import Source
 from pgvae.data.store import SPLITS, Store
 from pgvae.files import atomic_path, disk_errors, remove
-from pgvae.sizes import size_at
 
 Say = Callable[[str], None]
 
@@ -44,21 +40,21 @@ def update(
     are on the side that the source says, if `split` asks for nothing else; of others the groups of
     `split.by` that are known follow theirs, and of the rest `split.fraction` is held out, or the
     same share as before. The old set stays until the new one is whole. InputError where the recipe
-    lacks labels of the set, unless `drop_labels`.
+    lacks labels of the set, unless `drop_labels`, and where it has none of the set's images.
     """
     settings = store.manifest
-    codecs = {*settings["codecs"].values()} - {"raw"} or {options.codec}
     options = replace(
         options,
         resolution=store.resolutions[-1],
         base=store.base,
         channels=store.channels,
-        codec=min(codecs),
+        codec=settings["codecs"][str(store.resolutions[-1])],
         crop=settings["crop"],
         seed=settings["seed"],
         about=options.about or settings["about"],
     )
     old: dict[int, int] = {}
+    tables: list[Table] = []
 
     def table(names: list[str]) -> Table:
         found = recipe.labels(names)
@@ -69,6 +65,7 @@ def update(
             f"{store.name} has labels that the new images lack: {labels.some(lost)}; give --labels "
             "FILE with them" + (f", or --attributes {stay} to keep the others alone" * bool(stay)),
         )
+        tables.append(found)
         return found
 
     grown = replace(
@@ -78,7 +75,9 @@ def update(
         split=_Sides(store, split, old, recipe.source.held),
         known=Known(store),
         old=old,
-        further=lambda old: {"updates": [*settings.get("updates", []), _change(store, old)]},
+        further=lambda old: {
+            "updates": [*settings.get("updates", []), _change(store, old, tables[-1])]
+        },
     )
     return prepare(grown, options, store.path.parent, force=True, say=say)
 
@@ -117,102 +116,34 @@ class _Sides:
         return int(self._held[old]) if old >= 0 else -1
 
 
-def _change(store: Store, old: dict[int, int]) -> dict[str, Any]:
-    """What the manifest keeps of an update."""
-    kept = len({index for index in old.values() if index >= 0})
-    return {"digest": store.digest, "came": len(old) - kept, "gone": len(store) - kept}
-
-
-class StoreSource:
-    """The images of a prepared set as a source, at one of its resolutions."""
-
-    tables: Sequence[str] = ()
-    notes: Sequence[str] = ()
-
-    def __init__(self, store: Store, resolution: int, attributes: Sequence[str]) -> None:
-        self._store, self._resolution, self._attributes = store, resolution, attributes
-        self.names = store.names()
-        self.skipped: list[dict[str, str]] = []
-        self.held = np.isin(np.arange(len(store)), store.split("val")).astype(np.uint8)
-
-    def read(self, index: int) -> images.Decoded:
-        """Its pixels, in RGB."""
-        pixels = self._store.get(index, self._resolution)
-        image = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
-        return images.Decoded(image.convert("RGB"))
-
-    def size(self, index: int) -> tuple[int, int]:
-        """Of all the same."""
-        height, width = size_at(self._store.base, self._resolution)
-        return width, height
-
-    def side_file(self, name: str) -> None:
-        """There is none."""
-
-    def columns(self) -> Columns | None:
-        """Its labels."""
-        chosen = [self._store.attributes.index(name) for name in self._attributes]
-        cells = {self._store.attributes[i]: self._store.labels[:, i] for i in chosen}
-        return Columns(cells) if cells else None
-
-    def fingerprint(self) -> str:
-        """Its digest."""
-        return self._store.digest
-
-    def close(self) -> None:
-        """Of the store."""
-        self._store.close()
-
-
-def merge(stores: Sequence[Store], name: str, data_root: Path, options: Options, say: Say) -> Store:
-    """The images of several sets as one, with the labels and the split that they have.
-
-    At the highest resolution that all have, with the labels that all have.
-    """
-    require(len(stores) > 1, "one set is given: name those to put together")
-    require(not exists(data_root / name), f"{data_root / name} exists: use --name for another name")
-    channels = {store.channels for store in stores}
-    require(len(channels) == 1, "some of the sets are grey and others in colour: prepare one anew")
-    bases = {store.base for store in stores}
-    require(len(bases) == 1, "the sets have images of different ratios: prepare one anew")
-    resolution = min(store.resolutions[-1] for store in stores)
-    attributes = [a for a in stores[0].attributes if all(a in store.attributes for store in stores)]
-    parts = {store.name: StoreSource(store, resolution, attributes) for store in stores}
-    require(len(parts) == len(stores), "two of the sets have the same name: prepare one anew")
-    source: Source = Joined(data_root, parts)
-    held = np.concatenate([part.held for part in parts.values()])
-
-    def table(names: list[str]) -> Table:
-        columns = source.columns() if attributes else None
-        return labels.from_columns(columns, names) if columns else labels.no_labels(len(names))
-
-    lost = sorted({a for store in stores for a in store.attributes} - {*attributes})
-    if lost:
-        say(f"warning: labels that not all of the sets have are left out: {labels.some(lost)}")
-    codecs = {codec for store in stores for codec in store.manifest["codecs"].values()} - {"raw"}
-    options = replace(
-        options,
-        resolution=resolution,
-        base=bases.pop(),
-        channels=channels.pop(),
-        codec=min(codecs or {options.codec}),
-        about={"recipe": "merge", "sets": {store.name: store.digest for store in stores}},
+def _change(store: Store, old: dict[int, int], table: Table) -> dict[str, Any]:
+    """What the manifest keeps of an update: among it the labels of before, where others came."""
+    known = {index: before for index, before in old.items() if before >= 0}
+    kept = len({*known.values()})
+    require(
+        kept > 0,
+        f"none of these files is one that {store.name} was made of, so nothing of its split would "
+        "stay: prepare or merge them as a set of another --name",
     )
-    return prepare(
-        Recipe(name, source, table, lambda kept, _: held[kept]), options, data_root, say=say
+    same = store.attributes == table.attributes and np.array_equal(
+        store.labels[[*known.values()]], table.values[[*known]]
     )
+    change = {"digest": store.digest, "came": len(old) - kept, "gone": len(store) - kept}
+    return change if same else {**change, "labels": list(store.attributes)}
 
 
 def export(store: Store, out: Path, say: Say = print) -> None:
     """A set as a folder of PNGs with labels.csv, or as a StyleGAN zip with dataset.json.
 
-    Images are in folders train and val, so that a set that is prepared of them has the same split.
-    A zip has no names of labels, which is said where it loses some.
+    Images are in folders train and val, so that a set that is prepared of them has the same split;
+    train alone says nothing, which is said. A zip has no names of labels, nor is that silent.
     Raises InputError where there is something already, ResourceError where the disk is full.
     """
     require(not exists(out), f"{out} exists: give another path, or delete it")
     require(exists(out.parent), f"no such folder: {out.parent}")
     names = _names_of(store)
+    if len(store.split("val")) == 0:
+        say(f"note: nothing is held out: prepare {out} with --val-fraction 0 for the same")
     if out.suffix.lower() == ".zip":
         with atomic_path(out) as aside, zipfile.ZipFile(aside, "w") as archive:
             for index, name in enumerate(names):

@@ -76,12 +76,14 @@ class Decoded:
     """An upright RGB image, and a note where something was left out.
 
     part: the image is a 1/part of the file's own `full` width and height.
+    content: SHA-256 of the file that it was made of, where only a prepared set knows of it.
     """
 
     image: Image.Image
     note: str = ""
     part: int = 1
     full: tuple[int, int] = (0, 0)
+    content: bytes = b""
 
     @property
     def size(self) -> tuple[int, int]:

@@ -1,7 +1,7 @@
 """Labels of a set, and its split into training and validation images."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -214,7 +214,9 @@ def from_columns(
         tuple(name for part in parts for name in part.attributes),
         np.concatenate([part.values for part in parts], axis=1),
         columns.cells,
-        () if chosen else (*columns.notes, *_notes(empty, counts), *rest.notes),
+        ()
+        if chosen
+        else (*columns.notes, *_notes(empty, counts), *_group_notes(group, numbers), *rest.notes),
     )
     wanted = [
         a for name in chosen for a in (of_column[name].attributes if name in of_column else [name])
@@ -334,7 +336,16 @@ def _numeric(
         values.append(numbers)
     array = _float32(values).reshape(len(values), len(names)).T.copy()
     _check_finite(array, names)
-    return Table(tuple(attributes), array, columns, _notes(words, counts))
+    notes = (*_notes(words, counts), *(() if chosen else _group_notes(group, columns)))
+    return Table(tuple(attributes), array, columns, notes)
+
+
+def _group_notes(group: str | None, columns: Mapping[str, Iterable[object]]) -> tuple[str, ...]:
+    """What to say of the column that the split goes by, where it would be a label otherwise."""
+    cells = [str(cell) for cell in columns.get(group or "", ())]
+    if not cells or None in numbers_in(cells) or numbers_rows(cells):
+        return ()
+    return (f"the column that divides the set is no label: {group!r}; or name it in --attributes",)
 
 
 def _notes(words: Sequence[str], counts: Sequence[str]) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pgvae.data import images
-from pgvae.data.pixels import encode_pixels, pyramid
+from pgvae.data.pixels import LOSSY, encode_pixels, pyramid
 from pgvae.data.source import Source
 from pgvae.data.store import Store, crc_of
 from pgvae.sizes import SQUARE, Base
@@ -21,7 +21,7 @@ class Made:
 
     records: resolution -> CRC and payload; or its place, while it lies in memory of two processes.
     sides:   width and height of the source's image.
-    pixels:  SHA-256 of the pixels at the highest resolution.
+    pixels:  SHA-256 of the pixels at the highest resolution, and of what a lossy codec made of any.
     content: SHA-256 of the source's file, or of its pixels where it has none.
     old:     index in the set that it was taken from; -1 for one that was decoded.
     """
@@ -122,17 +122,20 @@ class Job:
         except OSError as error:
             return Made(index, reason=error.strerror or str(error))
         levels = pyramid(images.to_pixels(image, self.channels))
-        records = {}
+        records, pixels = {}, hashlib.sha256(levels[0])
         for level in levels:
             resolution = max(level.shape[1:])
-            payload = encode_pixels(level, codec_at(resolution, self.codec))
+            codec = codec_at(resolution, self.codec)
+            payload = encode_pixels(level, codec)
             records[resolution] = crc_of(payload) + payload
+            if codec in LOSSY:  # what is read is not what was encoded
+                pixels.update(payload)
         return Made(
             index,
             records,
             note=decoded.note,
             sides=decoded.size,
-            pixels=hashlib.sha256(levels[0]).digest(),
+            pixels=pixels.digest(),
             content=content,
         )
 
@@ -161,7 +164,9 @@ class Look:
 
 
 def _sum_of(data: bytes | images.Decoded) -> bytes:
-    return hashlib.sha256(data if isinstance(data, bytes) else data.image.tobytes()).digest()
+    if isinstance(data, bytes):
+        return hashlib.sha256(data).digest()
+    return data.content or hashlib.sha256(data.image.tobytes()).digest()
 
 
 def _size_of(data: bytes | images.Decoded) -> tuple[int, int]:

@@ -5,6 +5,7 @@ import io
 import numpy as np
 from PIL import Image
 
+LOSSY = ("jpeg",)  # of the codecs
 _WIDER = 10  # bits of a box from which on its sum needs more than 16
 
 

@@ -165,11 +165,22 @@ class Store:
         return found
 
     def since(self, digest: str) -> str:
-        """What came and went by `pgvae data update` since it had another digest; "" if unknown."""
+        """What `pgvae data update` changed since it had another digest; "" if unknown."""
         updates = self.manifest.get("updates", [])
         start = next((i for i, u in enumerate(updates) if u["digest"] == digest), len(updates))
         came, gone = (sum(u[what] for u in updates[start:]) for what in ("came", "gone"))
-        return f"{came:,} images came and {gone:,} went since" if start < len(updates) else ""
+        labels = next((u["labels"] for u in updates[start:] if "labels" in u), None)
+        said = [f"{came:,} images came and {gone:,} went since"] if came or gone else []
+        if labels and tuple(labels) != self.attributes:
+            said.append(
+                f"labels were {', '.join(labels)}, which `pgvae data update {self.name} PATH "
+                f"--attributes {','.join(labels)}` brings back"
+            )
+        elif labels is not None:
+            said.append("labels changed since")
+        if start < len(updates) and not said:
+            said.append("labels, or the order of images, changed since")
+        return "; ".join(said)
 
     def get(self, index: int, resolution: int) -> np.ndarray:
         """One image: uint8 [C, R, R]. CorruptFileError, with its key, where its CRC is wrong."""

@@ -179,7 +179,8 @@ def newest_like(
         if not found:
             return kept
         others = set(found) & set(_IDENTITY)
-        grown = others == {"dataset"} and asked.dataset == kept.request.dataset
+        same = asked.dataset in (kept.request.dataset, kept.config.dataset)
+        grown = others == {"dataset"} and same
         if slips is None and (grown or not others):
             slips = (kept, found)
     if slips is None and unread:
@@ -189,8 +190,9 @@ def newest_like(
     kept, found = slips
     if "dataset" in found:
         raise InputError(
-            f"the images of {asked.dataset} have changed since {kept.path} began: go on with those "
-            f"of before by --resume {kept.path} alone, or leave --resume out to start a new run"
+            f"the images, labels or split of {asked.dataset} have changed since {kept.path} began: "
+            f"go on with those of before by --resume {kept.path} alone, or leave --resume out to "
+            "start a new run"
         )
     raise InputError(
         f"{kept.path} differs in {_told(kept, asked, found)}: give its options, or go on with it "
@@ -232,14 +234,15 @@ def gone_on(
     """Request and config with which a run goes on, and what is otherwise than before, in words.
 
     What `asked` leaves open stays as it was. Raises InputError where an option asks for what cannot
-    change, or the images are others; since: what is known of how they changed.
+    change, or the images, labels or split are others; since: what is known of how they changed.
     """
     merged = _merged(kept, asked)
     if digest != kept.config.dataset_digest:
+        digests = f"digest {digest[:16]}, there {kept.config.dataset_digest[:16]}"
         raise InputError(
-            f"the images of {merged.dataset} are not those of {kept.path} (digest {digest[:16]}, "
-            f"there {kept.config.dataset_digest[:16]}{since and f'; {since}'}): give the same ones "
-            f"with --dataset, or start a new run with --init-from {kept.path}"
+            f"the images, labels or split of {merged.dataset} are not those of {kept.path} "
+            f"({digests}{since and f'; {since}'}): give the same ones with --dataset or "
+            f"--data-root, or start a new run with --init-from {kept.path}"
         )
     now = {**in_force(kept.config), **({"init_from": asked.init_from} if start else {})}
     found = [

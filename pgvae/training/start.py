@@ -9,17 +9,18 @@ import torch
 
 from pgvae.checks import require
 from pgvae.config import RunConfig
-from pgvae.data import Store, open_dataset, prepared_in
+from pgvae.data import Store
 from pgvae.errors import InputError, PgvaeError, Preempted
 from pgvae.files import sha256_of
 from pgvae.inference import pick_device
 from pgvae.metrics.table import check_metrics, check_names, require_encoder
 from pgvae.objectives import objective_class
 from pgvae.request import NEWEST, Request
-from pgvae.sizes import MAX_RESOLUTION, parse_size
+from pgvae.sizes import MAX_RESOLUTION
 from pgvae.snapshot import load_snapshot, snapshots_in
 from pgvae.training.budget import check_hours, within_hours
 from pgvae.training.checkpoint import STATE, checkpoints_in, load_weights
+from pgvae.training.dataset import as_taken, opened, reopened
 from pgvae.training.describe import describe
 from pgvae.training.engine import Means
 from pgvae.training.engine import train as run_training
@@ -31,7 +32,7 @@ from pgvae.training.rundir import RunDirectory, require_writable
 from pgvae.training.stops import Stop
 from pgvae.training.tracker import check_tracker
 
-_OUTDIR, _DATA_ROOT, _WORKERS, _TRACKER = "runs", "datasets", 2, "tensorboard"
+_OUTDIR, _WORKERS, _TRACKER = "runs", 2, "tensorboard"
 
 Say = Callable[[str], None]
 
@@ -128,14 +129,20 @@ def _planned(
     outdir = Path(whole.outdir or _OUTDIR)
     sha256 = _sha256_of_start(request)
     if kept:
-        if request.dataset is None and _is_prepared(kept.config.dataset, whole):
-            whole = dataclasses.replace(whole, dataset=kept.config.dataset)  # whatever became of
-        return _gone_on(kept, request, _open(whole, say), sha256, ranks, say)  # the images since
+        if request.dataset is None:
+            store = reopened(kept, request)
+        else:
+            store = opened(whole, say)
+            request = as_taken(request, whole, store)
+        _check_metrics(whole, store)
+        return _gone_on(kept, request, store, sha256, ranks, say)
 
     # The weights that a run started from may be gone by the time that it is to go on.
     gone = request.resume == NEWEST and request.init_from is not None and sha256 is None
     start = None if gone else load_initial(request)
-    store = _open(whole, say)
+    store = opened(whole, say)
+    _check_metrics(whole, store)
+    request = as_taken(request, whole, store)
     if request.hours is not None and not gone:
         before = fitted_before(outdir, request, store.digest, sha256)
         request = before or within_hours(request, store, start, ranks, say)
@@ -254,12 +261,18 @@ def dry_run(request: Request, say: Say = print) -> None:
         "leave one of --dry-run and --resume out",
     )
     _check_early(request, Path(request.outdir or _OUTDIR))
-    start, store = load_initial(request), _open(request, say)
+    start, store = load_initial(request), opened(request, say)
+    _check_metrics(request, store)
     if request.hours is not None:
         request = within_hours(request, store, start, ALONE, say)
     config = plan(request, store, start)
     _require_feasible(config, request, store, ALONE)
     say(describe(config, request.batch_gpu, recompute=bool(request.recompute)))
+
+
+def _check_metrics(request: Request, store: Store) -> None:
+    if request.metrics:
+        check_names(request.metrics, request.resolution or store.resolutions[-1])
 
 
 def load_initial(request: Request) -> Initial | None:
@@ -292,19 +305,6 @@ def _check_early(request: Request, writes_to: Path) -> None:
         check_metrics(request.metrics, request.resolution or MAX_RESOLUTION, weights)
     goes_on = request.resume not in (None, NEWEST)
     require_writable(writes_to, "copy the run to another" if goes_on else "choose another --outdir")
-
-
-def _open(request: Request, say: Say) -> Store:
-    root = Path(request.data_root or _DATA_ROOT)
-    base = parse_size(request.size)[1] if request.size else None
-    store = open_dataset(request.dataset, root, request.resolution, say, base)
-    if request.metrics:
-        check_names(request.metrics, request.resolution or store.resolutions[-1])
-    return store
-
-
-def _is_prepared(name: str, request: Request) -> bool:
-    return name in prepared_in(Path(request.data_root or _DATA_ROOT))
 
 
 def _sha256_of_start(request: Request) -> str | None:

@@ -211,6 +211,23 @@ def test_show_draws_a_picture_and_names_what_is_similar(run, place):
     assert "nearly the same: picture-00" in out
     assert (place / "two.png").is_file()
     assert run("show", "photos", "--out", "no/where.png")[0] == 2
+    code, _, err = run("show", "photos", "--out", "two.jpg")
+    assert (code, err) == (2, "error: --out two.jpg: it is a PNG; end it in .png\n")
+
+
+def test_a_label_that_divides_the_set_and_a_split_of_nothing_are_told(run, place):
+    rows = [f"picture-{i:03d},{i % 2},1,{i / 2}" for i in range(6)]
+    (place / "two.csv").write_text("\n".join(["name,glasses,all,age", *rows]))
+    labels = ("prepare", "photos", "--labels", "two.csv", "--workers", 0)
+    nothing = "no image is held out, so there are no figures"
+    said = run(*labels, "--split-by", "glasses")[1]
+    assert "no label: 'glasses'; or name it in --attributes" in said
+    assert said.rstrip().endswith("labels all, age")
+    assert nothing not in said
+    said = run(*labels, "--split-by", "all", "--force", "--attributes", "all,age")[1]
+    assert f"warning: 'all' divides nothing; {nothing}" in said
+    assert "is no label" not in said
+    assert nothing not in run(*labels, "--val-fraction", 0, "--force")[1]
 
 
 def test_an_update_takes_the_labels_of_before_again(run, place):

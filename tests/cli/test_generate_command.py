@@ -183,12 +183,28 @@ def test_a_prepared_set_is_found_by_its_name(desk, generate, capsys):
         assert generate(*words.split(), "datasets/tiny", out="path") == 0
         assert by_name.replace("name/", "path/") == capsys.readouterr().out
     assert contents(desk / "name") == contents(desk / "path")
-    (desk / "tiny").mkdir()
-    shutil.copy(desk / "a.png", desk / "tiny")  # what is there goes first
-    assert generate("reconstruct", "tiny", out="folder") == 0
-    assert "1 images at 8 px" in capsys.readouterr().out
     assert generate("reconstruct", "faces", "--data-root", "elsewhere", out="o") == 2
     assert "no such folder or file: faces" in capsys.readouterr().err
+
+
+def test_a_name_is_the_set_of_that_name_and_a_path_the_folder(desk, generate, run_pgvae, capsys):
+    """For every command alike."""
+    (desk / "tiny").mkdir()
+    for name in "abcd":
+        shutil.copy(desk / f"{name}.png", desk / "tiny")
+    taken = "datasets/tiny is taken, not tiny, which may have other images: ./tiny takes them"
+    for words in ("reconstruct", "interpolate", "walk --steps 1", "edit --attribute glasses",
+                  "encode"):  # fmt: skip
+        assert generate(*words.split(), "tiny", out="name") == 0
+        said = capsys.readouterr().out.splitlines()
+        assert said[:2] == [taken, "4 unseen images of datasets/tiny"]
+        assert generate(*words.split(), "./tiny", out="folder") == 0
+        assert not {taken, said[1]} & {*capsys.readouterr().out.splitlines()}
+    assert {"a-edit.png", "a-pair.png"} <= {*names_in(desk / "folder")}
+    assert not {"a-edit.png", "a-pair.png"} & {*names_in(desk / "name")}
+    publish = ("publish", "--snapshot", "v.safetensors", "--out", "m", "--dataset", "tiny")
+    assert run_pgvae(*publish) == 0
+    assert capsys.readouterr().out.startswith(taken)
 
 
 @pytest.mark.parametrize(

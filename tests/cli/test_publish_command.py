@@ -17,7 +17,7 @@ def test_a_model_becomes_a_folder_that_every_command_takes(desk, run_pgvae, caps
     capsys.readouterr()
     words = ("--snapshot", "v.safetensors", "--out", "m", "--licence", "mit", "--dataset", "tiny")
     assert run_pgvae("publish", *words) == 0
-    assert capsys.readouterr().out == "m: 2 figures\n"
+    assert capsys.readouterr().out == ("4 unseen images of datasets/tiny\nm: 2 figures\n")
     card = (desk / "m" / "README.md").read_text(encoding="utf-8")
     assert "| PSNR, dB | " in card
     assert "](reconstructions.png)" in card

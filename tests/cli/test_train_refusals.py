@@ -183,7 +183,7 @@ def test_resuming_on_other_data_is_refused(refused, finished, workplace):
     (path / "config.json").write_text(json.dumps({**config, "dataset_digest": "0" * 64}))
     assert "config.json is not as it was written" in refused("--resume", path, code=3)
     (path / "SHA256SUMS").unlink()
-    assert "the images of tiny are not those of" in refused("--resume", path)
+    assert "the images, labels or split of tiny are not those of" in refused("--resume", path)
 
 
 def test_a_run_without_its_checkpoints_is_refused_and_stays_as_it_is(refused, finished, workplace):

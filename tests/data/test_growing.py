@@ -1,33 +1,19 @@
-"""Sets that grow, are merged and exported: the same images, labels and sides of the split."""
+"""Sets that grow and are exported: the same images, labels and sides of the split."""
 
 import json
 import zipfile
 
 import numpy as np
 import pytest
+from grown import labelled, sides_of, updated
 from making import encoded, noise, noise_files, prepared, workers_at_once, write_files
 from PIL import Image
 
 from pgvae.data import Store, growing, images
-from pgvae.data.prepare import Options
 from pgvae.data.recipes import Split, folder
 from pgvae.errors import InputError
 
 FIRST = noise_files(40)
-
-
-def sides_of(store: Store) -> dict[str, bool]:
-    held = {*store.split("val").tolist()}
-    return {name: index in held for index, name in enumerate(store.names())}
-
-
-def updated(store: Store, path, split=None, labels=None, drop_labels=False, **options) -> Store:
-    split = split or Split()
-    recipe = folder(store.name, path, split, labels)
-    settings = Options(**{"workers": 0, **options})
-    return growing.update(
-        store, recipe, settings, split, drop_labels=drop_labels, say=lambda _: None
-    )
 
 
 def test_an_update_is_the_set_of_the_images_that_are_there_now(tmp_path):
@@ -121,6 +107,26 @@ def test_what_changed_is_said_by_digest_over_several_updates(tmp_path):
     assert store.since("0" * 64) == ""
 
 
+def test_what_changed_in_labels_and_in_order_is_said_too(tmp_path):
+    store = labelled(tmp_path, "one", 1, ("hat", "age"))
+    csv, digests = tmp_path / "one.csv", [store.digest]
+    text = csv.read_text()
+    csv.write_text(text.replace("000.png,0,1", "000.png,1,1"))
+    digests.append(updated(store, tmp_path / "one", labels=csv).digest)
+    store = Store(store.path)
+    assert store.since(digests[0]) == "labels changed since"
+    rows = [row.rpartition(",")[0] for row in csv.read_text().splitlines()]
+    csv.write_text("\n".join(rows))
+    store = updated(store, tmp_path / "one", labels=csv, drop_labels=True)
+    way = "`pgvae data update one PATH --attributes hat,age` brings back"
+    assert [store.since(digest) for digest in digests] == [f"labels were hat, age, which {way}"] * 2
+    digest = store.digest
+    (tmp_path / "one/000.png").rename(tmp_path / "one/zzz.png")
+    csv.write_text(csv.read_text().replace("000.png", "zzz.png"))
+    store = updated(store, tmp_path / "one", labels=csv)
+    assert store.since(digest) == "labels, or the order of images, changed since"
+
+
 def test_new_images_of_a_known_person_are_on_that_person_s_side(tmp_path):
     path, csv = write_files(tmp_path / "in", FIRST), tmp_path / "labels.csv"
 
@@ -174,16 +180,6 @@ def test_a_set_from_before_is_to_be_prepared_again(tmp_path):
         updated(store, tmp_path / "in")
 
 
-def labelled(tmp_path, name: str, seed: int, columns: tuple[str, ...], **options) -> Store:
-    files = noise_files(20, seed=seed, size=32)
-    path, csv = write_files(tmp_path / name, files), tmp_path / f"{name}.csv"
-    rows = [
-        ",".join([n, *(f"{(i + k) % 2}" for k in range(len(columns)))]) for i, n in enumerate(files)
-    ]
-    csv.write_text("\n".join([",".join(["name", *columns]), *rows]) + "\n")
-    return prepared(folder(name, path, Split(0.2), csv), tmp_path / "sets", **options)
-
-
 def test_labels_are_not_dropped_unless_that_is_asked(tmp_path):
     store = labelled(tmp_path, "one", 1, ("hat", "age"))
     with pytest.raises(InputError, match="labels that the new images lack: 'age', 'hat'"):
@@ -192,27 +188,22 @@ def test_labels_are_not_dropped_unless_that_is_asked(tmp_path):
     assert updated(store, tmp_path / "one", drop_labels=True).attributes == ()
 
 
-def test_merged_sets_keep_pixels_common_labels_and_sides(tmp_path):
-    one = labelled(tmp_path, "one", 1, ("hat", "age"))
-    two = labelled(tmp_path, "two", 2, ("glasses", "hat"), resolution=16)
-    said: list[str] = []
-    both = growing.merge([one, two], "both", tmp_path / "sets", Options(workers=0), said.append)
-    assert (len(both), both.resolutions[-1], both.attributes) == (40, 16, ("hat",))
-    assert any("'age', 'glasses'" in line for line in said)
-    every = np.arange(20)
-    np.testing.assert_array_equal(both.get_many(every, 16), one.get_many(every, 16))
-    np.testing.assert_array_equal(both.get_many(every + 20, 8), two.get_many(every, 8))
-    assert both.labels[:, 0].tolist() == [*one.labels[:, 0], *two.labels[:, 1]]
-    assert both.split("val").tolist() == [*one.split("val"), *(two.split("val") + 20)]
-    assert both.names()[20] == "two/000.png"
+def test_files_of_which_a_set_has_none_are_no_update_of_it(tmp_path):
+    store = prepared(folder("set", write_files(tmp_path / "in", FIRST), Split()), tmp_path / "sets")
+    others = write_files(tmp_path / "others", noise_files(4, seed=1))
+    with pytest.raises(InputError, match="none of these files is one that set was made of"):
+        updated(store, others)
+    assert Store(store.path).digest == store.digest
 
 
-def test_sets_that_do_not_fit_are_not_merged(tmp_path):
-    one = labelled(tmp_path, "one", 1, ("hat",))
-    grey = labelled(tmp_path, "grey", 2, ("hat",), channels=1)
-    for stores, words in (([one], "one set"), ([one, grey], "grey"), ([one, one], "same name")):
-        with pytest.raises(InputError, match=words):
-            growing.merge(stores, "both", tmp_path / "sets", Options(workers=0), print)
+@pytest.mark.parametrize("codec", ["raw", "png", "jpeg"])
+def test_an_update_keeps_the_codec(tmp_path, codec):
+    path = write_files(tmp_path / "in", noise_files(2, size=256))
+    store = prepared(folder("set", path, Split()), tmp_path / "sets", codec=codec)
+    write_files(path, {"new.png": encoded(noise(9, 256, 256))})
+    grown = updated(store, path)
+    assert grown.manifest["codecs"] == store.manifest["codecs"]
+    grown.verify()
 
 
 def test_labels_that_stay_are_named_where_others_would_be_lost(tmp_path):
@@ -285,6 +276,17 @@ def test_an_exported_zip_has_style_gan_s_classes_or_none(tmp_path):
         assert all(number == "ab".index(name.split("/")[1][0]) for name, number in said.items())
     with zipfile.ZipFile(tmp_path / "plain.zip") as archive:
         assert json.loads(archive.read("dataset.json")) == {"labels": None}
+
+
+@pytest.mark.parametrize("out", ["out", "out.zip"])
+def test_an_export_of_a_set_that_holds_nothing_out_says_how_to_prepare_it_so_again(tmp_path, out):
+    path = write_files(tmp_path / "in", FIRST)
+    store = prepared(folder("set", path, Split(0)), tmp_path / "sets")
+    said: list[str] = []
+    growing.export(store, tmp_path / out, said.append)
+    assert [line.endswith(f"{out} with --val-fraction 0 for the same") for line in said] == [True]
+    again = prepared(folder("again", tmp_path / out, Split(0)), tmp_path / "sets")
+    assert (len(again), len(again.split("val"))) == (40, 0)
 
 
 def test_names_that_would_fall_together_are_kept_apart(tmp_path):

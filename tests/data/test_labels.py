@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from pgvae.data.labels import (
+    Columns,
     from_celeba,
+    from_columns,
     from_csv,
     from_dataset_json,
     some,
@@ -69,6 +71,14 @@ def test_columns_of_words_and_what_the_split_goes_by_are_no_attributes(names, gr
     table = from_csv(text, ["a", "b"], group=group)
     assert table.attributes == ("g",)
     assert tuple(table.columns["person"]) == names
+    assert any("divides the set" in note for note in table.notes) == names[0].isdecimal()
+
+
+def test_numbers_of_a_set_s_own_that_divide_it_are_named():
+    columns = Columns({"age": np.array([1.0, 2.0]), "smile": np.array([0.5, 1.0])})
+    table = from_columns(columns, ["a.png", "b.png"], group="age")
+    assert table.attributes == ("smile",)
+    assert any("no label: 'age'" in note for note in table.notes)
 
 
 def test_chosen_columns_are_kept_in_the_order_chosen():

@@ -79,6 +79,18 @@ def test_jpeg_above_128_px_is_close_and_below_is_exact(tmp_path):
     np.testing.assert_array_equal(store.get(0, 128), box_mean(array, 128))
 
 
+def test_a_set_that_keeps_other_pixels_has_another_digest(tmp_path):
+    files = {"a.png": encoded(noise(0, 256, 256))}
+    stores = [
+        prepared(recipe_of(Memory(files), f"{codec}{resolution}"), tmp_path, codec=codec,
+                 resolution=resolution)
+        for codec in ("png", "jpeg") for resolution in (256, 128)
+    ]  # fmt: skip
+    png, png_128, jpeg, jpeg_128 = [store.digest for store in stores]
+    assert jpeg != png
+    assert jpeg_128 == png_128  # up to 128 px all are raw
+
+
 def test_one_channel_is_the_luma(tmp_path):
     array = noise(0, 16, 16)
     store = prepared(recipe_of(Memory({"a.png": encoded(array)})), tmp_path, channels=1)

@@ -9,7 +9,7 @@ from making import encoded, noise, noise_files, prepared, write_files
 from PIL import Image
 
 from pgvae.cli import main
-from pgvae.data import Loader, Store, growing, images, open_dataset
+from pgvae.data import Loader, Store, growing, images, merging, open_dataset
 from pgvae.data.images import box_after, fit
 from pgvae.data.pixels import pyramid
 from pgvae.data.prepare import Options
@@ -181,11 +181,11 @@ def test_sets_of_one_ratio_are_merged_and_of_two_refused(tmp_path):
         prepared(folder(n, path, Split(0.25)), tmp_path, resolution=16, base=base)
         for n, base in (("a", WIDE), ("b", WIDE), ("c", SQUARE))
     )
-    both = growing.merge([wide, other], "both", tmp_path, Options(workers=0), lambda _: None)
+    both = merging.merge([wide, other], "both", tmp_path, Options(workers=0), lambda _: None)
     assert (both.base, len(both)) == (WIDE, 8)
     np.testing.assert_array_equal(both.get(5, 16), other.get(1, 16))
     with pytest.raises(InputError, match="different ratios"):
-        growing.merge([wide, square], "no", tmp_path, Options(workers=0), lambda _: None)
+        merging.merge([wide, square], "no", tmp_path, Options(workers=0), lambda _: None)
 
 
 @pytest.mark.parametrize("base", [WIDE, TALL])

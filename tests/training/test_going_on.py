@@ -114,7 +114,7 @@ def test_other_images_are_another_run_and_equal_ones_elsewhere_the_same(tmp_path
     path = made(tmp_path)
     other = dataclasses.replace(ASKED, dataset="others")
     assert found(tmp_path, other, digest="f" * 64) is None
-    with pytest.raises(InputError, match="the images of faces have changed since"):
+    with pytest.raises(InputError, match="the images, labels or split of faces have changed since"):
         found(tmp_path, ASKED, digest="f" * 64)
     assert found(tmp_path, dataclasses.replace(ASKED, dataset="elsewhere/faces")) == path
     with pytest.raises(InputError, match=r"digest f{16}, there 0{16}.*--dataset"):
