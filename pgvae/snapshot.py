@@ -142,6 +142,7 @@ def snapshots_in(run_dir: Path) -> list[Path]:
     return sorted(found, key=lambda p: int(p.stem[9:]))
 
 
+@torch.inference_mode(False)  # or a caller in it would get weights for it alone
 def load_snapshot(path: str | Path) -> Snapshot:
     """Read and check a snapshot, on the CPU.
 

@@ -112,7 +112,7 @@ class Explorer:
     def latents(self, points: Sequence[Point]) -> Tensor:
         """[N, d] of points; InputError for an image or a move that is not there."""
         if not points:
-            return torch.empty(0, self.model.latent_dim)
+            return torch.empty(0, self.model.latent_dim, dtype=torch.float32)
         start = torch.cat([self._start(point) for point in points])
         return torch.cat([self._moved(z[None], p) for z, p in zip(start, points, strict=True)])
 

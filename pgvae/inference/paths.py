@@ -32,7 +32,8 @@ def line(head: Head, a: Tensor, b: Tensor, steps: int) -> Tensor:
     [0.0, 0.5, 1.0]
     """
     mix = slerp if head == "sphere" else torch.lerp
-    return torch.stack([mix(a, b, t) for t in torch.linspace(0, 1, steps, device=a.device)])
+    ratios = torch.linspace(0, 1, steps, dtype=a.dtype, device=a.device)
+    return torch.stack([mix(a, b, t) for t in ratios])
 
 
 def square(head: Head, corners: Tensor, steps: int) -> Tensor:

@@ -63,7 +63,7 @@ def train(request: Request, say: Say = print, stop: Stop | None = None) -> Path:
     >>> from pgvae import Request
     >>> run = train(Request(dataset="photos/", resolution=64))  # doctest: +SKIP
     """
-    _check_kind(request)
+    _check_caller(request)
     kept, stop = None, stop or Stop(request.max_hours)
     if request.resume not in (None, NEWEST):
         kept = Kept.read(Path(request.resume))
@@ -247,7 +247,7 @@ def dry_run(request: Request, say: Say = print) -> None:
 
     Raises InputError as `train`; plain images are prepared.
     """
-    _check_kind(request)
+    _check_caller(request)
     require(
         request.resume in (None, NEWEST),
         f"--dry-run shows the plan of a new run, and {request.resume} has its own in config.json: "
@@ -271,11 +271,17 @@ def load_initial(request: Request) -> Initial | None:
     return Initial(read, sha256_of(file))
 
 
-def _check_kind(request: Request) -> None:
-    """Raise InputError where Python code gives something else, such as the name of a set."""
+def _check_caller(request: Request) -> None:
+    """Raise InputError where Python code gives something else, or has set torch otherwise."""
     require(
         isinstance(request, Request),
         f"training takes a Request: got {request!r}; give Request(dataset=...)",
+    )
+    usual = torch.get_default_dtype() == torch.float32
+    require(
+        usual and torch.is_grad_enabled(),
+        "training needs torch as it is by itself: call it with the default dtype float32, outside "
+        "of torch.no_grad() and inference_mode()",
     )
 
 

@@ -252,7 +252,8 @@ def test_a_total_below_what_is_done_is_refused_and_the_old_one_is_not(tmp_path):
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_a_run_that_is_not_pretrained_refuses_it_as_a_new_one_does(name, tmp_path):
-    asked = dataclasses.replace(ASKED, objective=name, attributes=None)
+    labels = ("hat",) if OBJECTIVES[name].needs_labels else None
+    asked = dataclasses.replace(ASKED, objective=name, attributes=labels)
     path = made(tmp_path, asked)
     before = {file.name: file.read_bytes() for file in path.iterdir()}
     if OBJECTIVES[name].pretraining:
