@@ -38,7 +38,7 @@ def check_command(paths: tuple[Path, ...], data_root: Path) -> None:
         damaged += sum(bool(part.problem) for part in parts)
         click.echo(f"{path}: {_counted(parts)}")
         if any(part.kind == "plan" for part in parts):
-            _tell(path, *usable(path, parts))
+            _tell(path, *usable(parts))
     if damaged:
         raise CorruptFileError(f"{damaged} damaged: see above")
 

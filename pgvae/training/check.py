@@ -58,16 +58,17 @@ def check(path: Path) -> Iterator[Part]:
         yield from _of_snapshot(path)
 
 
-def usable(run: Path, parts: list[Part]) -> tuple[Path | None, Path | None]:
-    """The checkpoint that `--resume` would go on from, and the newest whole snapshot."""
+def usable(parts: list[Part]) -> tuple[Path | None, Path | None]:
+    """The checkpoint that `--resume` would go on from, and the newest whole snapshot, of a run.
+
+    parts: as `check` found them. What a run that trains has replaced since counts: newer is there.
+    """
     whole = [part for part in parts if not part.problem]
     kinds = {part.kind for part in whole}
-    found = {
-        kind: [part.path for part in whole if part.kind == kind and part.path.parent == run]
-        for kind in ("checkpoint", "snapshot")
-    }
-    snapshots = [p for p in snapshots_in(run) if p in found["snapshot"]]
-    checkpoints = [p for p in checkpoints_in(run) if p in found["checkpoint"]]
+    checkpoints, snapshots = (
+        [part.path for part in whole if part.kind == kind and part.path.name.startswith(kind)]
+        for kind in ("checkpoint", "snapshot")  # newest first, oldest first; but for best
+    )
     newest = checkpoints[0] if checkpoints and "plan" in kinds else None
     return newest, snapshots[-1] if snapshots else None
 
@@ -75,8 +76,7 @@ def usable(run: Path, parts: list[Part]) -> tuple[Path | None, Path | None]:
 def _of_run(run: Path) -> Iterator[Part]:
     note = "" if (run / SUMS).is_file() else f"there is no {SUMS}: a changed option is not seen"
     yield _tried("plan", run / CONFIG, lambda: Kept.read(run), note)
-    for path in checkpoints_in(run):
-        yield from _if_there(_tried("checkpoint", path, lambda path=path: require_whole(path)))
+    yield from _checkpoints_of(run)
     for path in [*snapshots_in(run), *sorted(run.glob("best.safetensors"))]:
         for part in _of_snapshot(path):
             yield from _if_there(part)
@@ -85,6 +85,18 @@ def _of_run(run: Path) -> Iterator[Part]:
         yield _tried("log", path, lambda path=path: _read_json(path))
     for path in sorted(run.glob("*.png")):
         yield _tried("picture", path, lambda path=path: decode(_bytes_of(path)))
+
+
+def _checkpoints_of(run: Path) -> Iterator[Part]:
+    """Newest first; newer ones where a run that trains has replaced all before they were read."""
+    found: list[Part] = []
+    paths = checkpoints_in(run)
+    while paths and not found:
+        for path in paths:
+            part = _tried("checkpoint", path, lambda path=path: require_whole(path))
+            found += _if_there(part)
+        paths = [path for path in checkpoints_in(run) if path not in paths]
+    yield from found
 
 
 def _if_there(part: Part) -> Iterator[Part]:

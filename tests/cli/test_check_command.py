@@ -90,6 +90,28 @@ def test_what_a_run_removes_while_it_is_read_is_not_called_damaged(
     assert words in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_run_that_replaces_its_checkpoints_meanwhile_can_go_on(
+    when, run, run_pgvae, capsys, monkeypatch
+):
+    whole, done = check.require_whole, []
+
+    def replaced(path: Path) -> None:
+        if when == "after":
+            whole(path)
+        if path.name < "checkpoint-000000900":
+            for old in sorted(run.glob("checkpoint-*")):
+                done.append(old.rename(run / f"checkpoint-{900 + len(done):09d}"))
+        if when == "before":
+            whole(path)
+
+    monkeypatch.setattr(check, "require_whole", replaced)
+    assert run_pgvae("check", run) == 0
+    out = capsys.readouterr().out
+    assert f"`python train.py --resume {run}` goes on from checkpoint-" in out
+    assert "nothing to go on from" not in out
+
+
 def test_what_can_still_be_used_is_told(run, run_pgvae, capsys):
     flip(run / "checkpoint-000000096" / "state.safetensors")
     flip(run / "snapshot-000000096.safetensors")
