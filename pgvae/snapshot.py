@@ -21,7 +21,7 @@ from torch import Tensor
 
 from pgvae.checks import require
 from pgvae.config import ModelConfig, from_dict
-from pgvae.errors import CorruptFileError, InputError
+from pgvae.errors import CorruptFileError, InputError, PgvaeError
 from pgvae.nn import build_nets
 from pgvae.prior import MOST_COMPONENTS, FittedPrior
 from pgvae.seal import require_sealed, save_sealed
@@ -134,6 +134,20 @@ def newest_snapshot(path: Path) -> Path:
         "is stopped; give another run directory or a file",
     )
     return found[-1]
+
+
+def load_newest(path: Path) -> tuple[Path, Snapshot]:
+    """What `newest_snapshot` finds, and what `load_snapshot` reads of it; raises as they do.
+
+    Where a run that trains deletes it meanwhile, the newer one.
+    """
+    while True:
+        file = newest_snapshot(path)
+        try:
+            return file, load_snapshot(file)
+        except (PgvaeError, OSError):
+            if file == path or file.exists():
+                raise
 
 
 def snapshots_in(run_dir: Path) -> list[Path]:

@@ -157,7 +157,7 @@ class Autoencoder:
             raise InputError(f"latents must be [N, {self.latent_dim}]: got {kind}") from error
         if latents.ndim != 2 or latents.shape[1] != self.latent_dim:
             raise ValueError(f"latents must be [N, {self.latent_dim}]: got {list(latents.shape)}")
-        require_numbers("latents", latents, "as of `encode`")
+        require_numbers("latents", latents, "as of `encode`", torch.finfo(torch.float32).max)
         return latents
 
     @property

@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+from pgvae.checks import whole
 from pgvae.config import Head
 
 
@@ -23,6 +24,14 @@ def slerp(a: Tensor, b: Tensor, ratio: Tensor | float) -> Tensor:
     curved = (torch.sin((1 - ratio) * safe) * a + torch.sin(ratio * safe) * b) / torch.sin(safe)
     straight = torch.nn.functional.normalize(torch.lerp(a, b, ratio), dim=-1)
     return torch.where(near, straight, curved)
+
+
+def require_way(corners: Tensor, steps: int) -> None:
+    """ValueError unless so many images or latents have a way between them."""
+    if len(corners) not in (2, 4) or whole("steps", steps) < 2:
+        raise ValueError(
+            f"give 2 or 4 images or latents and 2 or more steps: got {len(corners)}, {steps}"
+        )
 
 
 def line(head: Head, a: Tensor, b: Tensor, steps: int) -> Tensor:
