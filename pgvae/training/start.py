@@ -17,7 +17,7 @@ from pgvae.metrics.table import check_metrics, check_names, require_encoder
 from pgvae.objectives import objective_class
 from pgvae.request import NEWEST, Request
 from pgvae.sizes import MAX_RESOLUTION, parse_size
-from pgvae.snapshot import load_snapshot, snapshots_in
+from pgvae.snapshot import PRETRAINED, load_snapshot, snapshots_in
 from pgvae.training.budget import check_hours, within_hours
 from pgvae.training.checkpoint import STATE, checkpoints_in, load_weights
 from pgvae.training.describe import describe
@@ -321,11 +321,12 @@ def _sha256_of_start(request: Request) -> str | None:
 
 
 def _start_file(path: Path) -> Path:
-    """The file with the weights: a snapshot, a run's newest one, or a checkpoint's state."""
+    """The file with the weights: a snapshot, a run's newest one, a checkpoint's, a model's."""
     if not path.is_dir():
         return path
-    if (path / STATE).is_file():
-        return path / STATE
+    for name in (STATE, PRETRAINED):
+        if (path / name).is_file():
+            return path / name
     snapshots, checkpoints = snapshots_in(path), checkpoints_in(path)
     if snapshots:
         return snapshots[-1]

@@ -139,6 +139,18 @@ def test_sets_snapshots_directions_and_folders_of_all_are_checked(run, run_pgvae
     assert "directions 0 of 1 whole" in capsys.readouterr().out
 
 
+def test_a_published_folder_is_a_model_and_whole_until_its_file_is_damaged(desk, run_pgvae, capsys):
+    assert run_pgvae("publish", "--snapshot", "s.safetensors", "--out", "given/model") == 0
+    for path in ("given", "given/model"):
+        capsys.readouterr()
+        assert run_pgvae("check", path) == 0
+        words = "given/model: snapshot 1 of 1 whole, log 1 of 1 whole, picture 1 of 1 whole\n"
+        assert capsys.readouterr().out == words
+    flip(desk / "given/model/model.safetensors")
+    assert run_pgvae("check", "given") == 3
+    assert "damaged: given/model/model.safetensors" in capsys.readouterr().out
+
+
 def test_a_damaged_set_is_found(desk, run_pgvae, capsys):
     shutil.copytree(desk / "datasets" / "tiny", desk / "copy")
     flip(desk / "copy" / "0032" / "data.mdb")
