@@ -80,7 +80,8 @@ class Model(Autoencoder):
         licence: for the card, such as "cc-by-4.0". figures: as `Evaluation.to_dict` has them under
         "metrics". images: unseen ones, to show how they come back. A folder of a model is written
         anew; directions in it stay where they are of the same networks. InputError where the folder
-        cannot be written to or has other things in it, ResourceError when the disk is full.
+        cannot be written to or has other things in it, or figures are none, ResourceError when the
+        disk is full.
         """
         given = None if images is None else self._take(images)[0]
         pretrained.save(self, Path(folder), licence=licence, figures=figures, images=given)

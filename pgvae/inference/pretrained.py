@@ -92,6 +92,14 @@ def save(
     images: Tensor | None = None,
 ) -> None:
     """What `Model.save_pretrained` says."""
+    wellformed = isinstance(figures or {}, Mapping) and all(
+        isinstance(figure, Mapping) for figure in (figures or {}).values()
+    )
+    require(
+        wellformed,
+        f'figures are {figures!r}: give them as `Evaluation.to_dict` has them under "metrics", '
+        'such as {"psnr": {"value": 21.5}}',
+    )
     try:
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)

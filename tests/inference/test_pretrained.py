@@ -92,6 +92,13 @@ def test_without_figures_pictures_and_licence_the_card_says_so(model, tmp_path):
     assert "reconstructions.png" not in text
 
 
+@pytest.mark.parametrize("figures", [3, {"psnr": 3}, ["psnr"]])
+def test_figures_that_are_none_are_refused_before_anything_is_written(model, tmp_path, figures):
+    with pytest.raises(InputError, match=r"figures are .*: give them as `Evaluation.to_dict` has"):
+        model.save_pretrained(tmp_path / "m", figures=figures)
+    assert not (tmp_path / "m").exists()
+
+
 def test_a_licence_breaks_no_header(model, tmp_path):
     model.save_pretrained(tmp_path / "m", licence='a: "b"\n---\n<script>')
     text = (tmp_path / "m" / "README.md").read_text(encoding="utf-8")
