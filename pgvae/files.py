@@ -5,6 +5,7 @@ Also where a drive or a system cannot lock, flush a folder, or rename over an op
 
 import contextlib
 import errno
+import glob
 import hashlib
 import os
 import re
@@ -118,9 +119,10 @@ def require_replaceable(path: Path) -> None:
 def atomic_path(path: Path, needs: int = 0, flushed: bool = True) -> Iterator[Path]:
     """A path beside `path` to write a file or a directory at; it becomes `path` on success.
 
-    On an error nothing is left. A full disk raises ResourceError naming the path, and what is no
-    file InputError (`require_replaceable`). Files have the permissions of any new file there,
-    whatever the library that wrote them gave them.
+    It is of this process alone: of several that write `path` the last one wins. On an error nothing
+    is left. A full disk raises ResourceError naming the path, and what is no file InputError
+    (`require_replaceable`). Files have the permissions of any new file there, whatever the library
+    that wrote them gave them.
 
     needs: the bytes that will be written, where they are known, to say them. flushed: to the disk
     before it is renamed; not for what can be made again and is many files.
@@ -131,8 +133,8 @@ def atomic_path(path: Path, needs: int = 0, flushed: bool = True) -> Iterator[Pa
     ['notes.txt']
     """
     require_replaceable(path)
-    aside = path.with_name(f".{path.name}.tmp")
-    remove(aside)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    _remove_left(path)
     try:
         with disk_errors(path, needs):
             mode = _mode_of_new(aside)
@@ -154,6 +156,26 @@ def atomic_path(path: Path, needs: int = 0, flushed: bool = True) -> Iterator[Pa
         with contextlib.suppress(OSError):  # of a drive that is gone
             remove(aside)
         raise
+
+
+def _remove_left(path: Path) -> None:
+    """Remove what this process, or one that was killed, left of writing `path`."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        number = left.suffixes[-2].removeprefix(".")
+        if number.isdigit() and not _is_another(int(number)):
+            remove(left)
+
+
+def _is_another(process: int) -> bool:
+    """Whether a process is there, and not this one; where nothing tells, it is."""
+    if os.name == "posix" and process != os.getpid():  # elsewhere os.kill ends it
+        try:
+            os.kill(process, 0)
+        except (ProcessLookupError, OverflowError):
+            return False
+        except PermissionError:  # another user's
+            pass
+    return process != os.getpid()
 
 
 def _mode_of_new(path: Path) -> int:

@@ -1,6 +1,7 @@
 """Tensors of images to PNG files, grids and animations. ResourceError where the disk is full."""
 
 import importlib.util
+import itertools
 import math
 import shutil
 import tempfile
@@ -120,8 +121,8 @@ def save_animation(path: Path, images: Tensor, fps: int) -> None:
     """Write frames [N, C, R, R] in [-1, 1] as a GIF, an animated PNG or an MP4, by the ending.
 
     fps: 1 to 100. GIF and PNG repeat for ever. GIF has 256 colours a frame and counts in hundredths
-    of a second; MP4 is lossy. Small images are enlarged as in `grid_of`. InputError as
-    `check_animation`.
+    of a second, so some of its frames stay for one more than others; MP4 is lossy. Small images are
+    enlarged as in `grid_of`. InputError as `check_animation`.
 
     >>> save_animation(folder / "walk.gif", model.walk(model.sample_latents(2), steps=3), fps=10)
     >>> (folder / "walk.gif").read_bytes()[:3]
@@ -133,7 +134,11 @@ def save_animation(path: Path, images: Tensor, fps: int) -> None:
         _save_mp4(path, frames, fps)
         return
     first, *rest = map(to_picture, frames)
-    save_picture(path, first, save_all=True, append_images=rest, duration=1000 / fps, loop=0)
+    durations = [1000 / fps] * len(frames)
+    if path.suffix == ".gif":
+        ends = [round(100 * index / fps) for index in range(len(frames) + 1)]
+        durations = [10.0 * (end - start) for start, end in itertools.pairwise(ends)]
+    save_picture(path, first, save_all=True, append_images=rest, duration=durations, loop=0)
 
 
 def _save_mp4(path: Path, frames: list[np.ndarray], fps: int) -> None:

@@ -130,9 +130,9 @@ def noise_rows(count: int, dim: int, generator: torch.Generator) -> Tensor:
     >>> torch.equal(few, many[:2])
     True
     """
-    noise = torch.empty(count, dim)
+    noise = torch.empty(count, dim, dtype=torch.float32)
     for row in noise:
-        torch.randn(dim, generator=generator, out=row)
+        row.normal_(generator=generator)
     return noise
 
 

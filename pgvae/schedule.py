@@ -176,9 +176,24 @@ class Schedule:
         return self.stages[index].resolution
 
     def never_reached(self) -> tuple[int, ...]:
-        """Resolutions whose stage would begin only after the end of the run."""
-        late = range(len(self.stages))
-        return tuple(self.resolutions[i] for i in late if self.start_of(i) >= self.total_images)
+        """Resolutions of which there is no batch.
+
+        Their stage would begin only after the end of the run, or is over within a batch of one
+        before it.
+
+        >>> stages = Stage(4, 16, 1e-3, 0, 1), Stage(8, 16, 1e-3, 0, 0.01), Stage(16, 16, 1e-3)
+        >>> Schedule(stages, total_kimg=3).never_reached()
+        (8,)
+        """
+        seen, never = 0, []
+        ends = [*map(self.start_of, range(1, len(self.stages))), self.total_images]
+        for stage, end in zip(self.stages, ends, strict=True):
+            left = min(end, self.total_images) - seen
+            if left <= 0:
+                never.append(stage.resolution)
+            else:
+                seen += stage.batch_size * math.ceil(left / stage.batch_size)
+        return tuple(never)
 
     def changed(self, asked: "Request") -> "Schedule":
         """This schedule with what a run may change as it goes on; the lengths of stages stay.

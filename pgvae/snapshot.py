@@ -21,7 +21,7 @@ from torch import Tensor
 
 from pgvae.checks import require
 from pgvae.config import ModelConfig, from_dict
-from pgvae.errors import CorruptFileError, InputError
+from pgvae.errors import CorruptFileError, InputError, PgvaeError
 from pgvae.nn import build_nets
 from pgvae.prior import MOST_COMPONENTS, FittedPrior
 from pgvae.seal import require_sealed, save_sealed
@@ -136,12 +136,27 @@ def newest_snapshot(path: Path) -> Path:
     return found[-1]
 
 
+def load_newest(path: Path) -> tuple[Path, Snapshot]:
+    """What `newest_snapshot` finds, and what `load_snapshot` reads of it; raises as they do.
+
+    Where a run that trains deletes it meanwhile, the newer one.
+    """
+    while True:
+        file = newest_snapshot(path)
+        try:
+            return file, load_snapshot(file)
+        except (PgvaeError, OSError):
+            if file == path or file.exists():
+                raise
+
+
 def snapshots_in(run_dir: Path) -> list[Path]:
     """The snapshots of a run directory, oldest first by images seen, not by clock."""
     found = [p for p in run_dir.glob("snapshot-*.safetensors") if p.stem[9:].isdigit()]
     return sorted(found, key=lambda p: int(p.stem[9:]))
 
 
+@torch.inference_mode(False)  # or a caller in it would get weights for it alone
 def load_snapshot(path: str | Path) -> Snapshot:
     """Read and check a snapshot, on the CPU.
 

@@ -74,9 +74,15 @@ def test_each_frame_is_shown_for_its_time(suffix, fps, duration, tmp_path):
     assert durations == pytest.approx([duration] * 5)
 
 
-def test_times_that_are_no_hundredths_of_a_second_are_rounded_for_gif_alone(tmp_path):
-    _, durations = read(written(tmp_path / "a.gif", frames_of(3), 16))
-    assert durations == pytest.approx([62.5] * 3, abs=10)
+@pytest.mark.parametrize("fps", [1, 3, 16, 30, 60, 70, 99])
+def test_an_animation_lasts_as_long_as_its_frames_in_whole_hundredths_for_gif_alone(fps, tmp_path):
+    for suffix, most in ((".gif", 10), (".png", 1)):
+        _, durations = read(written(tmp_path / f"a{suffix}", frames_of(8), fps))
+        assert sum(durations) == pytest.approx(8000 / fps, abs=most)
+        assert durations == pytest.approx([1000 / fps] * 8, abs=most)
+
+
+def test_png_has_times_that_are_no_hundredths_of_a_second(tmp_path):
     _, durations = read(written(tmp_path / "a.png", frames_of(3), 16))
     assert durations == pytest.approx([62.5] * 3, abs=1)
 

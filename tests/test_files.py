@@ -5,6 +5,7 @@ import hashlib
 import os
 import socket
 import stat
+import subprocess
 import sys
 import tempfile
 
@@ -68,11 +69,25 @@ def test_on_a_fault_the_old_file_stays_and_nothing_is_left(fault, tmp_path):
 
 
 def test_what_an_earlier_kill_left_is_replaced(tmp_path):
-    (tmp_path / ".a.txt.tmp").mkdir()
-    (tmp_path / ".a.txt.tmp" / "half").write_text("half")
+    with subprocess.Popen([sys.executable, "-c", ""]) as dead:
+        pass
+    for process in (dead.pid, os.getpid()):
+        left = tmp_path / f".a.txt.{process}.tmp"
+        left.mkdir()
+        (left / "half").write_text("half")
     with atomic_path(tmp_path / "a.txt") as aside:
         aside.write_text("new")
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_what_another_process_writes_meanwhile_is_let_be(tmp_path):
+    theirs = tmp_path / f".a.txt.{os.getppid()}.tmp"
+    theirs.write_text("half")
+    with atomic_path(tmp_path / "a.txt") as aside:
+        aside.write_text("new")
+        assert aside != theirs
+    assert (tmp_path / "a.txt").read_text() == "new"
+    assert theirs.read_text() == "half"
 
 
 def test_all_is_flushed_before_the_rename_and_the_directory_after(tmp_path, monkeypatch):
@@ -82,7 +97,7 @@ def test_all_is_flushed_before_the_rename_and_the_directory_after(tmp_path, monk
     with atomic_path(path) as aside:
         aside.mkdir()
         (aside / "inner").write_text("x")
-    assert seen == [("inner", False), (".d.tmp", False), (tmp_path.name, True)]
+    assert seen == [("inner", False), (f".d.{os.getpid()}.tmp", False), (tmp_path.name, True)]
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])

@@ -87,6 +87,21 @@ def test_stages_that_begin_only_after_the_end_are_never_reached(total, late) -> 
     assert schedule(total_kimg=total).never_reached() == late
 
 
+@settings(max_examples=100)
+@given(
+    st.lists(st.tuples(st.integers(1, 40), st.integers(1, 30)), min_size=1, max_size=4),
+    st.integers(1, 120),
+)
+def test_stages_are_reached_that_a_batch_is_of(shapes, total) -> None:
+    sizes = [(4 * 2**i, batch, length) for i, (batch, length) in enumerate(shapes)]
+    made = tuple(Stage(px, batch, 1e-3, 0.0, n / 1000) for px, batch, n in sizes)
+    plan, seen, trained = Schedule(made, total_kimg=total / 1000), 0, set()
+    while seen < plan.total_images:
+        trained.add(plan.at(seen).resolution)
+        seen += plan.at(seen).batch_size
+    assert {*plan.never_reached()} == {*plan.resolutions} - trained
+
+
 # --- pre-training, progress, milestones
 
 

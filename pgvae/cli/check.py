@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 def check_command(paths: tuple[Path, ...], data_root: Path) -> None:
     """Read everything and change nothing; exit code 3 where a file is damaged.
 
-    PATHS are run directories, snapshots, checkpoints, prepared sets (or their names), or folders
-    of these, such as a back-up. Says what is damaged, and what can still be used.
+    PATHS are run directories, snapshots, checkpoints, published folders, prepared sets (or their
+    names), or folders of these, such as a back-up. Says what is damaged, and what can still be
+    used.
 
     Example: pgvae check runs/ datasets/
     """
@@ -38,7 +39,7 @@ def check_command(paths: tuple[Path, ...], data_root: Path) -> None:
         damaged += sum(bool(part.problem) for part in parts)
         click.echo(f"{path}: {_counted(parts)}")
         if any(part.kind == "plan" for part in parts):
-            _tell(path, *usable(path, parts))
+            _tell(path, *usable(parts))
     if damaged:
         raise CorruptFileError(f"{damaged} damaged: see above")
 
@@ -47,14 +48,14 @@ def _each(paths: tuple[Path, ...], data_root: Path) -> list[Path]:
     """What was named, and what is in folders that were."""
     from pgvae.data import prepared_in
     from pgvae.data.store import may_be_set
-    from pgvae.training.check import is_run
+    from pgvae.training.check import is_model, is_run
 
     found: list[Path] = []
     for path in paths:
         path = data_root / path if not path.exists() and (data_root / path).exists() else path
         inner = [path]
-        if path.is_dir() and not (is_run(path) or may_be_set(path)):
-            runs = sorted(p for p in path.iterdir() if p.is_dir() and is_run(p))
+        if path.is_dir() and not (is_run(path) or is_model(path) or may_be_set(path)):
+            runs = sorted(p for p in path.iterdir() if p.is_dir() and (is_run(p) or is_model(p)))
             inner = [*runs, *(path / name for name in prepared_in(path))] or [path]
         found += inner
     return found

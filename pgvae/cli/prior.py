@@ -43,14 +43,13 @@ def prior_command(
     from pgvae.cli import inputs
     from pgvae.inference import Model, describe, fit_prior, pick_device
     from pgvae.inference.directions import kept_directions
-    from pgvae.snapshot import load_snapshot, newest_snapshot, save_snapshot
+    from pgvae.snapshot import load_newest, save_snapshot
 
     require(
         components is None or kind == "mixture",
         f"--components {components}: a Gaussian has one; add --kind mixture",
     )
-    path = newest_snapshot(snapshot)
-    found = load_snapshot(path)
+    path, found = load_newest(snapshot)
     options.require_writable_file(path)
     model = Model(found, pick_device(device), path)
     store = inputs.open_for(model, dataset, data_root)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pgvae import files
 from pgvae.checks import require
-from pgvae.data.paths import exists, is_file
+from pgvae.data.paths import exists, is_file, require_removable
 from pgvae.data.store import MANIFEST
 from pgvae.errors import InputError, Preempted
 from pgvae.files import disk_errors, fsync, remove
@@ -27,7 +27,10 @@ def check_name(name: str) -> str:
 
 
 def check_free(final: Path, force: bool) -> None:
-    """A set is replaced only with `force`, and anything that is not a set never is."""
+    """A set is replaced only with `force`, and anything that is not a set never is.
+
+    Nor is one whose files may not be deleted: once it is moved away it could not go.
+    """
     if not exists(final):
         return
     require(
@@ -35,6 +38,7 @@ def check_free(final: Path, force: bool) -> None:
         f"{final} is not a prepared set, so it is not replaced: use --name for another name",
     )
     require(force, f"{final} exists: use --force to replace it or --name for another")
+    require_removable(final)
 
 
 @contextlib.contextmanager

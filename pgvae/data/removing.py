@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pgvae.checks import nearest, require
 from pgvae.data.datasets import prepared_in
-from pgvae.data.paths import exists, is_file, is_folder
+from pgvae.data.paths import exists, is_file, is_folder, require_removable
 from pgvae.data.placing import aside_of, locked
 from pgvae.data.store import MANIFEST
 from pgvae.errors import InputError
@@ -13,7 +13,10 @@ from pgvae.files import remove
 
 
 def check_removable(name: str, data_root: Path) -> Path:
-    """Where a set of that name is, or what is left of one; InputError where there is none."""
+    """Where a set of that name is, or what is left of one.
+
+    InputError where there is none, or its files may not be deleted.
+    """
     final, known = data_root / name, prepared_in(data_root)
     plain = bool(name) and Path(name).name == name
     require(
@@ -21,6 +24,8 @@ def check_removable(name: str, data_root: Path) -> Path:
         f"no prepared set {name!r} in {data_root}: "
         f"{nearest(name, known) if known else 'nothing is prepared there'}",
     )
+    for folder in (final, aside_of(final)):
+        require_removable(folder)
     return final
 
 

@@ -75,6 +75,6 @@ def move(head: Head, latents: Tensor, found: Components, sizes: Mapping[int, flo
     if not sizes:
         return latents
     chosen = torch.tensor([*sizes])
-    steps = torch.tensor([*sizes.values()]) * found.deviations[chosen]
+    steps = torch.tensor([*sizes.values()], dtype=torch.float32) * found.deviations[chosen]
     moved = latents + (steps @ found.directions[chosen]).to(latents.device, latents.dtype)
     return F.normalize(moved, dim=1) if head == "sphere" else moved

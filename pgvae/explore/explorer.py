@@ -112,7 +112,7 @@ class Explorer:
     def latents(self, points: Sequence[Point]) -> Tensor:
         """[N, d] of points; InputError for an image or a move that is not there."""
         if not points:
-            return torch.empty(0, self.model.latent_dim)
+            return torch.empty(0, self.model.latent_dim, dtype=torch.float32)
         start = torch.cat([self._start(point) for point in points])
         return torch.cat([self._moved(z[None], p) for z, p in zip(start, points, strict=True)])
 
@@ -123,20 +123,21 @@ class Explorer:
         return Look(self.model_at(at).decode(latents), sure)
 
     def reconstruction(self, point: Point, at: int | None = None) -> Reconstruction:
-        """An image of a set or one that was sent, encoded and decoded; InputError for a sample."""
-        require(point.kind != "seed", "a sample is no image to reconstruct")
-        image = self.images([point])
-        model = self.model_at(at)
-        again = model.decode(self.latents([point.source]))
-        seen = shown.reduced(image, model.resolution)
-        figures = psnr(seen, again).item(), rmse(seen, again).item()
-        return Reconstruction(seen, again, *figures)
+        """An image of a set or one that was sent, encoded and decoded by the snapshot after `at`.
 
-    def images(self, points: Sequence[Point]) -> Tensor:
-        """The images [N, C, R, R] that points are of, as the model was trained on them."""
-        pixels = [self._pixels(point) for point in points]
-        images = torch.from_numpy(np.stack(pixels)).to(self.model.device).float() / 127.5 - 1
-        return fade_images(images, self.model.alpha)
+        InputError for a sample.
+        """
+        require(point.kind != "seed", "a sample is no image to reconstruct")
+        image, model = self.images([point], at), self.model_at(at)
+        again = model.decode(model.encode(image))
+        figures = psnr(image, again).item(), rmse(image, again).item()
+        return Reconstruction(image, again, *figures)
+
+    def images(self, points: Sequence[Point], at: int | None = None) -> Tensor:
+        """The images [N, C, R, R] that points are of, as the snapshot was trained on them."""
+        pixels, model = [self._pixels(point) for point in points], self.model_at(at)
+        images = torch.from_numpy(np.stack(pixels)).to(model.device).float() / 127.5 - 1
+        return fade_images(shown.reduced(images, model.resolution), model.alpha)
 
     def between(self, corners: Sequence[Point], steps: int, at: int | None = None) -> Tensor:
         """A line of `steps` images between two corners, of steps x steps between three or four.

@@ -23,6 +23,7 @@ _BATCH_PIXELS = 64 * 128 * 128
 class Autoencoder:
     """Averaged encoder and generator of a snapshot, in evaluation mode; see `Model`."""
 
+    @torch.inference_mode(False)  # or a caller in it would get weights for it alone
     def __init__(
         self, snapshot: Snapshot, device: str | torch.device = "cpu", path: Path | None = None
     ) -> None:
@@ -46,6 +47,7 @@ class Autoencoder:
         """A copy of a network, which may be in training, on the device."""
         return copy.deepcopy(net).eval().requires_grad_(False).to(self.device)
 
+    @torch.inference_mode(False)
     def to(self, device: str | torch.device) -> Self:
         """Move it to a device; -> itself. InputError where that is not here."""
         self.device = pick_device(str(device))
@@ -155,7 +157,7 @@ class Autoencoder:
             raise InputError(f"latents must be [N, {self.latent_dim}]: got {kind}") from error
         if latents.ndim != 2 or latents.shape[1] != self.latent_dim:
             raise ValueError(f"latents must be [N, {self.latent_dim}]: got {list(latents.shape)}")
-        require_numbers("latents", latents, "as of `encode`")
+        require_numbers("latents", latents, "as of `encode`", torch.finfo(torch.float32).max)
         return latents
 
     @property

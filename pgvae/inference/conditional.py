@@ -116,9 +116,9 @@ def langevin(
     signs = yes.float() * 2 - 1  # [K]
 
     def walk(n: int) -> tuple[Tensor, Tensor]:
-        z = torch.randn(n, directions.weight.shape[1], generator=rng)
+        z = torch.randn(n, directions.weight.shape[1], generator=rng, dtype=torch.float32)
         for _ in range(steps):
-            noise = torch.randn(z.shape, generator=rng)
+            noise = torch.randn(z.shape, generator=rng, dtype=z.dtype)
             z = z + step_size * (_pull(head, directions, signs, z) - z)
             z = z + math.sqrt(2 * step_size) * noise
         z = _latent(head, z)
@@ -153,10 +153,15 @@ def reject(
     signs, dim = yes.float() * 2 - 1, directions.weight.shape[1]
 
     def draw(n: int) -> tuple[Tensor, Tensor]:
-        z = prior.sample(n, rng) if prior else torch.randn(n, dim, generator=rng)
+        if prior:
+            z = prior.sample(n, rng)
+        else:
+            z = torch.randn(n, dim, generator=rng, dtype=torch.float32)
         z = _latent(head, z)
         margins = directions.logits(z) * signs  # [n, K]
-        kept = torch.rand(n, generator=rng) < torch.sigmoid(margins).prod(dim=1)
+        kept = torch.rand(n, generator=rng, dtype=torch.float32) < torch.sigmoid(margins).prod(
+            dim=1
+        )
         return z, kept & (margins > 0).all(dim=1) if only_right else kept
 
     return _collect(draw, count, check, _DRAWS)

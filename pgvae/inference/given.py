@@ -47,6 +47,21 @@ def require_numbers(what: str, values: Tensor, wanted: str, most: float = math.i
         require(fits, f"{what} go from {low:g} to {high:g}: give finite floats {wanted}")
 
 
+def numbers(what: str, given: Any, count: int) -> list[float]:
+    """A number for each of `count`, or several, of Python, NumPy or torch.
+
+    InputError for what is none.
+
+    >>> numbers("delta", np.float32(3), 2), numbers("delta", [1, 2, 3], 2)
+    ([3.0, 3.0], [1.0, 2.0, 3.0])
+    """
+    try:
+        found = torch.as_tensor(given, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"{what} is {given!r}: give a number, or one for each") from error
+    return (found.expand(count) if found.ndim == 0 else found.flatten()).tolist()
+
+
 def take(
     images: Images, resolution: int, channels: int, alpha: float = 1.0, base: Base = SQUARE
 ) -> tuple[Tensor, Callable[[Tensor], Any]]:

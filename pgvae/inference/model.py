@@ -18,15 +18,14 @@ from torch import Tensor
 
 from pgvae.checks import require, whole
 from pgvae.choices import PROJECTION_STEPS, Prior, Sampling
-from pgvae.errors import PgvaeError
 from pgvae.inference import conditional, hub, paths, pretrained, projection
 from pgvae.inference.autoencoder import Autoencoder
 from pgvae.inference.device import pick_device
 from pgvae.inference.directions import Directions, directions_path, load_directions, move, move_to
-from pgvae.inference.given import Images, to_pictures
+from pgvae.inference.given import Images, numbers, to_pictures
 from pgvae.inference.prior import LatentStream, choose_prior
 from pgvae.prior import FittedPrior
-from pgvae.snapshot import load_snapshot, newest_snapshot
+from pgvae.snapshot import load_newest
 
 Given = TypeVar("Given", bound=Images)
 _DELTA = 3.0  # deviations that an edit goes unless told otherwise
@@ -79,8 +78,10 @@ class Model(Autoencoder):
         """Write a folder to give away: model.safetensors, config.json, README.md, pictures.
 
         licence: for the card, such as "cc-by-4.0". figures: as `Evaluation.to_dict` has them under
-        "metrics". images: unseen ones, to show how they come back. InputError where the folder
-        cannot be written to or has other things in it, ResourceError when the disk is full.
+        "metrics". images: unseen ones, to show how they come back. A folder of a model is written
+        anew; directions in it stay where they are of the same networks. InputError where the folder
+        cannot be written to or has other things in it, or figures are none, ResourceError when the
+        disk is full.
         """
         given = None if images is None else self._take(images)[0]
         pretrained.save(self, Path(folder), licence=licence, figures=figures, images=given)
@@ -183,12 +184,12 @@ class Model(Autoencoder):
         [5, 25]
         """
         tensor, back = self._take(images)
-        if len(tensor) not in (2, 4) or steps < 2:
-            raise ValueError(f"give 2 or 4 images and 2 or more steps: got {len(tensor)}, {steps}")
+        paths.require_way(tensor, steps)
         return back(self.between(self.encode(tensor), steps))
 
     def between(self, corners: Tensor, steps: int = 8) -> Tensor:
         """What `interpolate` shows, between two or four latents: [2, d] or [4, d]."""
+        paths.require_way(corners, steps)
         corners, head = self._latents(corners), self.config.head
         if len(corners) == 2:
             return self.decode(paths.line(head, corners[0], corners[1], steps))
@@ -202,7 +203,7 @@ class Model(Autoencoder):
         >>> len(model.walk(model.sample_latents(3), steps=4))
         9
         """
-        if len(latents) < 2 or steps < 1:
+        if len(latents) < 2 or whole("steps", steps) < 1:
             raise ValueError(f"give 2 latents or more, 1 step or more: got {len(latents)}, {steps}")
         latents = self._latents(latents)
         return self.decode(paths.polyline(self.config.head, latents, steps, closed))
@@ -274,8 +275,7 @@ class Model(Autoencoder):
             if delta is not None:
                 raise ValueError(f"delta {delta} and to {to}: give one of them")
             return move_to(self.config.head, latents, chosen, to)
-        delta = _DELTA if delta is None else delta
-        deltas = [float(delta)] * len(names) if isinstance(delta, (int, float)) else list(delta)
+        deltas = numbers("delta", _DELTA if delta is None else delta, len(names))
         if len(deltas) != len(names):
             raise ValueError(f"give a delta for each of {names}: got {deltas}")
         return move(self.config.head, latents, chosen, deltas)
@@ -330,10 +330,5 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> Model:
     pgvae.errors.InputError: no such snapshot: runs/none.safetensors
     """
     chosen = pick_device(str(device))
-    while True:
-        file = newest_snapshot(Path(path))
-        try:
-            return Model(load_snapshot(file), chosen, file)
-        except (PgvaeError, OSError):
-            if file == Path(path) or file.exists():
-                raise  # else the run, which trains, has deleted it since: there is a newer one
+    file, snapshot = load_newest(Path(path))
+    return Model(snapshot, chosen, file)

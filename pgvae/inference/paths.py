@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+from pgvae.checks import whole
 from pgvae.config import Head
 
 
@@ -25,6 +26,14 @@ def slerp(a: Tensor, b: Tensor, ratio: Tensor | float) -> Tensor:
     return torch.where(near, straight, curved)
 
 
+def require_way(corners: Tensor, steps: int) -> None:
+    """ValueError unless so many images or latents have a way between them."""
+    if len(corners) not in (2, 4) or whole("steps", steps) < 2:
+        raise ValueError(
+            f"give 2 or 4 images or latents and 2 or more steps: got {len(corners)}, {steps}"
+        )
+
+
 def line(head: Head, a: Tensor, b: Tensor, steps: int) -> Tensor:
     """`steps` latents from a to b, both included: [..., d] twice -> [steps, ..., d].
 
@@ -32,7 +41,8 @@ def line(head: Head, a: Tensor, b: Tensor, steps: int) -> Tensor:
     [0.0, 0.5, 1.0]
     """
     mix = slerp if head == "sphere" else torch.lerp
-    return torch.stack([mix(a, b, t) for t in torch.linspace(0, 1, steps, device=a.device)])
+    ratios = torch.linspace(0, 1, steps, dtype=a.dtype, device=a.device)
+    return torch.stack([mix(a, b, t) for t in ratios])
 
 
 def square(head: Head, corners: Tensor, steps: int) -> Tensor:

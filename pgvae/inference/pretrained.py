@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from pgvae.checks import require
-from pgvae.errors import InputError
-from pgvae.files import atomic_path, disk_errors
+from pgvae.errors import InputError, PgvaeError
+from pgvae.files import atomic_path, disk_errors, remove
 from pgvae.inference.directions import directions_path, kept_directions, save_directions
 from pgvae.pictures import interleave, save_grid
+from pgvae.seal import digest_of
 from pgvae.sizes import size_at
-from pgvae.snapshot import PRETRAINED, Snapshot, save_snapshot
-from pgvae.types import Nets
+from pgvae.snapshot import PRETRAINED, Snapshot, load_snapshot, save_snapshot
+from pgvae.types import AVERAGES, Nets
 
 if TYPE_CHECKING:
     from pgvae.inference.model import Model
@@ -91,6 +92,14 @@ def save(
     images: Tensor | None = None,
 ) -> None:
     """What `Model.save_pretrained` says."""
+    wellformed = isinstance(figures or {}, Mapping) and all(
+        isinstance(figure, Mapping) for figure in (figures or {}).values()
+    )
+    require(
+        wellformed,
+        f'figures are {figures!r}: give them as `Evaluation.to_dict` has them under "metrics", '
+        'such as {"psnr": {"value": 21.5}}',
+    )
     try:
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -99,7 +108,9 @@ def save(
             with atomic_path(folder / CONFIG) as aside:
                 aside.write_text(json.dumps(_about(model), indent=2) + "\n", encoding="utf-8")
             save_grid(folder / _SAMPLES, model.sample(_MOST), _COLUMNS)
-            if images is not None:
+            if images is None:
+                remove(folder / _PAIRS)  # of whatever was here before
+            else:
                 images = images[:_MOST].to(model.device)
                 columns = min(_COLUMNS, len(images))
                 again = model.reconstruct(images)
@@ -134,11 +145,28 @@ def _save_weights(model: "Model", path: Path) -> None:
         mean_image=model.mean_image,
         prior=model.prior,
     )
-    estimated = model.estimated
+    estimated, beside = model.estimated, directions_path(path)
+    if not _has_networks_of(snapshot, path):
+        remove(beside)  # which are of another model
     with kept_directions(path, model.latent_dim):
         save_snapshot(path, snapshot, averages_only=True)
     if estimated:
-        save_directions(directions_path(path), estimated, path)
+        save_directions(beside, estimated, path)
+
+
+def _has_networks_of(snapshot: Snapshot, path: Path) -> bool:
+    """Whether a file that can be read has the averages of a snapshot, at the same fade."""
+    try:
+        there = load_snapshot(path)
+    except PgvaeError:
+        return False
+    return _sum_of(there) == _sum_of(snapshot)
+
+
+def _sum_of(snapshot: Snapshot) -> str:
+    parts = {name: net for name, net in snapshot.nets.parts().items() if name in AVERAGES}
+    tensors = {f"{p}/{k}": v for p, net in parts.items() for k, v in net.state_dict().items()}
+    return digest_of(tensors, {"alpha": snapshot.alpha, "model": snapshot.config.to_dict()})
 
 
 def _about(model: "Model") -> dict[str, Any]:

@@ -126,7 +126,7 @@ def fit_gaussian(mean: Tensor, logvar: Tensor | None = None) -> FittedPrior:
     diagonal = covariance.diagonal()
     diagonal.add_(_FLOOR + _RELATIVE_FLOOR * diagonal.mean())
     factor = torch.linalg.cholesky(covariance)
-    parts = (torch.ones(1), centre.float()[None], factor.float()[None])
+    parts = (torch.ones(1, dtype=torch.float32), centre.float()[None], factor.float()[None])
     return FittedPrior("gaussian", *parts, about={"images": len(mean)})
 
 
@@ -197,7 +197,8 @@ def draw_posteriors(posterior: Posterior, seed: int = 0) -> Tensor:
     mean, logvar = posterior
     if logvar is None:
         return mean
-    noise = torch.randn(mean.shape, generator=torch.Generator().manual_seed(seed))
+    rng = torch.Generator().manual_seed(seed)
+    noise = torch.randn(mean.shape, generator=rng, dtype=torch.float32)
     return mean + torch.exp(logvar / 2) * noise
 
 

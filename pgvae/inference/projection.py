@@ -18,6 +18,7 @@ _RATE = 0.1  # Adam's at first, for latents of unit variance; it falls to 0 alon
 _SHARE = 4  # images at once: one in so many of what a pass without a gradient takes
 
 
+@torch.inference_mode(False)  # where nothing has a gradient
 def project(model: "Model", images: Tensor, steps: int = PROJECTION_STEPS, seed: int = 0) -> Tensor:
     """Latents [N, d] whose images are near in mean squared error: [N, C, R, R] in [-1, 1].
 
@@ -30,9 +31,8 @@ def project(model: "Model", images: Tensor, steps: int = PROJECTION_STEPS, seed:
     starts = model.sample_latents(_STARTS, seed).to(model.device)
     shown = model.decode(starts)
     at_once = max(1, model.batch_size // _SHARE)
-    return torch.cat(
-        [_near(model, x, starts, shown, steps) for x in map(model.as_input, images.split(at_once))]
-    )
+    parts = map(model.as_input, images.clone().split(at_once))  # may be of inference_mode
+    return torch.cat([_near(model, x, starts, shown, steps) for x in parts])
 
 
 def _near(model: "Model", images: Tensor, starts: Tensor, shown: Tensor, steps: int) -> Tensor:

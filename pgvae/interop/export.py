@@ -58,7 +58,7 @@ def export(model: Model, part: ExportPart, form: ExportFormat, path: Path) -> fl
     net = copy.deepcopy(wrapped).to(memory_format=torch.contiguous_format)
     source, result = ("images", "latents") if part == "encoder" else ("latents", "images")
     rng = torch.Generator().manual_seed(0)
-    latents = torch.randn(max(_BATCHES), model.latent_dim, generator=rng)
+    latents = torch.randn(max(_BATCHES), model.latent_dim, generator=rng, dtype=torch.float32)
     if model.config.head == "sphere":
         latents = nn.functional.normalize(latents, dim=1)
     example = model.decode(latents) if part == "encoder" else latents

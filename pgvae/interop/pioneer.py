@@ -103,7 +103,7 @@ def read_pioneer(
         objective=settings_of(objective()),
         attributes=(),
         dataset=dataset,
-        mean_image=torch.zeros(config.channels, resolution, resolution),
+        mean_image=torch.zeros(config.channels, resolution, resolution, dtype=torch.float32),
     )
 
 
@@ -278,7 +278,7 @@ def _set_vectors(
                 f"{outputs} finite numbers: give the NNNNNN_SNU file of the checkpoint",
             )
             module.u = u
-        module.v = torch.zeros(module.weight[0].numel())
+        module.v = torch.zeros(module.weight[0].numel(), dtype=torch.float32)
     net.power_iteration()
 
 

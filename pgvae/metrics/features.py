@@ -31,7 +31,7 @@ class Extractor:
         self._device = torch.device(device)
         network = network.eval().requires_grad_(False)
         # A quarter to a third faster on CPUs.
-        self._network = network.to(self._device, memory_format=torch.channels_last)
+        self._network = network.to(self._device, torch.float32, memory_format=torch.channels_last)
 
     @torch.no_grad()
     def __call__(self, images: Images) -> Tensor:
@@ -40,7 +40,7 @@ class Extractor:
         Images are rounded to 8 bits, as their files would be; grey ones count as RGB. ValueError
         for other shapes.
         """
-        found = [torch.empty(0, self.dim)]
+        found = [torch.empty(0, self.dim, dtype=torch.float32)]
         for batch in batches(images, _AT_ONCE):
             if batch.shape[1] not in (1, 3):
                 raise ValueError(f"images must have 1 or 3 channels: got {list(batch.shape)}")

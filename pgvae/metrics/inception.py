@@ -50,7 +50,7 @@ def resize_as_tensorflow1(images: Tensor, side: int) -> Tensor:
     """
     for dim in (2, 3):
         size = images.shape[dim]
-        places = torch.arange(side, device=images.device) * (size / side)
+        places = torch.arange(side, dtype=torch.float32, device=images.device) * (size / side)
         below = places.long()
         share = (places - below).view(-1, 1) if dim == 2 else places - below
         above = (below + 1).clamp(max=size - 1)

@@ -137,7 +137,7 @@ def _check(batch: Tensor, shape: tuple[int, ...] | None) -> None:
 
 def _blur(images: Tensor) -> Tensor:
     """The 5x5 binomial filter, mirrored at the borders."""
-    row = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0], device=images.device) / 16
+    row = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0], dtype=torch.float32, device=images.device) / 16
     kernel = (row[:, None] * row).expand(images.shape[1], 1, 5, 5)
     return F.conv2d(F.pad(images, (2, 2, 2, 2), "reflect"), kernel, groups=images.shape[1])
 
@@ -164,7 +164,8 @@ def _distance(a: list[Tensor], b: list[Tensor], channels: int, rng: torch.Genera
     (scale_a, mean_a), (scale_b, mean_b) = (_normalisation(parts, channels) for parts in (a, b))
     total, width = 0.0, a[0].shape[1]
     for _ in range(REPEATS):
-        directions = F.normalize(torch.randn(width, DIRECTIONS, generator=rng), dim=0).double()
+        directions = torch.randn(width, DIRECTIONS, generator=rng, dtype=torch.float32)
+        directions = F.normalize(directions, dim=0).double()
         for part in directions.t().split(_AT_ONCE):  # [32, C * 49]
             offset = (part * scale_a) @ mean_a - (part * scale_b) @ mean_b
             gap = _sorted_projections(a, part * scale_a)

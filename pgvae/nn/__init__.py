@@ -17,7 +17,7 @@ __all__ = ["Discriminator", "Encoder", "Generator", "build_nets", "parameter_cou
 def build_nets(
     config: ModelConfig, resolution: int, *, fading: bool = False, seed: int = 0
 ) -> Nets:
-    """The networks of a config at `resolution`, on the CPU, weights from `seed`.
+    """The networks of a config at `resolution`, on the CPU, float32, weights from `seed`.
 
     >>> nets = build_nets(ModelConfig(resolution=16, latent_dim=6, fmap_max=8), resolution=8)
     >>> images = nets.generator(torch.zeros(2, 6))
@@ -30,6 +30,9 @@ def build_nets(
         judge = None
         if config.discriminator != "none":
             judge = Discriminator(config, resolution, fading)
+    for net in (encoder, generator, judge):
+        if net is not None:
+            net.float()  # whatever torch's default is
     averages = (net and copy.deepcopy(net).requires_grad_(False) for net in (generator, encoder))
     return Nets(encoder, generator, *averages, discriminator=judge)
 

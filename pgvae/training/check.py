@@ -13,7 +13,7 @@ from pgvae.errors import CorruptFileError, PgvaeError
 from pgvae.files import SUMS
 from pgvae.inference.directions import directions_path, load_directions
 from pgvae.seal import is_sealed
-from pgvae.snapshot import MALFORMED, load_snapshot, snapshots_in
+from pgvae.snapshot import MALFORMED, PRETRAINED, load_snapshot, snapshots_in
 from pgvae.training.checkpoint import checkpoints_in, require_whole
 from pgvae.training.resume import Kept
 from pgvae.training.rundir import CONFIG, PLANS
@@ -37,11 +37,17 @@ class Part:
 
 def is_run(path: Path) -> bool:
     """Whether this is a run directory, or what is left of one."""
-    return (path / CONFIG).is_file() or bool(checkpoints_in(path) or snapshots_in(path))
+    described = (path / CONFIG).is_file() and not is_model(path)
+    return described or bool(checkpoints_in(path) or snapshots_in(path))
+
+
+def is_model(path: Path) -> bool:
+    """Whether this is a folder that a model was written to, to be given away."""
+    return (path / PRETRAINED).is_file()
 
 
 def check(path: Path) -> Iterator[Part]:
-    """Read all of a run, a checkpoint, a snapshot or a prepared set; -> what was found, in turn.
+    """Read all of a run, a checkpoint, a snapshot, a model or a set; -> what was found, in turn.
 
     InputError where it is none of these.
     """
@@ -51,6 +57,9 @@ def check(path: Path) -> Iterator[Part]:
         yield _tried("set", path, lambda: Store(path).verify())
     elif is_run(path):
         yield from _of_run(path)
+    elif is_model(path):
+        yield from _of_snapshot(path / PRETRAINED)
+        yield from _of_logs(path)
     else:
         require(path.exists(), f"there is no {path}: give a run, a snapshot or a prepared set")
         known = path.is_file() and path.suffix == ".safetensors"
@@ -58,16 +67,17 @@ def check(path: Path) -> Iterator[Part]:
         yield from _of_snapshot(path)
 
 
-def usable(run: Path, parts: list[Part]) -> tuple[Path | None, Path | None]:
-    """The checkpoint that `--resume` would go on from, and the newest whole snapshot."""
+def usable(parts: list[Part]) -> tuple[Path | None, Path | None]:
+    """The checkpoint that `--resume` would go on from, and the newest whole snapshot, of a run.
+
+    parts: as `check` found them. What a run that trains has replaced since counts: newer is there.
+    """
     whole = [part for part in parts if not part.problem]
     kinds = {part.kind for part in whole}
-    found = {
-        kind: [part.path for part in whole if part.kind == kind and part.path.parent == run]
-        for kind in ("checkpoint", "snapshot")
-    }
-    snapshots = [p for p in snapshots_in(run) if p in found["snapshot"]]
-    checkpoints = [p for p in checkpoints_in(run) if p in found["checkpoint"]]
+    checkpoints, snapshots = (
+        [part.path for part in whole if part.kind == kind and part.path.name.startswith(kind)]
+        for kind in ("checkpoint", "snapshot")  # newest first, oldest first; but for best
+    )
     newest = checkpoints[0] if checkpoints and "plan" in kinds else None
     return newest, snapshots[-1] if snapshots else None
 
@@ -75,16 +85,32 @@ def usable(run: Path, parts: list[Part]) -> tuple[Path | None, Path | None]:
 def _of_run(run: Path) -> Iterator[Part]:
     note = "" if (run / SUMS).is_file() else f"there is no {SUMS}: a changed option is not seen"
     yield _tried("plan", run / CONFIG, lambda: Kept.read(run), note)
-    for path in checkpoints_in(run):
-        yield from _if_there(_tried("checkpoint", path, lambda path=path: require_whole(path)))
+    yield from _checkpoints_of(run)
     for path in [*snapshots_in(run), *sorted(run.glob("best.safetensors"))]:
         for part in _of_snapshot(path):
             yield from _if_there(part)
-    logs = (*run.glob("stats.jsonl"), *run.glob("*.json"))
-    for path in sorted(path for path in logs if path.name not in PLANS):
+    yield from _of_logs(run)
+
+
+def _of_logs(folder: Path) -> Iterator[Part]:
+    """What is JSON or a picture, but for a run's plan."""
+    logs = (*folder.glob("stats.jsonl"), *folder.glob("*.json"))
+    for path in sorted(path for path in logs if path.name not in PLANS or is_model(folder)):
         yield _tried("log", path, lambda path=path: _read_json(path))
-    for path in sorted(run.glob("*.png")):
+    for path in sorted(folder.glob("*.png")):
         yield _tried("picture", path, lambda path=path: decode(_bytes_of(path)))
+
+
+def _checkpoints_of(run: Path) -> Iterator[Part]:
+    """Newest first; newer ones where a run that trains has replaced all before they were read."""
+    found: list[Part] = []
+    paths = checkpoints_in(run)
+    while paths and not found:
+        for path in paths:
+            part = _tried("checkpoint", path, lambda path=path: require_whole(path))
+            found += _if_there(part)
+        paths = [path for path in checkpoints_in(run) if path not in paths]
+    yield from found
 
 
 def _if_there(part: Part) -> Iterator[Part]:

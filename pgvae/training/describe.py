@@ -26,10 +26,10 @@ def describe(config: RunConfig, batch_gpu: int | None = None, *, recompute: bool
     heads = [_NETS[name] for name in _parameters(config.model, 4)]
     row = _ROW + " {:>12}" * len(heads) + " {:>10}"
     head = row.format("px", "from kimg", "fade", "batch", "lr", *heads, "memory")
-    lines = [*settings_lines(config), head]
+    lines, never = [*settings_lines(config), head], schedule.never_reached()
     for index, stage in enumerate(schedule.stages):
         start, resolution = schedule.start_of(index) / 1000, stage.resolution
-        if start >= schedule.total_kimg:
+        if resolution in never:
             lines.append(row.format(resolution, "never", *[""] * (4 + len(heads))))
             continue
         last = min(schedule.start_of(index + 1), schedule.total_images) - 1

@@ -273,15 +273,20 @@ def _is_picture_due(before: int, now: int, interval: int) -> bool:
 
 
 def _ends_early(schedule: Schedule) -> list[str]:
-    """A warning where the run ends before it has grown."""
+    """A warning where the run ends before it has grown, or leaves out a stage."""
     never = schedule.never_reached()
     if not never:
         return []
-    last = schedule.at(schedule.total_images - 1).resolution
-    missed = " and ".join(map(str, never))
+    last, missed = max({*schedule.resolutions} - {*never}), " and ".join(map(str, never))
+    late = schedule.start_of(schedule.resolutions.index(never[0])) >= schedule.total_images
+    cure = (
+        "a smaller --kimg-per-stage or a larger --total-kimg"
+        if late
+        else "a larger --kimg-per-stage or a smaller --batch: a stage is shorter than a batch"
+    )
     return [
         f"warning: {schedule.total_kimg:g} kimg end at {last} px: {missed} px are never reached; "
-        "use a smaller --kimg-per-stage or a larger --total-kimg"
+        f"use {cure}"
     ]
 
 

@@ -42,6 +42,7 @@ def plan(request: Request, store: Store, initial: Initial | None = None) -> RunC
 
     Raises InputError for whatever cannot be.
     """
+    check_request(request)
     kind = objective_class(request.objective or "pioneer")
     final = _final_resolution(request, store)
     preset = kind.preset(final)
@@ -78,11 +79,18 @@ def plan(request: Request, store: Store, initial: Initial | None = None) -> RunC
 
 
 def check_request(request: Request) -> None:
-    """Raise InputError for what no data set can make right: settings and batch of the objective."""
+    """Raise InputError for what no data set can make right: what the objective has not.
+
+    Of a new request, and of one that a run goes on with: its settings, batch and pre-training.
+    """
     kind = objective_class(request.objective or "pioneer")
     parse_settings(kind, request.settings or ())
     for batch in request.values_of("batch"):
         require_batch(kind, batch)
+    require(
+        not request.pretrain_kimg or kind.pretraining is not None,
+        f"--pretrain-kimg {request.pretrain_kimg}: {kind.name} is not pre-trained; leave it out",
+    )
 
 
 def require_batch(kind: type[Objective], batch: int) -> None:
@@ -143,11 +151,6 @@ def _schedule(
         normalised = model.generator_norm in ("pixel", "spectral")
         lengths = lengths.at_rate(1e-3 if normalised else 2e-4)
     if objective.pretraining is None:
-        require(
-            not request.pretrain_kimg,
-            f"--pretrain-kimg {request.pretrain_kimg}: {objective.name} is not pre-trained; "
-            "leave it out",
-        )
         lengths = dataclasses.replace(lengths, pretrain_share=0.0)
     return from_preset(lengths, resolutions, request)
 

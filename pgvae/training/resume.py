@@ -18,6 +18,7 @@ from pgvae.sizes import size_at
 from pgvae.snapshot import MALFORMED, snapshots_in
 from pgvae.training.budget import FITTED
 from pgvae.training.checkpoint import checkpoints_in, is_whole
+from pgvae.training.plan import check_request
 from pgvae.training.rundir import (
     CONFIG,
     PLANS,
@@ -234,9 +235,11 @@ def gone_on(
     """Request and config with which a run goes on, and what is otherwise than before, in words.
 
     What `asked` leaves open stays as it was. Raises InputError where an option asks for what cannot
-    change, or the images, labels or split are others; since: what is known of how they changed.
+    change or what its objective has not, or the images, labels or split are others; since: what is
+    known of how they changed.
     """
     merged = _merged(kept, asked)
+    check_request(merged)
     if digest != kept.config.dataset_digest:
         digests = f"digest {digest[:16]}, there {kept.config.dataset_digest[:16]}"
         raise InputError(

@@ -17,7 +17,7 @@ from pgvae.metrics.table import check_metrics, check_names, require_encoder
 from pgvae.objectives import objective_class
 from pgvae.request import NEWEST, Request
 from pgvae.sizes import MAX_RESOLUTION
-from pgvae.snapshot import load_snapshot, snapshots_in
+from pgvae.snapshot import PRETRAINED, load_snapshot, snapshots_in
 from pgvae.training.budget import check_hours, within_hours
 from pgvae.training.checkpoint import STATE, checkpoints_in, load_weights
 from pgvae.training.dataset import as_taken, opened, reopened
@@ -64,7 +64,7 @@ def train(request: Request, say: Say = print, stop: Stop | None = None) -> Path:
     >>> from pgvae import Request
     >>> run = train(Request(dataset="photos/", resolution=64))  # doctest: +SKIP
     """
-    _check_kind(request)
+    _check_caller(request)
     kept, stop = None, stop or Stop(request.max_hours)
     if request.resume not in (None, NEWEST):
         kept = Kept.read(Path(request.resume))
@@ -254,7 +254,7 @@ def dry_run(request: Request, say: Say = print) -> None:
 
     Raises InputError as `train`; plain images are prepared.
     """
-    _check_kind(request)
+    _check_caller(request)
     require(
         request.resume in (None, NEWEST),
         f"--dry-run shows the plan of a new run, and {request.resume} has its own in config.json: "
@@ -284,11 +284,17 @@ def load_initial(request: Request) -> Initial | None:
     return Initial(read, sha256_of(file))
 
 
-def _check_kind(request: Request) -> None:
-    """Raise InputError where Python code gives something else, such as the name of a set."""
+def _check_caller(request: Request) -> None:
+    """Raise InputError where Python code gives something else, or has set torch otherwise."""
     require(
         isinstance(request, Request),
         f"training takes a Request: got {request!r}; give Request(dataset=...)",
+    )
+    usual = torch.get_default_dtype() == torch.float32
+    require(
+        usual and torch.is_grad_enabled(),
+        "training needs torch as it is by itself: call it with the default dtype float32, outside "
+        "of torch.no_grad() and inference_mode()",
     )
 
 
@@ -315,11 +321,12 @@ def _sha256_of_start(request: Request) -> str | None:
 
 
 def _start_file(path: Path) -> Path:
-    """The file with the weights: a snapshot, a run's newest one, or a checkpoint's state."""
+    """The file with the weights: a snapshot, a run's newest one, a checkpoint's, a model's."""
     if not path.is_dir():
         return path
-    if (path / STATE).is_file():
-        return path / STATE
+    for name in (STATE, PRETRAINED):
+        if (path / name).is_file():
+            return path / name
     snapshots, checkpoints = snapshots_in(path), checkpoints_in(path)
     if snapshots:
         return snapshots[-1]

@@ -90,6 +90,28 @@ def test_what_a_run_removes_while_it_is_read_is_not_called_damaged(
     assert words in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_run_that_replaces_its_checkpoints_meanwhile_can_go_on(
+    when, run, run_pgvae, capsys, monkeypatch
+):
+    whole, done = check.require_whole, []
+
+    def replaced(path: Path) -> None:
+        if when == "after":
+            whole(path)
+        if path.name < "checkpoint-000000900":
+            for old in sorted(run.glob("checkpoint-*")):
+                done.append(old.rename(run / f"checkpoint-{900 + len(done):09d}"))
+        if when == "before":
+            whole(path)
+
+    monkeypatch.setattr(check, "require_whole", replaced)
+    assert run_pgvae("check", run) == 0
+    out = capsys.readouterr().out
+    assert f"`python train.py --resume {run}` goes on from checkpoint-" in out
+    assert "nothing to go on from" not in out
+
+
 def test_what_can_still_be_used_is_told(run, run_pgvae, capsys):
     flip(run / "checkpoint-000000096" / "state.safetensors")
     flip(run / "snapshot-000000096.safetensors")
@@ -115,6 +137,18 @@ def test_sets_snapshots_directions_and_folders_of_all_are_checked(run, run_pgvae
     flip(desk / "directions-s.safetensors")
     assert run_pgvae("check", "s.safetensors") == 3
     assert "directions 0 of 1 whole" in capsys.readouterr().out
+
+
+def test_a_published_folder_is_a_model_and_whole_until_its_file_is_damaged(desk, run_pgvae, capsys):
+    assert run_pgvae("publish", "--snapshot", "s.safetensors", "--out", "given/model") == 0
+    for path in ("given", "given/model"):
+        capsys.readouterr()
+        assert run_pgvae("check", path) == 0
+        words = "given/model: snapshot 1 of 1 whole, log 1 of 1 whole, picture 1 of 1 whole\n"
+        assert capsys.readouterr().out == words
+    flip(desk / "given/model/model.safetensors")
+    assert run_pgvae("check", "given") == 3
+    assert "damaged: given/model/model.safetensors" in capsys.readouterr().out
 
 
 def test_a_damaged_set_is_found(desk, run_pgvae, capsys):

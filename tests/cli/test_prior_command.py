@@ -1,7 +1,9 @@
 """`pgvae prior`, and the options of other commands that choose a prior."""
 
 import json
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ import torch
 from commands import contents
 from generated import RIGHT, as_pixels, near, pixels
 
+from pgvae import snapshot
 from pgvae.inference import load
 from pgvae.snapshot import load_snapshot
 
@@ -36,6 +39,24 @@ def test_a_run_has_fitted_a_gaussian_already(desk, prior):
         "Gaussian fitted to 20 images: the default prior (not compared on unseen images)"
     )
     assert path == "s.safetensors"
+
+
+def test_a_run_that_deletes_its_snapshot_meanwhile_gets_a_prior_in_the_newer_one(
+    desk, prior, monkeypatch
+):
+    run, real = desk / "a-run", snapshot.load_snapshot
+    run.mkdir()
+    old, new = (run / f"snapshot-{images:09d}.safetensors" for images in (60, 80))
+    shutil.copy(desk / "s.safetensors", old)
+
+    def deleted(path):
+        if Path(path).name == old.name:
+            old.replace(new)
+        return real(path)
+
+    monkeypatch.setattr(snapshot, "load_snapshot", deleted)
+    assert prior(snapshot="a-run")[-1] == f"a-run/{new.name}"
+    assert [path.name for path in run.iterdir()] == [new.name]
 
 
 def test_a_mixture_takes_its_place_and_nothing_else_changes(desk, prior):

@@ -10,7 +10,9 @@ import pytest
 from making import Memory, left_in, noise_files, prepared, recipe_of
 
 import pgvae.files
+from pgvae.data import Store
 from pgvae.data.placing import check_free, check_name, locked
+from pgvae.data.removing import delete
 from pgvae.errors import InputError, ResourceError
 
 
@@ -110,3 +112,27 @@ def test_what_another_user_left_is_one_line_and_stays(tmp_path, monkeypatch, wha
     ):
         prepared(recipe, tmp_path, force=True)
     assert (theirs / "manifest.json").is_file()
+
+
+@pytest.mark.parametrize("way", ["replaced", "deleted"])
+@pytest.mark.parametrize("which", ["", "64"])
+def test_a_write_protected_set_stays_whole_and_in_its_place(tmp_path, monkeypatch, way, which):
+    recipe = recipe_of(Memory(noise_files(3)))
+    theirs = prepared(recipe, tmp_path)
+    before = left_in(tmp_path)
+    protected = theirs.path / which
+    protected.mkdir(exist_ok=True)
+    protected.chmod(0o555)
+    # As the system answers anybody but root, for whom nothing is protected.
+    monkeypatch.setattr(os, "access", lambda path, mode: not mode & ~Path(path).stat().st_mode >> 6)
+    acts = {
+        "replaced": lambda: prepared(recipe, tmp_path, force=True),
+        "deleted": lambda: delete("set", tmp_path, print),
+    }
+    with pytest.raises(InputError, match=f"{protected} is write-protected or .*chmod -R u.w "):
+        acts[way]()
+    assert left_in(tmp_path) == before
+    assert Store(theirs.path).digest == theirs.digest
+    protected.chmod(0o755)
+    delete("set", tmp_path, print)
+    assert not theirs.path.exists()

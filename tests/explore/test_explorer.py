@@ -68,9 +68,18 @@ def test_an_earlier_snapshot_draws_the_same_latents(explorer, run):
     early = load(run / "snapshot-000001000.safetensors")
     found = explorer.look([SEED, UNSEEN], at=1000).images
     torch.testing.assert_close(found, early.decode(explorer.latents([SEED, UNSEEN])))
-    assert explorer.reconstruction(UNSEEN, at=1000).image.shape == (1, 3, 8, 8)
     with pytest.raises(InputError, match="no snapshot after 1,500 images"):
         explorer.look([SEED], at=1500)
+
+
+def test_a_reconstruction_of_an_earlier_snapshot_is_all_its_own(explorer, run):
+    early = load(run / "snapshot-000001000.safetensors")
+    found = explorer.reconstruction(UNSEEN, at=1000)
+    image = read_images(explorer.store, explorer.store.split("val")[[2]], 8)
+    assert image.shape == (1, 3, 8, 8)
+    torch.testing.assert_close(found.image, image, atol=0.01, rtol=0)  # of pixels that were rounded
+    torch.testing.assert_close(found.again, early.reconstruct(found.image))
+    assert found.psnr == pytest.approx(psnr(found.image, found.again).item())
 
 
 def test_a_snapshot_of_other_latents_is_refused(tmp_path, run):

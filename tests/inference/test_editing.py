@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from latent_models import (
@@ -277,3 +278,17 @@ def test_images_sampled_by_attribute_are_classified_once_more(method, probed, mo
         assert (glasses < 1 - sure).all()
     with pytest.raises(InputError, match="sure"):
         probed.sample_conditional(1, asked, **how, sure=1.5)
+
+
+@pytest.mark.parametrize(
+    "delta", [np.int64(2), np.float32(2), np.array(2.0), torch.tensor(2), [np.int64(2)]]
+)
+def test_a_delta_may_be_a_number_of_numpy_or_torch(delta, vac):
+    latents = vac.encode(images_of(2))
+    assert torch.equal(vac.move(latents, "glasses", delta), vac.move(latents, "glasses", 2.0))
+
+
+@pytest.mark.parametrize("delta", ["far", {}, [None]])
+def test_a_delta_that_is_no_number_is_refused_in_one_line(delta, vac):
+    with pytest.raises(InputError, match=r"delta is .*: give a number, or one for each"):
+        vac.edit(images_of(1), "glasses", delta)

@@ -9,10 +9,10 @@ from latent_models import HEADS, images_of, model_of, saved
 from snapshots import make
 
 import pgvae
+from pgvae import snapshot as snapshot_module
 from pgvae.errors import InputError
 from pgvae.inference import Model, pick_device
 from pgvae.inference import autoencoder as autoencoder_module
-from pgvae.inference import model as model_module
 
 D, R = 8, 8
 
@@ -209,6 +209,25 @@ def test_interpolation_needs_two_or_four_images_and_two_steps(count, steps, sphe
         sphere.interpolate(images_of(count), steps)
 
 
+@pytest.mark.parametrize(("count", "steps"), [(3, 8), (0, 8), (2, 1), (2, 0)])
+def test_a_way_needs_two_or_four_latents_and_two_steps(count, steps, sphere):
+    with pytest.raises(ValueError, match="2 or 4 images or latents"):
+        sphere.between(torch.ones(count, sphere.latent_dim), steps)
+
+
+def test_steps_that_are_no_whole_number_are_refused(sphere):
+    latents = torch.eye(sphere.latent_dim)[:2]
+    for way in (sphere.between, sphere.walk):
+        with pytest.raises(InputError, match=r"steps is 2\.5: use a whole number"):
+            way(latents, 2.5)
+
+
+def test_latents_beyond_the_numbers_of_the_networks_are_refused(sphere):
+    latents = torch.full((1, sphere.latent_dim), -1e300, dtype=torch.float64)
+    with pytest.raises(InputError, match=r"latents go from -1e\+300 .*: give finite floats"):
+        sphere.decode(latents)
+
+
 def test_devices_that_are_not_here_are_refused():
     for name in ("foo", "meta"):
         with pytest.raises(InputError, match=f"unknown device '{name}'"):
@@ -239,7 +258,7 @@ def test_where_a_run_deletes_its_snapshot_meanwhile_the_newer_one_is_loaded(
     error, tmp_path, monkeypatch
 ):
     saved(tmp_path / "snapshot-000000060.safetensors")
-    real = model_module.load_snapshot
+    real = snapshot_module.load_snapshot
 
     def load_snapshot(path):
         if "060" in path.name:
@@ -247,7 +266,7 @@ def test_where_a_run_deletes_its_snapshot_meanwhile_the_newer_one_is_loaded(
             raise error
         return real(path)
 
-    monkeypatch.setattr(model_module, "load_snapshot", load_snapshot)
+    monkeypatch.setattr(snapshot_module, "load_snapshot", load_snapshot)
     assert pgvae.load(tmp_path).path.name == "snapshot-000000080.safetensors"
     named = saved(tmp_path / "snapshot-000000060.safetensors")
     with pytest.raises(type(error)):  # of a file that was named itself

@@ -14,6 +14,7 @@ from snapshots import a_prior, make
 
 from pgvae.errors import CorruptFileError, InputError
 from pgvae.inference import Directions, Model, directions_path, hub, load, save_directions
+from pgvae.nn import build_nets
 from pgvae.snapshot import load_snapshot, save_snapshot
 
 FIGURES = {"psnr": {"label": "PSNR, dB", "value": 21.5, "floor": 11.0}, "odd|": {"value": None}}
@@ -91,6 +92,13 @@ def test_without_figures_pictures_and_licence_the_card_says_so(model, tmp_path):
     assert "reconstructions.png" not in text
 
 
+@pytest.mark.parametrize("figures", [3, {"psnr": 3}, ["psnr"]])
+def test_figures_that_are_none_are_refused_before_anything_is_written(model, tmp_path, figures):
+    with pytest.raises(InputError, match=r"figures are .*: give them as `Evaluation.to_dict` has"):
+        model.save_pretrained(tmp_path / "m", figures=figures)
+    assert not (tmp_path / "m").exists()
+
+
 def test_a_licence_breaks_no_header(model, tmp_path):
     model.save_pretrained(tmp_path / "m", licence='a: "b"\n---\n<script>')
     text = (tmp_path / "m" / "README.md").read_text(encoding="utf-8")
@@ -109,6 +117,19 @@ def test_directions_go_along(given, tmp_path):
     assert "big" in copy.directions.names
     images = copy.sample(2)
     assert torch.equal(copy.edit(images, "big"), again.edit(images, "big"))
+
+
+@pytest.mark.parametrize("same_networks", [True, False])
+def test_directions_and_pictures_of_another_model_do_not_stay(model, given, same_networks):
+    path = given / "model.safetensors"
+    found = Directions(("big",), torch.eye(8)[:1].contiguous(), torch.zeros(1))
+    save_directions(directions_path(path), found, path)
+    other = Model(dataclasses.replace(make(), nets=build_nets(make().config, 8, seed=9)))
+    (model if same_networks else other).save_pretrained(given, licence="mit")
+    assert directions_path(path).is_file() == same_networks
+    again = load(given)
+    assert again.estimated is None or again.estimated.names == ("big",)
+    assert not (given / "reconstructions.png").exists()
 
 
 def test_what_is_damaged_or_not_there_is_refused(given, tmp_path):

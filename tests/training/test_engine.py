@@ -139,6 +139,16 @@ def test_a_run_that_ends_before_it_has_grown_is_warned_of_twice(store, tmp_path)
     assert (tmp_path / "log.txt").read_text().count(warning) == 2
 
 
+def test_a_run_whose_stages_are_shorter_than_a_batch_is_warned(store, tmp_path):
+    config, changed = tiny_config(store), dataclasses.replace
+    first, *rest = config.schedule.stages
+    short = [changed(stage, fade_kimg=0.0, stable_kimg=0.001) for stage in rest]
+    schedule = changed(config.schedule, stages=(first, *short))
+    run_to(changed(config, schedule=schedule), store, tmp_path, 0.05)
+    words = "px are never reached; use a larger --kimg-per-stage or a smaller --batch"
+    assert words in (tmp_path / "log.txt").read_text()
+
+
 @pytest.mark.parametrize("fading", [False, True])
 def test_a_new_run_can_start_from_the_weights_of_a_snapshot(fading, store, tmp_path):
     """Of one in mid-fade too."""

@@ -10,6 +10,7 @@ from runs import NO_STORE, FakeStore, tiny_config
 
 from pgvae.errors import CorruptFileError, InputError
 from pgvae.files import SUMS
+from pgvae.objectives import OBJECTIVES
 from pgvae.request import FREE, Request, kinds
 from pgvae.training.plan import plan
 from pgvae.training.resume import Kept, gone_on, in_force, newest_like
@@ -247,6 +248,21 @@ def test_a_total_below_what_is_done_is_refused_and_the_old_one_is_not(tmp_path):
     with pytest.raises(InputError, match=r"--total-kimg 0.2: .* is at 0.3 of 0.16 kimg already"):
         going_on(path, total_kimg=0.2)
     assert going_on(path, total_kimg=0.16)[1] == Kept.read(path).config
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_a_run_that_is_not_pretrained_refuses_it_as_a_new_one_does(name, tmp_path):
+    labels = ("hat",) if OBJECTIVES[name].needs_labels else None
+    asked = dataclasses.replace(ASKED, objective=name, attributes=labels)
+    path = made(tmp_path, asked)
+    before = {file.name: file.read_bytes() for file in path.iterdir()}
+    if OBJECTIVES[name].pretraining:
+        assert going_on(path, pretrain_kimg=0.05)[1].schedule.pretrain_kimg == 0.05
+    else:
+        with pytest.raises(InputError, match=f"--pretrain-kimg 0.05: {name} is not pre-trained;"):
+            going_on(path, pretrain_kimg=0.05)
+    assert going_on(path, pretrain_kimg=0.0)[1].schedule.pretrain_kimg == 0.0
+    assert {file.name: file.read_bytes() for file in path.iterdir()} == before
 
 
 # Checkpoints that are gone
