@@ -30,6 +30,8 @@ def assert_agree(name: str, fmap_max: int, lr: float, steps: int, *, free: bool,
     config = tiny_config(NO_STORE, name)
     model = dataclasses.replace(config.model, fmap_max=fmap_max, latent_dim=32)
     state = TrainState.create(dataclasses.replace(config, model=model), CPU, 16)
+    for net in state.nets.parts().values():
+        net.to(torch.get_default_dtype())
     other, moment = copy.deepcopy(state), dataclasses.replace(config.schedule.at(150), lr=lr)
     for _ in range(steps):
         if not free:
