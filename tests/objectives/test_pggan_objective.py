@@ -130,15 +130,15 @@ def run_world():
 
 
 @pytest.mark.parametrize(
-    ("dtype", "rtol"), [(torch.float64, 1e-9), (torch.float32, 1e-3)], ids=["float64", "float32"]
+    ("dtype", "rtol"), [(torch.float64, 1e-9), (torch.float32, 2e-2)], ids=["float64", "float32"]
 )
-@pytest.mark.parametrize("fmap_max", [16, 128], ids=["fused Winograd", "Winograd"])
+@pytest.mark.parametrize("fmap_max", [16, 160], ids=["fused Winograd", "Winograd"])
 @pytest.mark.native
 @pytest.mark.skipif(
     bool(ops.native.why_not(torch.empty(0))), reason="no native ops are built for the CPU"
 )
 def test_the_penalty_goes_through_the_native_ops_twice(run_world, dtype, rtol, fmap_max) -> None:
-    w = run_world(dtype, resolution=16, fmap_max=fmap_max, fmap_base=1024)
+    w = run_world(dtype, resolution=16, fmap_max=fmap_max, fmap_base=2048)
     (losses, gradients), (expected, others) = (learned(w, i) for i in ("native", "reference"))
     assert losses == pytest.approx(expected, rel=rtol)
     # All at once: in float32 rounding may carry a unit across LeakyReLU's kink.
