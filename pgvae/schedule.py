@@ -181,7 +181,7 @@ class Schedule:
         Their stage would begin only after the end of the run, or is over within a batch of one
         before it.
 
-        >>> stages = Stage(4, 16, 1e-3, 0, 1), Stage(8, 16, 1e-3, 0, 0.01), Stage(16, 16, 1e-3)
+        >>> stages = Stage(4, 16, 1e-3, 0, 1), Stage(8, 16, 1e-3, 0, 0.005), Stage(16, 16, 1e-3)
         >>> Schedule(stages, total_kimg=3).never_reached()
         (8,)
         """
