@@ -54,6 +54,7 @@ def test_losses_are_those_of_eager_networks_and_graphs_are_said(name: str) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning")
 def test_inductor_gives_the_same_losses_with_native_ops_inside_and_the_same_bytes_again() -> None:
     states = [state_at("vae", 0) for _ in range(3)]
     expected, said = [iteration(states[0]) for _ in range(2)], []
