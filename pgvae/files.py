@@ -134,7 +134,9 @@ def atomic_path(path: Path, needs: int = 0, flushed: bool = True) -> Iterator[Pa
     """
     require_replaceable(path)
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    _remove_left(path)
+    if flushed:
+        _remove_left(path)  # which lists the folder: not for each of many files
+    remove(aside)
     try:
         with disk_errors(path, needs):
             mode = _mode_of_new(aside)
@@ -159,23 +161,23 @@ def atomic_path(path: Path, needs: int = 0, flushed: bool = True) -> Iterator[Pa
 
 
 def _remove_left(path: Path) -> None:
-    """Remove what this process, or one that was killed, left of writing `path`."""
+    """Remove what processes that are gone left of writing `path`."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
         number = left.suffixes[-2].removeprefix(".")
-        if number.isdigit() and not _is_another(int(number)):
+        if number.isdigit() and not _is_there(int(number)):
             remove(left)
 
 
-def _is_another(process: int) -> bool:
-    """Whether a process is there, and not this one; where nothing tells, it is."""
-    if os.name == "posix" and process != os.getpid():  # elsewhere os.kill ends it
+def _is_there(process: int) -> bool:
+    """Whether there is such a process; where nothing tells, there is."""
+    if os.name == "posix":  # elsewhere os.kill ends it
         try:
             os.kill(process, 0)
         except (ProcessLookupError, OverflowError):
             return False
         except PermissionError:  # another user's
             pass
-    return process != os.getpid()
+    return True
 
 
 def _mode_of_new(path: Path) -> int:

@@ -68,6 +68,13 @@ def test_on_a_fault_the_old_file_stays_and_nothing_is_left(fault, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
 
 
+def test_a_file_of_many_costs_no_look_at_the_others(tmp_path, monkeypatch):
+    monkeypatch.setattr(type(tmp_path), "glob", None)
+    with files.atomic_path(tmp_path / "a.png", flushed=False) as aside:
+        aside.write_text("new")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
 def test_what_an_earlier_kill_left_is_replaced(tmp_path):
     with subprocess.Popen([sys.executable, "-c", ""]) as dead:
         pass

@@ -15,7 +15,9 @@ namespace {
 struct Sizes {
   int phases;
   int64_t coefficients;
-  explicit Sizes(bool up2) : phases(up2 ? 4 : 1), coefficients(up2 ? 25 : 36) {}
+  explicit Sizes(bool up2)
+      : phases(up2 ? Winograd<true>::kPhases : Winograd<false>::kPhases),
+        coefficients(up2 ? Winograd<true>::kCoefficients : Winograd<false>::kCoefficients) {}
 };
 
 using GridOf = Grid(int64_t, int64_t, int64_t, int64_t, bool, int);
@@ -129,7 +131,8 @@ template <bool Up2, class T>
 Tensor filters_of(const Tensor& weight) {
   const Tensor given = in_format(weight, true);
   const int64_t outputs = weight.size(0), inputs = weight.size(1), columns = 9 * inputs;
-  const int64_t shape[3] = {Sizes(Up2).phases * Sizes(Up2).coefficients, inputs, outputs};
+  const int64_t shape[3] = {Winograd<Up2>::kPhases * Winograd<Up2>::kCoefficients, inputs,
+                            outputs};
   Tensor filters = torch::stable::new_empty(weight, {shape, 3});
   const std::unique_ptr<T[]> turned(new T[outputs * columns]);
   parallel(columns, outputs, [&](int64_t begin, int64_t end) {

@@ -11,7 +11,7 @@ namespace {
 constexpr int64_t kTiles = 24;     // of a block
 constexpr int64_t kMostParts = 8;  // of a sum over tiles
 constexpr int64_t kLeastPart = 8;  // blocks of a part, as sums of parts cost time too
-constexpr int64_t kApart = 16;     // numbers between matrices: at powers of two a cache has few places
+constexpr int64_t kApart = 16;     // numbers between matrices, which share cache sets without
 
 // c[r][.] (+)= sum_p a[r * a_row + p * a_step] b[p][.], for Rows rows of Vectors vectors.
 template <class V, int Rows, int Vectors, bool Add, class T>

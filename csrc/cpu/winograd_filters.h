@@ -1,4 +1,4 @@
-// Winograd's transform of the taps of a weight to filters [phases * K * K, inputs, outputs], and its
+// Winograd's transform of a weight's taps to filters [phases * K * K, inputs, outputs], and its
 // transpose, which is its gradient.
 #pragma once
 

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from pgvae.checks import require
 from pgvae.config import LabelConfig
-from pgvae.data.labels import balanced_weights
+from pgvae.data.balance import balanced_weights
 from pgvae.data.store import Store
 from pgvae.errors import CorruptFileError
 from pgvae.types import Batch

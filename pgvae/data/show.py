@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
-from pgvae.data.labels import decide
+from pgvae.data.balance import decide
 from pgvae.data.store import REJECTS, SPLITS, Store
 from pgvae.files import atomic_path
 from pgvae.sizes import size_at

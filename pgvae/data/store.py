@@ -17,8 +17,8 @@ import numpy as np
 
 from pgvae.checks import nearest, require, require_choice
 from pgvae.config import LabelConfig
+from pgvae.data.balance import decide
 from pgvae.data.environments import environment_at
-from pgvae.data.labels import decide
 from pgvae.data.paths import is_file, is_folder, require_readable
 from pgvae.data.pixels import decode_pixels
 from pgvae.errors import CorruptFileError, InputError

@@ -1,6 +1,7 @@
 """Fixtures for `pgvae train`: a folder to work in, a finished run, a command that must fail.
 
-And for the commands that use snapshots: a desk with snapshots and images, and the same.
+And for the commands that use snapshots: a desk with snapshots and images, and the same. For those
+of sets: `run` and a `place`.
 """
 
 import shutil
@@ -129,3 +130,38 @@ def generate(run_pgvae) -> Callable[..., int]:
         return run_pgvae("generate", "--snapshot", snapshot, "--out", out, *arguments)
 
     return run
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """`pgvae data ...` -> exit code, stdout, stderr."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as caught:
+            main(["data", *map(str, arguments)])
+        out = capsys.readouterr()
+        return caught.value.code, out.out, out.err
+
+    return call
+
+
+@pytest.fixture
+def place(tmp_path: Path, pictures: Path, data_root: Path, monkeypatch) -> Path:
+    """A folder to work in: six pictures in `photos`, labels of them, what is no set of images.
+
+    In `datasets` is `tiny`, to damage.
+    """
+    for name in ("photos", "empty", "odd"):
+        (tmp_path / name).mkdir()
+    for file in sorted(pictures.iterdir())[:6]:
+        shutil.copy(file, tmp_path / "photos")
+    (tmp_path / "odd/new\nline.png").write_bytes(b"")
+    (tmp_path / "notes.txt").write_text("text")
+    rows = [f"picture-{i:03d},{i},p{i % 3}" for i in range(6)]
+    (tmp_path / "labels.csv").write_text("\n".join(["name,glasses,person", *rows]) + "\n")
+    (tmp_path / "few.csv").write_text("name,glasses\npicture-000,1\n")
+    rows = [f"picture-{i:03d},{'' if i == 1 else i}" for i in range(6)]
+    (tmp_path / "gaps.csv").write_text("\n".join(["name,glasses", *rows]) + "\n")
+    shutil.copytree(data_root / "tiny", tmp_path / "datasets" / "tiny")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

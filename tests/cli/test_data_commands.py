@@ -3,56 +3,15 @@
 import json
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from commands import refusal
 from PIL import Image
 
-from pgvae.cli import main
 from pgvae.cli.data import data
 from pgvae.data import Store
-from pgvae.data.placing import locked
 from pgvae.data.recipes import RECIPES
-
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """`pgvae data ...` -> exit code, stdout, stderr."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as caught:
-            main(["data", *map(str, arguments)])
-        out = capsys.readouterr()
-        return caught.value.code, out.out, out.err
-
-    return call
-
-
-@pytest.fixture
-def place(tmp_path: Path, pictures: Path, data_root: Path, monkeypatch) -> Path:
-    """A folder to work in: six pictures in `photos`, labels of them, what is no set of images.
-
-    In `datasets` is `tiny`, to damage.
-    """
-    for folder in ("photos", "empty", "odd"):
-        (tmp_path / folder).mkdir()
-    for file in sorted(pictures.iterdir())[:6]:
-        shutil.copy(file, tmp_path / "photos")
-    (tmp_path / "odd/new\nline.png").write_bytes(b"")
-    (tmp_path / "notes.txt").write_text("text")
-    rows = [f"picture-{i:03d},{i},p{i % 3}" for i in range(6)]
-    (tmp_path / "labels.csv").write_text("\n".join(["name,glasses,person", *rows]) + "\n")
-    (tmp_path / "few.csv").write_text("name,glasses\npicture-000,1\n")
-    rows = [f"picture-{i:03d},{'' if i == 1 else i}" for i in range(6)]
-    (tmp_path / "gaps.csv").write_text("\n".join(["name,glasses", *rows]) + "\n")
-    shutil.copytree(data_root / "tiny", tmp_path / "datasets" / "tiny")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
 
 # prepare
 
@@ -340,60 +299,6 @@ def test_help_of_prepare_explains_every_option_and_recipe(run):
         assert option.help
     for name, entry in RECIPES.items():
         assert f"{name} ({entry.about})" in text.replace("CelebA- HQ", "CelebA-HQ")
-
-
-# remove
-
-
-def used_by(place: Path, digest: str) -> None:
-    """A run on the images of a digest, and what is no run."""
-    for name, text in (("a", f'{{"dataset_digest": "{digest}"}}'), ("b", "{"), ("c", "[]")):
-        (place / "runs" / name).mkdir(parents=True)
-        (place / "runs" / name / "config.json").write_text(text)
-
-
-def test_a_set_that_no_run_uses_is_named_and_deleted(run, place):
-    shutil.copytree(place / "datasets/tiny", place / "datasets/used")
-    assert "no run in" not in run("list")[1]  # there are no runs to know of
-    used_by(place, "0" * 64)
-    _, out, _ = run("list")
-    assert all(line.endswith("MiB that no run in runs uses") for line in out.splitlines())
-    code, out, err = run("remove", "tiny")
-    assert (code, out, err) == (0, "deleted datasets/tiny\n", "")
-    assert sorted(path.name for path in (place / "datasets").iterdir()) == [".tiny.lock", "used"]
-    assert len([*(place / "photos").iterdir()]) == 6
-
-
-def test_a_set_that_a_run_uses_is_deleted_only_with_force(run, place, capsys):
-    used_by(place, Store("datasets/tiny").digest)
-    assert "no run in" not in run("list")[1]
-    message = refusal(capsys, place, ["data", "remove", "tiny"])
-    assert "datasets/tiny is used by runs/a: --force deletes it all the same" in message
-    assert run("remove", "tiny", "--outdir", "elsewhere")[0] == 0
-    assert not (place / "datasets/tiny").exists()
-
-
-def test_a_damaged_set_a_link_and_a_rest_are_deleted(run, place):
-    (place / "datasets/tiny/manifest.json").write_text("{")
-    shutil.copytree(place / "photos", place / "datasets/half.tmp")
-    (place / "datasets/link").symlink_to(place / "other")
-    shutil.copytree(place / "datasets/tiny", place / "other")
-    assert run("remove", "tiny", "half", "link")[0] == 0
-    left = [path.name for path in (place / "datasets").iterdir() if path.suffix != ".lock"]
-    assert left == []
-    assert (place / "other/manifest.json").is_file()
-
-
-@pytest.mark.parametrize("name", ["tinny", "../datasets/tiny", "photos", "", ".", "/"])
-def test_what_is_no_prepared_set_is_never_deleted(name, place, capsys):
-    message = refusal(capsys, place, ["data", "remove", "tiny", name])
-    assert f"no prepared set {name!r} in datasets: " in message
-
-
-def test_a_set_that_another_process_prepares_is_not_deleted(place, capsys):
-    with locked(Path("datasets/tiny"), wait=False, say=print):
-        message = refusal(capsys, place, ["data", "remove", "tiny"])
-    assert "is being prepared by another process" in message
 
 
 def test_a_labels_file_that_is_a_pipe_is_not_waited_for(rejected, desk):

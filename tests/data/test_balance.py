@@ -10,7 +10,8 @@ from making import Memory, noise_files, prepared, recipe_of
 
 from pgvae.config import LabelConfig
 from pgvae.data import Loader, Store
-from pgvae.data.labels import Table, balanced_weights, decide
+from pgvae.data.balance import balanced_weights, decide
+from pgvae.data.labels import Table
 from pgvae.errors import InputError
 
 YES, NO, UNKNOWN = 1.0, 0.0, np.nan

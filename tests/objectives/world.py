@@ -290,7 +290,12 @@ def smooth_world(
 
 
 def small_world(
-    objective: Objective, count: int = 8, resolution: int = 8, alpha: float = 1.0, **widths: int
+    objective: Objective,
+    count: int = 8,
+    resolution: int = 8,
+    alpha: float = 1.0,
+    seed: int = 1,
+    **widths: int,
 ) -> World:
     """A world of a run's networks, in torch's default dtype, and in mid-fade below alpha 1."""
     rng = torch.Generator().manual_seed(2)
@@ -298,7 +303,7 @@ def small_world(
     labels = torch.randint(0, 2, (count, 2), generator=rng).float()
     shape = {"resolution": 16, "latent_dim": 6, "fmap_base": 32, "fmap_max": 12, **widths}
     config = ModelConfig(**shape, **objective.model_settings(labels.shape[1]))
-    nets = build_nets(config, resolution, fading=alpha < 1, seed=1)
+    nets = build_nets(config, resolution, fading=alpha < 1, seed=seed)
     for net in nets.parts().values():
         net.to(torch.get_default_dtype())
     return World(nets, Batch(images, labels), alpha)

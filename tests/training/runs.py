@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 
 from pgvae.config import Arch, LabelConfig, ModelConfig, RunConfig, usual_settings
 from pgvae.data import Store
-from pgvae.data.labels import decide
+from pgvae.data.balance import decide
 from pgvae.errors import Preempted
 from pgvae.objectives import OBJECTIVES, Objective, settings_of
 from pgvae.schedule import Schedule, Stage
