@@ -15,4 +15,5 @@ PriorKind = Literal["gaussian", "mixture"]  # what is fitted to them
 TrackerKind = Literal["tensorboard", "wandb", "mlflow", "none"]  # what shows a run while it goes
 Sampling = Literal["langevin", "rejection"]  # how latents with given attributes are drawn
 PROJECTION_STEPS = 200  # that find the latent of an image without an encoder
+LANGEVIN_STEPS, LANGEVIN_STEP_SIZE = 5000, 2e-4  # of a chain to latents with given attributes
 MOST_SEED = 2**63 - 1  # PyTorch takes it and its complement

@@ -141,8 +141,7 @@ def atomic_path(path: Path, needs: int = 0, flushed: bool = True) -> Iterator[Pa
         with disk_errors(path, needs):
             mode = _mode_of_new(aside)
             yield aside
-            files = [*aside.iterdir()] if aside.is_dir() else [aside]
-            for file in files:
+            for file in filter(Path.is_file, aside.iterdir() if aside.is_dir() else [aside]):
                 with contextlib.suppress(OSError):  # of a drive without permissions
                     file.chmod(mode)
                 if flushed:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pgvae.checks import require
-from pgvae.choices import Prior, Sampling
+from pgvae.choices import LANGEVIN_STEP_SIZE, LANGEVIN_STEPS, Prior, Sampling
 from pgvae.cli import options
 from pgvae.cli.options import POSITIVE, PROBABILITY, SEVERAL, option
 from pgvae.cli.session import Session, in_session
@@ -147,8 +147,8 @@ class _Wanted(click.ParamType):
     Sampling,
     default="langevin",
 )
-@option("--steps", "Of Langevin.", POSITIVE, default=5000)
-@option("--step-size", "Of Langevin.", Finite(), default=2e-4)
+@option("--steps", f"Of Langevin.  [default: {LANGEVIN_STEPS}]", POSITIVE)
+@option("--step-size", f"Of Langevin.  [default: {LANGEVIN_STEP_SIZE}]", Finite())
 @option(
     "--sure P",
     "Leave out images that, encoded again, are as asked with less than this probability.",
@@ -167,8 +167,8 @@ def conditional(
     wanted: dict[str, int],
     count: int,
     method: Sampling,
-    steps: int,
-    step_size: float,
+    steps: int | None,
+    step_size: float | None,
     sure: float,
     prior: Prior | None,
 ) -> None:
@@ -178,13 +178,18 @@ def conditional(
 
     Example: python generate.py --snapshot PATH conditional --with glasses=1,hat=0 --count 16
     """
+    for name, value in (("--steps", steps), ("--step-size", step_size)):
+        require(
+            method == "langevin" or value is None,
+            f"{name} {value} is of --method langevin: leave it out",
+        )
     model = session.model
     found = model.conditional_latents(
         count,
         wanted,
-        steps,
+        steps or LANGEVIN_STEPS,
         method=method,
-        step_size=step_size,
+        step_size=LANGEVIN_STEP_SIZE if step_size is None else step_size,
         sure=sure,
         seed=session.seed,
         prior=prior,

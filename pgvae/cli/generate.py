@@ -65,6 +65,7 @@ def samples(
     import torch
 
     require(count is None or seeds is None, "--count and --seeds: give one of them")
+    require(session.asked is None or seeds is None, "--seed and --seeds: give one of them")
     model, how, count = session.model, (prior, truncation), count or _COUNT
     if seeds:
         names = [f"seed-{seed:04d}.png" for seed in seeds]

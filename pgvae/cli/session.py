@@ -15,6 +15,7 @@ from pgvae.checks import require
 from pgvae.choices import Prior
 from pgvae.cli import options
 from pgvae.cli.options import PATH, option
+from pgvae.cli.types import Seed
 from pgvae.errors import InputError
 from pgvae.files import disk_errors, numbered_folder, path_of
 from pgvae.sizes import size_at
@@ -36,15 +37,21 @@ class Session:
     """One use of a snapshot. The model is read, and the folder made, once it is needed.
 
     name:  of the command. given: the folder that was asked for; None: a new one in `out`.
+    asked: the seed that was asked for; None: 0.
     """
 
     name: str
     snapshot: Path
     given: Path | None
-    seed: int
+    asked: int | None
     device: str
     _written: set[str] = field(default_factory=set)
     _replaced: list[str] = field(default_factory=list)
+
+    @property
+    def seed(self) -> int:
+        """Of what is drawn."""
+        return self.asked or 0
 
     @functools.cached_property
     def model(self) -> "Model":
@@ -181,7 +188,8 @@ def _some(names: Sequence[str]) -> str:
 def shared(command: Callable[..., None]) -> Callable[..., None]:
     """Add what may stand before a subcommand of `generate` and after it."""
     out = option("--out", "Folder for pictures.  [default: a new one in out/]", PATH)
-    for add in (options.DEVICE, options.SEED, out, options.snapshot(required=False)):
+    seed = option("--seed", "  [default: 0]", Seed())
+    for add in (options.DEVICE, seed, out, options.snapshot(required=False)):
         command = add(command)
     return command
 
@@ -191,7 +199,9 @@ def in_session(command: Callable[..., None]) -> Callable[..., None]:
 
     @shared
     @functools.wraps(command)
-    def run(snapshot: Path | None, out: Path | None, seed: int, device: str, **own: Any) -> None:
+    def run(
+        snapshot: Path | None, out: Path | None, seed: int | None, device: str, **own: Any
+    ) -> None:
         if snapshot is None:
             raise InputError("give --snapshot PATH: a .safetensors snapshot or a run directory")
         options.require_writable_folder(out or _OUT)

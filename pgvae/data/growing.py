@@ -20,7 +20,7 @@ from pgvae.data.pixels import encode_pixels
 from pgvae.data.prepare import Options, Recipe, prepare
 from pgvae.data.recipes import Split
 from pgvae.data.store import SPLITS, Store
-from pgvae.files import atomic_path, disk_errors, remove
+from pgvae.files import atomic_path
 
 Say = Callable[[str], None]
 
@@ -157,19 +157,13 @@ def export(store: Store, out: Path, say: Say = print) -> None:
                 f"{labels.some(store.attributes)}: export to a folder to keep names of labels"
             )
         return
-    aside = out.with_name(f".{out.name}.tmp")
-    remove(aside)
-    try:
-        with disk_errors(out):
-            for split in SPLITS:
-                (aside / split).mkdir(parents=True)
-            for index, name in enumerate(names):
-                (aside / name).write_bytes(_png(store, index))
-            if store.attributes:
-                (aside / "labels.csv").write_text(_csv(store, names), encoding="utf-8")
-            aside.rename(out)
-    finally:
-        remove(aside)
+    with atomic_path(out) as aside:
+        for split in SPLITS:
+            (aside / split).mkdir(parents=True)
+        for index, name in enumerate(names):
+            (aside / name).write_bytes(_png(store, index))
+        if store.attributes:
+            (aside / "labels.csv").write_text(_csv(store, names), encoding="utf-8")
 
 
 def _names_of(store: Store) -> list[str]:

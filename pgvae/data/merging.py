@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from pgvae.checks import require
-from pgvae.choices import Codec
+from pgvae.choices import Codec, Crop
 from pgvae.data import images, labels
 from pgvae.data.containers.base import Joined
 from pgvae.data.labels import Columns, Table
@@ -98,6 +98,7 @@ def merge(stores: Sequence[Store], name: str, data_root: Path, options: Options,
         base=bases.pop(),
         channels=channels.pop(),
         codec=_codec_of([store.manifest["codecs"][str(resolution)] for store in stores], say),
+        crop=_crop_of([store.manifest["crop"] for store in stores], say),
         about={
             "recipe": "merge",
             "sets": {store.name: store.digest for store in stores},
@@ -116,6 +117,15 @@ def _codec_of(codecs: Sequence[Codec], say: Say) -> Codec:
     if others:
         say(f"note: images are kept as {chosen}, also those of the sets in {', '.join(others)}")
     return chosen
+
+
+def _crop_of(crops: Sequence[Crop], say: Say) -> Crop:
+    """How an update is to crop what it adds; the sets' own images are as they are."""
+    alike = "pad" if {*crops} == {"pad"} else "center"
+    others = sorted({*crops} - {alike})
+    if others:
+        say(f"note: what an update adds is cropped by {alike}, not by {labels.some(others)}")
+    return alike
 
 
 def _asked_of_all(stores: Sequence[Store], say: Say) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pgvae.checks import require, require_choice, whole
-from pgvae.choices import Prior, Sampling
+from pgvae.choices import LANGEVIN_STEP_SIZE, LANGEVIN_STEPS, Prior, Sampling
 from pgvae.config import Head
 from pgvae.inference.directions import Directions
 from pgvae.prior import FittedPrior
@@ -96,8 +96,8 @@ def langevin(
     yes: Tensor,
     count: int,
     rng: torch.Generator,
-    steps: int = 5000,
-    step_size: float = 2e-4,
+    steps: int = LANGEVIN_STEPS,
+    step_size: float = LANGEVIN_STEP_SIZE,
     check: Check | None = None,
 ) -> Conditional:
     """Langevin Monte Carlo from the prior (IntroVAC, eq. 8), misclassified ends rejected.

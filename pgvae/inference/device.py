@@ -10,11 +10,17 @@ _KNOWN = ("cpu", "cuda", "mps")
 def pick_device(name: str) -> torch.device:
     """The device for "auto", "cpu", "cuda[:i]" or "mps"; InputError where it is not here.
 
+    And where torch makes tensors elsewhere than on the CPU by itself, as numbers are drawn there.
     "auto" is CUDA where there is some, else the CPU.
 
     >>> pick_device("cpu")
     device(type='cpu')
     """
+    require(
+        torch.get_default_device().type == "cpu",
+        f"torch.set_default_device({str(torch.get_default_device())!r}) is in force: take it back, "
+        "and give the device to pgvae, as in load(path, device=...)",
+    )
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

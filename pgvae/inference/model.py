@@ -17,7 +17,13 @@ from PIL import Image
 from torch import Tensor
 
 from pgvae.checks import require, whole
-from pgvae.choices import PROJECTION_STEPS, Prior, Sampling
+from pgvae.choices import (
+    LANGEVIN_STEP_SIZE,
+    LANGEVIN_STEPS,
+    PROJECTION_STEPS,
+    Prior,
+    Sampling,
+)
 from pgvae.inference import conditional, hub, paths, pretrained, projection
 from pgvae.inference.autoencoder import Autoencoder
 from pgvae.inference.device import pick_device
@@ -281,7 +287,7 @@ class Model(Autoencoder):
         return move(self.config.head, latents, chosen, deltas)
 
     def sample_conditional(
-        self, count: int, attributes: Mapping[str, int], steps: int = 5000, **options: Any
+        self, count: int, attributes: Mapping[str, int], steps: int = LANGEVIN_STEPS, **options: Any
     ) -> Tensor:
         """New images with given attributes, {"glasses": 1, "hat": 0}: -> [count, C, R, R].
 
@@ -296,10 +302,10 @@ class Model(Autoencoder):
         self,
         count: int,
         attributes: Mapping[str, int],
-        steps: int = 5000,
+        steps: int = LANGEVIN_STEPS,
         *,
         method: Sampling = "langevin",
-        step_size: float = 2e-4,
+        step_size: float = LANGEVIN_STEP_SIZE,
         sure: float | None = 0.5,
         seed: int = 0,
         prior: Prior | None = None,

@@ -8,6 +8,7 @@ from pathlib import Path
 from pgvae.checks import require
 from pgvae.data import Store
 from pgvae.data.images import RejectError, decode
+from pgvae.data.paths import is_file
 from pgvae.data.store import may_be_set
 from pgvae.errors import CorruptFileError, PgvaeError
 from pgvae.files import SUMS
@@ -37,13 +38,13 @@ class Part:
 
 def is_run(path: Path) -> bool:
     """Whether this is a run directory, or what is left of one."""
-    described = (path / CONFIG).is_file() and not is_model(path)
+    described = is_file(path / CONFIG) and not is_model(path)
     return described or bool(checkpoints_in(path) or snapshots_in(path))
 
 
 def is_model(path: Path) -> bool:
     """Whether this is a folder that a model was written to, to be given away."""
-    return (path / PRETRAINED).is_file()
+    return is_file(path / PRETRAINED)
 
 
 def check(path: Path) -> Iterator[Part]:

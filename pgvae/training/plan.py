@@ -46,6 +46,7 @@ def plan(request: Request, store: Store, initial: Initial | None = None) -> RunC
     kind = objective_class(request.objective or "pioneer")
     final = _final_resolution(request, store)
     preset = kind.preset(final)
+    _require_once(request.settings or ())
     everywhere, by_stage = parse_settings(kind, request.settings or ())
     objective = from_dict(kind, {**preset.settings, **everywhere}, f"{kind.name} objective")
     labels = _labels(request, store, kind)
@@ -91,6 +92,13 @@ def check_request(request: Request) -> None:
         not request.pretrain_kimg or kind.pretraining is not None,
         f"--pretrain-kimg {request.pretrain_kimg}: {kind.name} is not pre-trained; leave it out",
     )
+
+
+def _require_once(settings: tuple[str, ...]) -> None:
+    """Raise InputError where a setting is given twice, as the first would not count."""
+    names = [text.partition("=")[0] for text in settings]
+    for text, name in zip(settings, names, strict=True):
+        require(names.count(name) == 1, f"--set {text}: {name} is given twice; leave one out")
 
 
 def require_batch(kind: type[Objective], batch: int) -> None:
@@ -193,6 +201,10 @@ def _labels(request: Request, store: Store, objective: type[Objective]) -> Label
     require(
         objective.needs_labels or "attributes" not in chosen or len(store.attributes) == 0,
         f"--attributes: {objective.name} does not learn labels; leave it out",
+    )
+    require(
+        objective.needs_labels or "balance" in chosen or request.label_thresholds is None,
+        f"--label-thresholds: {objective.name} does not learn labels; leave it out",
     )
     asked = [f"--{name} {','.join(values)}" for name, values in chosen.items()]
     who = f"objective {objective.name}" if objective.needs_labels else " and ".join(asked)

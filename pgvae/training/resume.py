@@ -295,6 +295,8 @@ def _told(kept: Kept, asked: Request, names: list[str]) -> str:
     Where the words for these are the same, the options that are in other words made them differ.
     """
     worded = [n for n in kinds() if n not in FREE and getattr(kept.request, n) != getattr(asked, n)]
+    if "hours" in worded:
+        worded = [name for name in worded if name not in FITTED]  # which come of it
     names = [name for name in names if name in worded] or worded or names
     return ", ".join(
         f"{option(name)} ({_value(kept.request, name)} there, {_value(asked, name)} here)"

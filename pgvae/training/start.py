@@ -31,6 +31,7 @@ from pgvae.training.resume import Kept, fitted_before, gone_on, newest_like
 from pgvae.training.rundir import RunDirectory, require_writable
 from pgvae.training.stops import Stop
 from pgvae.training.tracker import check_tracker
+from pgvae.values import option
 
 _OUTDIR, _WORKERS, _TRACKER = "runs", 2, "tensorboard"
 
@@ -69,7 +70,7 @@ def train(request: Request, say: Say = print, stop: Stop | None = None) -> Path:
     if request.resume not in (None, NEWEST):
         kept = Kept.read(Path(request.resume))
     whole = dataclasses.replace(kept.request, **request.asked()) if kept else request
-    _check_early(whole, kept.path if kept else Path(whole.outdir or _OUTDIR))
+    _check_early(whole, request, kept.path if kept else Path(whole.outdir or _OUTDIR))
     device = local_device(pick_device(whole.device or "auto"))
     with joined(device) as ranks:
         if ranks.index > 0:
@@ -260,7 +261,7 @@ def dry_run(request: Request, say: Say = print) -> None:
         f"--dry-run shows the plan of a new run, and {request.resume} has its own in config.json: "
         "leave one of --dry-run and --resume out",
     )
-    _check_early(request, Path(request.outdir or _OUTDIR))
+    _check_early(request, request, Path(request.outdir or _OUTDIR))
     start, store = load_initial(request), opened(request, say)
     _check_metrics(request, store)
     if request.hours is not None:
@@ -298,8 +299,11 @@ def _check_caller(request: Request) -> None:
     )
 
 
-def _check_early(request: Request, writes_to: Path) -> None:
-    """Raise InputError for what can be known before images are prepared."""
+def _check_early(request: Request, asked: Request, writes_to: Path) -> None:
+    """Raise InputError for what can be known before images are prepared.
+
+    asked: of the request, what is asked for now.
+    """
     if request.dataset is None:
         raise InputError("give --dataset NAME|PATH, or --resume RUN to go on with a run")
     check_request(request)
@@ -309,6 +313,8 @@ def _check_early(request: Request, writes_to: Path) -> None:
     if request.metrics:
         weights = Path(request.inception_weights) if request.inception_weights else None
         check_metrics(request.metrics, request.resolution or MAX_RESOLUTION, weights)
+    for name in () if request.metrics else asked.given("metric_kimg", "inception_weights"):
+        raise InputError(f"{option(name)} is of --metrics, and none are measured: leave it out")
     goes_on = request.resume not in (None, NEWEST)
     require_writable(writes_to, "copy the run to another" if goes_on else "choose another --outdir")
 

@@ -1,9 +1,12 @@
 """`pgvae check`: everything is read, nothing is changed, what is damaged is named."""
 
+import errno
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from commands import contents
@@ -137,6 +140,24 @@ def test_sets_snapshots_directions_and_folders_of_all_are_checked(run, run_pgvae
     flip(desk / "directions-s.safetensors")
     assert run_pgvae("check", "s.safetensors") == 3
     assert "directions 0 of 1 whole" in capsys.readouterr().out
+
+
+def test_a_set_that_may_not_be_read_does_not_stop_the_check_of_others(
+    run_pgvae, desk, capsys, monkeypatch
+):
+    closed = Path(shutil.copytree(desk / "datasets" / "tiny", desk / "datasets" / "closed"))
+
+    def look(path: Path, *how: Any, stat: Callable[..., Any] = Path.stat, **more: Any) -> Any:
+        if closed.name in path.parts[:-1]:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return stat(path, *how, **more)
+
+    monkeypatch.setattr(Path, "stat", look)
+    monkeypatch.setattr(os, "access", lambda what, mode: Path(what).name != closed.name)
+    assert run_pgvae("check", "datasets") == 3
+    told = capsys.readouterr().out
+    assert "closed may not be read: ask its owner" in told
+    assert "datasets/tiny: set 1 of 1 whole\n" in told
 
 
 def test_a_published_folder_is_a_model_and_whole_until_its_file_is_damaged(desk, run_pgvae, capsys):

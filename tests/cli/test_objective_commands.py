@@ -42,7 +42,7 @@ BAD_OPTIONS = [
     ("--dataset faces --balance glases", ["balance", "'glases'", "mean 'glasses'?"]),
     ("--dataset faces --balance always", ["label 'always'", "both yes and no"]),
     ("--attributes ,", ["--attributes", "','"]),
-    ("--label-thresholds 0.7,0.3", ["0.7, 0.3", "lower one first"]),
+    ("--dataset faces --balance hat --label-thresholds 0.7,0.3", ["0.7, 0.3", "lower one first"]),
     ("--label-thresholds nan,nan", ["--label-thresholds nan: use a finite number"]),
     ("--label-thresholds 0.5", ["--label-thresholds 0.5: give two numbers"]),
     ("--label-thresholds 0.1,0.5,0.9", ["0.1,0.5,0.9: give two numbers"]),

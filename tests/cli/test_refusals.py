@@ -54,6 +54,10 @@ REFUSED = {
         samples --count 99999999999999999999 | --count | is too many: use 10000000 at most
         samples --seeds 0-100000 | '0-100000': | 100,000 seeds at most
         samples --seeds 3 --count 2 | --count and --seeds: give one of them
+        samples --seeds 3 --seed 4 | --seed and --seeds: give one of them
+        --seed 0 samples --seeds 3 | --seed and --seeds: give one of them
+        conditional --with glasses=1 --method rejection --steps 3 | --steps 3 is of --method
+        conditional --with glasses=1 --method rejection --step-size 0.1 | --step-size 0.1 is of
         samples --out walk.gif | --out walk.gif is the name of a file: --out takes a folder, such as
         samples --out a.png | cannot write to a.png: a.png is a file; use another --out
         samples --out a.png/deep/er | cannot write to a.png/deep/er: a.png is a file; use another

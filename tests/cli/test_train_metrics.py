@@ -79,6 +79,8 @@ def test_a_run_goes_on_with_other_metrics(measured, workplace, finished):
             ["no.pth: no such file", "pt_inception-2015-12-05-6726825d.pth"],
         ),
         ("--metrics fid --inception-weights w.pth", ["w.pth: SHA-256 is "]),
+        ("--metric-kimg 1", ["--metric-kimg is of --metrics, and none are measured"]),
+        ("--metrics none --inception-weights no.pth", ["--inception-weights is of --metrics"]),
     ],
 )
 def test_what_cannot_be_measured_is_refused_before_a_run_is_made(

@@ -89,6 +89,21 @@ def test_merged_sets_lose_nothing_where_one_of_them_is_lossless(tmp_path, codecs
         assert sum(f"images are kept as {kept}, also" in line for line in said) == 1
 
 
+@pytest.mark.parametrize(
+    ("crops", "kept", "said"),
+    [("pad pad", "pad", []), ("pad center", "center", ["'pad'"]), ("center center", "center", [])],
+)
+def test_an_update_of_a_merged_set_crops_as_all_of_its_parts(tmp_path, crops, kept, said):
+    stores = [
+        labelled(tmp_path, f"s{i}", i, ("hat",), crop=crop) for i, crop in enumerate(crops.split())
+    ]
+    told: list[str] = []
+    both = merge(stores, "both", tmp_path / "sets", Options(workers=0), told.append)
+    assert both.manifest["crop"] == kept
+    cropped = [line for line in told if "what an update adds is cropped" in line]
+    assert [line.rpartition(" ")[2] for line in cropped] == said
+
+
 def test_sets_that_do_not_fit_are_not_merged(tmp_path):
     one = labelled(tmp_path, "one", 1, ("hat",))
     grey = labelled(tmp_path, "grey", 2, ("hat",), channels=1)

@@ -63,6 +63,17 @@ def test_training_with_another_default_is_refused(other_default):
             begin(Request(dataset="faces"))
 
 
+def test_another_default_device_is_refused(tmp_path):
+    path = written(tmp_path / "a.safetensors")
+    torch.set_default_device("meta")
+    try:
+        for begin in (load, lambda _: start.train(Request(dataset=str(tmp_path)))):
+            with pytest.raises(InputError, match=r"torch.set_default_device\('meta'\) is in force"):
+                begin(path)
+    finally:
+        torch.set_default_device(None)
+
+
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 def test_training_without_gradients_is_refused(mode):
     with mode(), pytest.raises(InputError, match=r"outside of torch.no_grad\(\) and inference_mo"):

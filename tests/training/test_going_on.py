@@ -48,6 +48,8 @@ OTHERS = {
     "label_thresholds": (0.2, 0.8),
     "balance": ("hat",),
 }
+# Of these, what needs other data, more of it, or another objective.
+UNFIT = ("size", "attributes", "augment", "hours", "label_thresholds")
 
 
 def made(outdir: Path, asked: Request = ASKED, start: str | None = None, **changes) -> Path:
@@ -122,10 +124,15 @@ def test_other_images_are_another_run_and_equal_ones_elsewhere_the_same(tmp_path
         going_on(path, digest="f" * 64)
 
 
+def test_other_hours_are_named_and_not_what_came_of_them(tmp_path):
+    made(tmp_path, dataclasses.replace(ASKED, hours=1.0, kimg_per_stage=0.04))
+    with pytest.raises(InputError, match=r"differs in --hours \(1 there, 2 here\): give"):
+        found(tmp_path, dataclasses.replace(ASKED, hours=2.0, kimg_per_stage=0.08))
+
+
 @pytest.mark.parametrize(
     "name",
-    [n for n in OTHERS if n not in (*IDENTITY, "size", "attributes", "augment", "hours")],
-    # what is left out needs other data or more of it
+    [n for n in OTHERS if n not in (*IDENTITY, *UNFIT)],
 )
 def test_a_slip_in_another_option_is_refused_by_name(name, tmp_path):
     path = made(tmp_path)
@@ -140,7 +147,7 @@ def test_what_is_said_or_left_open_is_the_same_where_the_value_is(tmp_path):
     for same in (
         dataclasses.replace(ASKED, seed=0, grow=True, start_resolution=4, fmap_max=512),
         dataclasses.replace(ASKED, size="16x16"),
-        dataclasses.replace(ASKED, label_thresholds=(0.5, 0.5), ema_kimg=10.0, schedule="pioneer"),
+        dataclasses.replace(ASKED, ema_kimg=10.0, schedule="pioneer"),
         dataclasses.replace(ASKED, objective=None, resolution=None, mirror=False),
     ):
         assert found(tmp_path, same) == path

@@ -172,8 +172,8 @@ def test_a_switch_is_true_or_false():
     assert config.objective["rec_to_generator"] is True
 
 
-def test_settings_are_typed_by_the_objective_and_the_last_of_two_holds():
-    texts = ("beta_kl=3", "beta_kl=1", "rec=l1", "gamma_r@64=0", "beta_kl@8=2", "beta_neg@8=1e3")
+def test_settings_are_typed_by_the_objective():
+    texts = ("beta_kl=1", "rec=l1", "gamma_r@64=0", "beta_kl@8=2", "beta_neg@8=1e3")
     assert parse_settings(OBJECTIVES["soft_introvae"], texts) == (
         {"beta_kl": 1.0, "rec": "l1"},
         {64: {"gamma_r": 0.0}, 8: {"beta_kl": 2.0, "beta_neg": 1e3}},
