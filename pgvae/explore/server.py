@@ -57,10 +57,15 @@ def serve(
 
 
 def listening(host: str, port: int) -> socket.socket:
-    """A socket that listens; InputError where it cannot."""
+    """A socket that listens; InputError where it cannot.
+
+    Its connections send at once: an answer's body does not wait, 40 ms, until its head has come.
+    """
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family)
+        found = socket.create_server((host, port), family=family)
+        found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return found
     except (OSError, UnicodeError) as error:
         why = getattr(error, "strerror", None) or error
         raise InputError(
