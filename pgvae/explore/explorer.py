@@ -70,7 +70,7 @@ class Explorer:
     """
 
     def __init__(self, model: Model, run: Path | None = None, store: Store | None = None) -> None:
-        self.model, self.store = model, store
+        self.model, self.store = model.hold(), store
         if store is not None:
             require_fitting(store, model)
         self._unseen = store.split("val") if store is not None else np.empty(0, np.int64)
@@ -205,7 +205,7 @@ class Explorer:
             if at not in self._loaded:
                 path = self._snapshots().get(at)
                 require(path is not None, f"there is no snapshot after {at:,} images any more")
-                found = load(path, self.model.device)
+                found = load(path, self.model.device).hold()
                 own = (self.model.latent_dim, self.model.config.head)
                 require(
                     (found.latent_dim, found.config.head) == own,

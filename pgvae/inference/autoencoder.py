@@ -13,6 +13,7 @@ from pgvae.checks import require
 from pgvae.errors import InputError
 from pgvae.inference.device import pick_device
 from pgvae.inference.given import Images, require_numbers, take
+from pgvae.nn import hold
 from pgvae.sizes import size_at, size_named
 from pgvae.snapshot import Snapshot
 from pgvae.types import Posterior
@@ -55,6 +56,16 @@ class Autoencoder:
             if part is not None:
                 part.to(self.device)
         self.mean_image = self.mean_image.to(self.device)
+        return self
+
+    def hold(self) -> Self:
+        """Have weights made once, which takes memory: sooner for one image at a time; -> itself.
+
+        The same results. `to` another device ends it.
+        """
+        for part in (self.encoder, self.generator):
+            if part is not None:
+                hold(part)
         return self
 
     def _take(self, images: Images) -> tuple[Tensor, Callable[[Tensor], Any]]:

@@ -9,9 +9,10 @@ from pgvae.nn.discriminator import Discriminator
 from pgvae.nn.encoder import Encoder
 from pgvae.nn.generator import Generator
 from pgvae.nn.growing import seeded
+from pgvae.nn.layers import hold
 from pgvae.types import Nets
 
-__all__ = ["Discriminator", "Encoder", "Generator", "build_nets", "parameter_count"]
+__all__ = ["Discriminator", "Encoder", "Generator", "build_nets", "hold", "parameter_count"]
 
 
 def build_nets(

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pgvae.config import ModelConfig
+from pgvae.ops.held import hold as as_held
 from pgvae.types import finest
 
 Taps = tuple[int, int]  # rows and columns of a kernel
@@ -18,7 +19,35 @@ def matrix_of(weight: Tensor) -> Tensor:
     return weight.permute(0, 2, 3, 1).flatten(1)
 
 
-class EqualizedWeight(nn.Module):
+class _Weight(nn.Module):
+    """Calling it gives the weight [O, I, K, K]: what it `made` anew, or the one that is held."""
+
+    held: Tensor | None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("held", None, persistent=False)
+
+    def forward(self) -> Tensor:
+        return self.made() if self.held is None else self.held
+
+    def made(self) -> Tensor:
+        raise NotImplementedError
+
+
+@torch.inference_mode(False)
+@torch.no_grad()
+def hold(net: nn.Module) -> None:
+    """Have the weights of a network that is not trained any more made once: for few images.
+
+    Takes as much memory as the weights again, and up to eleven times that in wide layers.
+    """
+    for module in net.modules():
+        if isinstance(module, _Weight):
+            module.held = as_held(module.made().detach())
+
+
+class EqualizedWeight(_Weight):
     """Convolution weight under the equalized learning rate (PGGAN, section 4.1).
 
     Stored from N(0, 1) and multiplied at run time by He's constant sqrt(2 / fan_in), so that
@@ -30,11 +59,11 @@ class EqualizedWeight(nn.Module):
         self.weight = nn.Parameter(torch.randn(outputs, inputs, *taps))
         self.scale = gain / math.sqrt(inputs * math.prod(taps))
 
-    def forward(self) -> Tensor:
+    def made(self) -> Tensor:
         return self.weight * self.scale
 
 
-class SpectralWeight(nn.Module):
+class SpectralWeight(_Weight):
     """Convolution weight divided by its largest singular value (Miyato et al., 2018, eq. 8).
 
     The singular vectors u and v are buffers, saved with the weights and moved by `iterate`
@@ -67,12 +96,12 @@ class SpectralWeight(nn.Module):
         self.v.copy_(F.normalize(matrix.t() @ self.u, dim=0))
         self.u.copy_(F.normalize(matrix @ self.v, dim=0))
 
-    def forward(self) -> Tensor:
+    def made(self) -> Tensor:
         with torch.autocast(self.weight.device.type, enabled=False):
             return self.weight / torch.dot(self.u, matrix_of(self.weight) @ self.v)
 
 
-class PlainWeight(nn.Module):
+class PlainWeight(_Weight):
     """Convolution weight from N(0, gain^2 / fan_in), as He et al. (2015) start theirs."""
 
     def __init__(self, inputs: int, outputs: int, taps: Taps, gain: float) -> None:
@@ -80,7 +109,7 @@ class PlainWeight(nn.Module):
         std = gain / math.sqrt(inputs * math.prod(taps))
         self.weight = nn.Parameter(std * torch.randn(outputs, inputs, *taps))
 
-    def forward(self) -> Tensor:
+    def made(self) -> Tensor:
         return self.weight
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pgvae.ops.held import made_of
 from pgvae.ops.registered import interleave2
 
 _MANY_WEIGHTS = 2**17  # of a tap: from here on four convolutions are faster on a CPU (measured)
@@ -31,11 +32,12 @@ def by_phases(x: Tensor, weight: Tensor) -> Tensor:
     """
     h, w = x.shape[2:]
     padded = F.pad(x, (1, 1, 1, 1))
-    phases = []
-    for a, by_row in enumerate(_pairs_of_taps(weight.permute(0, 2, 3, 1), dim=1)):
-        for b, folded in enumerate(_pairs_of_taps(by_row, dim=2)):  # [O, 2, 2, I]
-            window = padded[:, :, a : a + h + 1, b : b + w + 1]
-            phases.append(F.conv2d(window, folded.permute(0, 3, 1, 2)))
+    folded = made_of(weight, "phases", lambda: _folded(weight))
+    phases = (
+        F.conv2d(padded[:, :, a : a + h + 1, b : b + w + 1], folded[2 * a + b])
+        for a in (0, 1)
+        for b in (0, 1)
+    )
     return interleave2(*phases)
 
 
@@ -47,6 +49,12 @@ def transposed(x: Tensor, weight: Tensor) -> Tensor:
     """
     taps = sum(F.pad(weight, (b, 1 - b, a, 1 - a)) for a in (0, 1) for b in (0, 1))
     return F.conv_transpose2d(x, taps.flip(2, 3).transpose(0, 1), stride=2, padding=1)
+
+
+def _folded(weight: Tensor) -> list[Tensor]:
+    """The 2x2 weights [O, I, 2, 2] of the parities (0, 0), (0, 1), (1, 0) and (1, 1)."""
+    rows = _pairs_of_taps(weight.permute(0, 2, 3, 1), dim=1)  # channels last, without a copy
+    return [taps.permute(0, 3, 1, 2) for row in rows for taps in _pairs_of_taps(row, dim=2)]
 
 
 def _pairs_of_taps(taps: Tensor, dim: int) -> tuple[Tensor, Tensor]:

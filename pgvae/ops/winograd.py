@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pgvae.ops import phases, reference
+from pgvae.ops.held import made_of
 from pgvae.ops.registered import (
     winograd_conv3x3,
     winograd_filters,
@@ -89,7 +90,8 @@ def tiled(x: Tensor, weight: Tensor, up2: bool) -> Tensor:
     Needs the native transforms: `pays_off` says where that helps.
     """
     n, _, h, w = x.shape
-    filters = winograd_filters(weight, up2)  # [36 or 100, I, O]
+    name = "winograd up2" if up2 else "winograd"
+    filters = made_of(weight, name, lambda: winograd_filters(weight, up2))  # [36 or 100, I, O]
     products = torch.bmm(winograd_input(x, up2), filters)  # [36 or 100, tiles, O]
     scale = 2 if up2 else 1
     return winograd_output(products, n, scale * h, scale * w, up2)
