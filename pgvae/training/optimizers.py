@@ -35,23 +35,40 @@ def orthogonal(matrices: Tensor) -> Tensor:
     >>> orthogonal(torch.diag(torch.tensor([3.0, 4.0]))).diagonal()
     tensor([0.7229, 1.1192])
     """
-    if matrices.shape[-2] > matrices.shape[-1]:
-        return orthogonal(matrices.mT).mT
-    x = matrices / matrices.norm(dim=(-2, -1), keepdim=True).clamp_min(_NEXT_TO_NOTHING)
-    gram = x @ x.mT
+    return all_orthogonal([matrices.reshape(-1, *matrices.shape[-2:])])[0].reshape(matrices.shape)
+
+
+def all_orthogonal(stacks: list[Tensor]) -> list[Tensor]:
+    """`orthogonal` of stacks [n, M, N] of several shapes; those of one shorter side together."""
+    wide = [stack if stack.shape[1] <= stack.shape[2] else stack.mT for stack in stacks]
+    wide = [x / x.norm(dim=(1, 2), keepdim=True).clamp_min(_NEXT_TO_NOTHING) for x in wide]
+    sides = [x.shape[1] for x in wide]
+    turns: dict[int, Tensor] = {}
+    for side in {*sides}:
+        turns[side] = _turns(torch.cat([x @ x.mT for x in wide if x.shape[1] == side]))
+    found = []
+    for stack, x, side in zip(stacks, wide, sides, strict=True):
+        turn, turns[side] = turns[side].tensor_split([len(x)])
+        found.append(turn @ x if stack.shape == x.shape else (turn @ x).mT)
+    return found
+
+
+def _turns(gram: Tensor) -> Tensor:
+    """What the iteration multiplies matrices by whose Gram matrices these are: [n, M, M]."""
     turn = factor = _factor(gram)
     for _ in range(_STEPS - 1):
         gram = factor @ gram @ factor
         factor = _factor(gram)
         turn = factor @ turn
-    return turn @ x
+    return turn
 
 
 def _factor(gram: Tensor) -> Tensor:
-    """What a step of the iteration multiplies x by."""
+    """What a step of the iteration multiplies by: a + b gram + c gram^2."""
     a, b, c = _COEFFICIENTS
-    identity = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
-    return a * identity + b * gram + c * (gram @ gram)
+    factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+    factor.diagonal(dim1=1, dim2=2).add_(a)
+    return factor
 
 
 class Muon(torch.optim.Adam):
@@ -74,12 +91,22 @@ class Muon(torch.optim.Adam):
         (group,) = self.param_groups
         bad = getattr(self, "found_inf", None)
         bad = torch.zeros((), device=group["lr"].device) if bad is None else bad
-        for weights in _alike(p for p in group["params"] if p.grad is not None and _is_muons(p)):
-            self._turn(weights, group["lr"], 1 - group["betas"][0], bad)
+        groups = _alike(p for p in group["params"] if p.grad is not None and _is_muons(p))
+        share = 1 - group["betas"][0]
+        moves = all_orthogonal([self._ahead(weights, share, bad) for weights in groups])
+        for weights, stack in zip(groups, moves, strict=True):
+            rate = group["lr"] * math.sqrt(max(stack.shape[1:])) * (1 - bad)
+            stack = stack * rate.to(stack.dtype)
+            for weight, move in zip(weights, stack, strict=True):
+                weight.sub_(_as_weight(move, weight))
+                weight.grad = None
         super().step(closure)
 
-    def _turn(self, weights: list[Tensor], lr: Tensor, share: float, bad: Tensor) -> None:
-        """Move weights of one shape. share: 1 - beta."""
+    def _ahead(self, weights: list[Tensor], share: float, bad: Tensor) -> Tensor:
+        """Follow the gradients of weights of one shape, and what to orthogonalise: [n, M, N].
+
+        share: 1 - beta.
+        """
         for weight in weights:
             if not self.state[weight]:
                 self.state[weight]["exp_avg"] = torch.zeros_like(weight)
@@ -88,13 +115,9 @@ class Muon(torch.optim.Adam):
         gradients.masked_fill_(bad.bool(), 0)
         momenta = torch.stack([matrix_of(momentum) for momentum in kept])
         momenta.lerp_(gradients, share * (1 - bad))
-        ahead = momenta.lerp(gradients, share)
-        rate = lr * math.sqrt(max(ahead.shape[1:])) * (1 - bad)
-        moves = orthogonal(ahead) * rate.to(ahead.dtype)
-        for weight, momentum, new, move in zip(weights, kept, momenta, moves, strict=True):
+        for weight, momentum, new in zip(weights, kept, momenta, strict=True):
             momentum.copy_(_as_weight(new, weight))
-            weight.sub_(_as_weight(move, weight))
-            weight.grad = None
+        return momenta.lerp_(gradients, share)
 
 
 def _is_muons(parameter: Tensor) -> bool:
