@@ -13,6 +13,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterable, Iterator
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
@@ -44,15 +45,32 @@ def sync_folder(path: Path) -> None:
             raise
 
 
+def content_of(path: Path) -> bytes:
+    """All of a file; OSError where it is none: a pipe would be waited for.
+
+    >>> (folder / "empty").touch()
+    >>> content_of(folder / "empty")
+    b''
+    """
+    with _opened(path) as file:
+        return file.read()
+
+
 def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file, as hex.
+    """The SHA-256 of a file, as hex. Raises as `content_of`.
 
     >>> (folder / "empty").touch()
     >>> sha256_of(folder / "empty")[:16]
     'e3b0c44298fc1c14'
     """
-    with path.open("rb") as file:
+    with _opened(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _opened(path: Path) -> BufferedReader:
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "no file, but a folder, a pipe or a device", str(path))
+    return path.open("rb")
 
 
 def sums_of(folder: Path, names: Iterable[str]) -> bytes:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from pgvae.errors import CorruptFileError, InputError
+from pgvae.files import content_of
 from pgvae.schedule import at_stage
 from pgvae.sizes import parse_size
 from pgvae.values import items_of, option, spelled, typed, wrong_with
@@ -235,7 +236,7 @@ class Request:
         InputError where there is no such file, CorruptFileError where it is not a request.
         """
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
+            values = json.loads(content_of(path))
             unknown = values.keys() - kinds().keys()
             if unknown:
                 raise ValueError(f"unknown option {min(unknown)!r}")

@@ -13,7 +13,7 @@ import pytest
 
 from pgvae import files
 from pgvae.errors import InputError, ResourceError
-from pgvae.files import atomic_path, disk_errors, locked, remove, sha256_of, sync_folder
+from pgvae.files import atomic_path, content_of, disk_errors, locked, remove, sha256_of, sync_folder
 
 
 def test_a_file_appears_whole_and_leaves_nothing_beside_it(tmp_path):
@@ -32,6 +32,14 @@ def test_a_directory_appears_whole(tmp_path):
         (aside / "inner").write_text("x")
     assert (tmp_path / "d" / "inner").read_text() == "x"
     assert [p.name for p in tmp_path.iterdir()] == ["d"]
+
+
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for read in (content_of, sha256_of):
+        for name in ("pipe", "."):
+            with pytest.raises(OSError, match="no file, but a folder, a pipe or a device"):
+                read(tmp_path / name)
 
 
 @pytest.mark.parametrize("special", ["pipe", "socket", "device"])

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pgvae.checks import require
 from pgvae.choices import CelebaHqSplit, Codec, Crop
 from pgvae.cli import options
 from pgvae.cli.groups import Commands
@@ -68,9 +69,8 @@ def data() -> None:
 @option("--split-by COLUMN", "Hold out by the values of this column: one person on one side.")
 @option(
     "--split-protocol",
-    "Of celebahq: 27,000 / 3,000 or 29,000 / 1,000.",
+    "Of celebahq: 27,000 / 3,000 or 29,000 / 1,000.  [default: pioneer]",
     CelebaHqSplit,
-    default="pioneer",
 )
 @option("--grayscale", "Store one channel.", is_flag=True)
 @option("--codec", "Above 128 px; all but jpeg are lossless.", Codec, default="webp")
@@ -92,6 +92,7 @@ def prepare_command(what: str, data_root: Path, force: bool, **given: Any) -> No
     from pgvae.data.prepare import Options, prepare
     from pgvae.data.recipes import RECIPES, Ingredients, Split, recipe_of
 
+    require_skipping(given)
     if given["size"] is not None:
         given["resolution"], given["base"] = parse_size(given["size"], given["resolution"])
     ingredients = Ingredients(
@@ -113,6 +114,14 @@ def prepare_command(what: str, data_root: Path, force: bool, **given: Any) -> No
     )
     store = prepare(recipe_of(what, ingredients), chosen, data_root, force=force, say=click.echo)
     report(store)
+
+
+def require_skipping(given: dict[str, Any]) -> None:
+    """InputError for a limit of what is left out where nothing is."""
+    require(
+        given["skip_bad"] or given["max_bad"] is None,
+        f"--max-bad {given['max_bad']} is of --skip-bad: give both, or leave it out",
+    )
 
 
 def asked_of(given: dict[str, Any]) -> dict[str, Any]:

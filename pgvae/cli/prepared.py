@@ -54,11 +54,12 @@ def update(name: str, path: Path, data_root: Path, **given: Any) -> None:
 
     Example: pgvae data update mine photos/
     """
-    from pgvae.cli.data import asked_of, report, store_called
+    from pgvae.cli.data import asked_of, report, require_skipping, store_called
     from pgvae.data import growing
     from pgvae.data.prepare import Options
     from pgvae.data.recipes import Split, folder
 
+    require_skipping(given)
     store = store_called(name, data_root)
     about = store.manifest["about"]
     made_by = about.get("recipe", "folder")

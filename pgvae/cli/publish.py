@@ -10,6 +10,7 @@ import click
 from pgvae.checks import require
 from pgvae.cli import options
 from pgvae.cli.options import PATH, option
+from pgvae.files import content_of
 
 _SHOWN = 16  # images that are reconstructed
 
@@ -63,7 +64,7 @@ def figures_of(snapshot: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for file in sorted(snapshot.parent.glob("evaluation*.json"), key=lambda p: p.stat().st_mtime):
         with contextlib.suppress(OSError, ValueError, LookupError, TypeError, AttributeError):
-            values = json.loads(file.read_text(encoding="utf-8"))
+            values = json.loads(content_of(file))
             if values["snapshot"] == snapshot.name:
                 found |= {str(n): dict(figure) for n, figure in values["metrics"].items()}
     return found

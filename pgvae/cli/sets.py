@@ -10,6 +10,7 @@ import click
 from pgvae.checks import require
 from pgvae.cli import options
 from pgvae.cli.options import PATH, option
+from pgvae.files import content_of
 
 if TYPE_CHECKING:
     from pgvae.data import Store
@@ -51,7 +52,7 @@ def users_in(outdir: Path) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
     for file in sorted(outdir.glob("*/config.json")):
         with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
-            digest = json.loads(file.read_text(encoding="utf-8"))["dataset_digest"]
+            digest = json.loads(content_of(file))["dataset_digest"]
             found.setdefault(digest, []).append(file.parent)
     return found
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import click
 
-from pgvae.choices import MOST_SEED
+from pgvae.choices import MOST_AT_ONCE, MOST_SEED
 from pgvae.sizes import check_resolution
 
-_MOST, _MOST_SEEDS = 10_000_000, 100_000
+_MOST_SEEDS = 100_000
 
 
 class Finite(click.ParamType):
@@ -35,8 +35,8 @@ class Whole(click.IntRange):
 
     def convert(self, value: Any, param: Any, ctx: Any) -> int:
         number = super().convert(value, param, ctx)
-        if number > _MOST:
-            self.fail(f"{number} is too many: use {_MOST} at most", param, ctx)
+        if number > MOST_AT_ONCE:
+            self.fail(f"{number} is too many: use {MOST_AT_ONCE} at most", param, ctx)
         return number
 
 

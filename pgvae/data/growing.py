@@ -15,7 +15,7 @@ from pgvae.checks import require
 from pgvae.data import labels
 from pgvae.data.labels import Table
 from pgvae.data.making import Known
-from pgvae.data.paths import apart, exists
+from pgvae.data.paths import apart, exists, is_link
 from pgvae.data.pixels import encode_pixels
 from pgvae.data.prepare import Options, Recipe, prepare
 from pgvae.data.recipes import Split
@@ -139,7 +139,7 @@ def export(store: Store, out: Path, say: Say = print) -> None:
     train alone says nothing, which is said. A zip has no names of labels, nor is that silent.
     Raises InputError where there is something already, ResourceError where the disk is full.
     """
-    require(not exists(out), f"{out} exists: give another path, or delete it")
+    require(not exists(out) and not is_link(out), f"{out} exists: give another path, or delete it")
     require(exists(out.parent), f"no such folder: {out.parent}")
     names = _names_of(store)
     if len(store.split("val")) == 0:

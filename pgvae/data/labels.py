@@ -64,12 +64,18 @@ def check_names(attributes: Sequence[str]) -> None:
 
     >>> check_names(["smile", "big smile"])
     """
-    wrong = [name for name in attributes if not name or name != name.strip() or {*name} & {*",="}]
+    wrong = [
+        name
+        for name in attributes
+        if not name.isprintable() or not name or name != name.strip() or {*name} & {*",="}
+    ]
     require(
         not wrong,
         f"labels that no option could name: {some(wrong)}; rename their columns or folders, "
-        "without commas, = and spaces at the ends",
+        "without commas, =, signs that are not printed and spaces at the ends",
     )
+    twice = sorted({name for name in attributes if attributes.count(name) > 1})
+    require(not twice, f"labels that are there twice: {some(twice)}; leave one of each out")
 
 
 def no_labels(count: int) -> Table:

@@ -129,7 +129,7 @@ class Ingredients:
     labels: Path | None = None
     attributes: tuple[str, ...] = ()
     split: Split = Split()
-    protocol: str = "pioneer"
+    protocol: str | None = None
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class Entry:
     make:  the `Recipe`, of `Ingredients`; here are the defaults of what it does not say.
     about: what it is, in a few words.
     needs: what a user must give, for the command that a message shows.
-    takes: of --labels, --attributes and --split-by those that it does not bring itself.
+    takes: of the options that some recipes have no use for, those that it has.
     """
 
     make: Callable[[Ingredients], Recipe]
@@ -177,11 +177,13 @@ RECIPES = {
         ),
         "cartoon faces with labels, drawn on the spot: 10000 at 64 px",
         needs="--resolution 64 --count 10000",
+        takes=("count", "val-fraction"),
     ),
     "celebahq": Entry(
-        lambda r: celebahq(r.name or "celebahq", r.source, r.protocol),
+        lambda r: celebahq(r.name or "celebahq", r.source, r.protocol or "pioneer"),
         "CelebA-HQ",
         needs="--source FOLDER_OR_ZIP",
+        takes=("split-protocol",),
     ),
     "celeba": Entry(
         lambda r: celeba(r.name or "celeba", r.source, r.attributes),
@@ -196,7 +198,7 @@ RECIPES = {
         lambda r: folder(r.name or "lsun", r.source, r.split, chosen=r.attributes),
         "LSUN's scenes or objects",
         needs="--source FOLDER",
-        takes=("attributes",),
+        takes=("attributes", "val-fraction"),
     ),
     "flowers": Entry(
         lambda r: flowers(r.name or "flowers", r.source, r.attributes),
@@ -208,7 +210,7 @@ RECIPES = {
         lambda r: folder(r.name or own_name(r.source), r.source, r.split, r.labels, r.attributes),
         "any images",
         needs="--source FOLDER_OR_ZIP --name NAME",
-        takes=("labels", "attributes", "split-by"),
+        takes=("labels", "attributes", "split-by", "val-fraction"),
     ),
 }
 
@@ -230,9 +232,16 @@ def recipe_of(what: str, given: Ingredients) -> Recipe:
             "leave one of them out",
         )
         entry, given = RECIPES["folder"], replace(given, source=Path(what))
-    asked = (given.labels, given.attributes, given.split.by)
-    for option, value in zip(("labels", "attributes", "split-by"), asked, strict=True):
-        allowed = option in entry.takes or not value
+    asked = {
+        "labels": given.labels,
+        "attributes": given.attributes or None,
+        "split-by": given.split.by,
+        "val-fraction": given.split.fraction,
+        "count": given.count,
+        "split-protocol": given.protocol,
+    }
+    for option, value in asked.items():
+        allowed = option in entry.takes or value is None
         require(allowed, f"recipe {what} takes no --{option}: leave it out")
     if "--source" in entry.needs and given.source is None:
         raise InputError(f"recipe {what} needs its images: give {entry.needs}")

@@ -93,6 +93,8 @@ def take(
 
 def _upright(picture: Image.Image) -> Image.Image:
     """Upright and RGB; InputError where nobody can tell what is white, a warning where few can."""
+    width, height = picture.size
+    require(width * height > 0, f"a picture of {width}x{height} pixels shows nothing")
     try:
         check_depth(picture)
     except RejectError as error:

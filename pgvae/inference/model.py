@@ -209,8 +209,7 @@ class Model(Autoencoder):
         >>> len(model.walk(model.sample_latents(3), steps=4))
         9
         """
-        if len(latents) < 2 or whole("steps", steps) < 1:
-            raise ValueError(f"give 2 latents or more, 1 step or more: got {len(latents)}, {steps}")
+        paths.require_polyline(latents, steps)
         latents = self._latents(latents)
         return self.decode(paths.polyline(self.config.head, latents, steps, closed))
 

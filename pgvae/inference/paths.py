@@ -8,6 +8,8 @@ from torch import Tensor
 from pgvae.checks import whole
 from pgvae.config import Head
 
+_MOST_STEPS = 100_000  # more are a slip
+
 
 def slerp(a: Tensor, b: Tensor, ratio: Tensor | float) -> Tensor:
     """Spherical interpolation of unit vectors [..., d] along their great circle.
@@ -28,9 +30,19 @@ def slerp(a: Tensor, b: Tensor, ratio: Tensor | float) -> Tensor:
 
 def require_way(corners: Tensor, steps: int) -> None:
     """ValueError unless so many images or latents have a way between them."""
-    if len(corners) not in (2, 4) or whole("steps", steps) < 2:
+    if len(corners) not in (2, 4) or not 2 <= whole("steps", steps) <= _MOST_STEPS:
         raise ValueError(
-            f"give 2 or 4 images or latents and 2 or more steps: got {len(corners)}, {steps}"
+            f"give 2 or 4 images or latents and 2 or more steps, {_MOST_STEPS} at most: got "
+            f"{len(corners)}, {steps}"
+        )
+
+
+def require_polyline(points: Tensor, steps: int) -> None:
+    """ValueError unless a walk goes through these points."""
+    if len(points) < 2 or not 1 <= whole("steps", steps) <= _MOST_STEPS:
+        raise ValueError(
+            f"give 2 latents or more and 1 step or more, {_MOST_STEPS} at most: got "
+            f"{len(points)}, {steps}"
         )
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pgvae.checks import require, require_choice, whole
-from pgvae.choices import Prior, PriorKind
+from pgvae.choices import MOST_AT_ONCE, Prior, PriorKind
 from pgvae.config import Head
 from pgvae.errors import InputError
 from pgvae.objectives import terms
@@ -83,6 +83,7 @@ class LatentStream:
     def next(self, count: int) -> Tensor:
         """The next latents, [count, d], on the CPU."""
         count = whole("count", count)
+        require(count <= MOST_AT_ONCE, f"count is {count}: use {MOST_AT_ONCE} at most")
         if self._prior is None:
             latents = self._truncation * noise_rows(count, self._dim, self._noise)
         else:

@@ -19,6 +19,7 @@ from typing import Any
 from pgvae.config import RunConfig
 from pgvae.data.images import RejectError
 from pgvae.errors import InputError, PgvaeError, one_line
+from pgvae.files import content_of
 from pgvae.request import FILE, Request
 from pgvae.schedule import Schedule
 from pgvae.snapshot import MALFORMED
@@ -111,7 +112,7 @@ def _read_log(run: Run) -> None:
     """Add the numbers of stats.jsonl; InputError where there are none."""
     file = run.path / "stats.jsonl"
     try:
-        lines = file.read_text("utf-8", errors="replace").splitlines() if file.exists() else []
+        lines = content_of(file).decode(errors="replace").splitlines() if file.exists() else []
     except OSError as error:
         raise InputError(f"{file} cannot be read: {one_line(error)}; bring it back") from error
     damaged = 0
@@ -141,4 +142,4 @@ def _read_log(run: Run) -> None:
 
 
 def _object(file: Path) -> dict[str, Any]:
-    return {**json.loads(file.read_text(encoding="utf-8"))}  # TypeError for a list or a number
+    return {**json.loads(content_of(file))}  # TypeError for a list or a number

@@ -11,7 +11,7 @@ from pgvae.data.images import RejectError, decode
 from pgvae.data.paths import is_file
 from pgvae.data.store import may_be_set
 from pgvae.errors import CorruptFileError, PgvaeError
-from pgvae.files import SUMS
+from pgvae.files import SUMS, content_of
 from pgvae.inference.directions import directions_path, load_directions
 from pgvae.seal import is_sealed
 from pgvae.snapshot import MALFORMED, PRETRAINED, load_snapshot, snapshots_in
@@ -99,7 +99,7 @@ def _of_logs(folder: Path) -> Iterator[Part]:
     for path in sorted(path for path in logs if path.name not in PLANS or is_model(folder)):
         yield _tried("log", path, lambda path=path: _read_json(path))
     for path in sorted(folder.glob("*.png")):
-        yield _tried("picture", path, lambda path=path: decode(_bytes_of(path)))
+        yield _tried("picture", path, lambda path=path: decode(content_of(path)))
 
 
 def _checkpoints_of(run: Path) -> Iterator[Part]:
@@ -134,16 +134,9 @@ def _of_snapshot(path: Path) -> Iterator[Part]:
         yield _tried("directions", beside, lambda: load_directions(beside, path, d))
 
 
-def _bytes_of(path: Path) -> bytes:
-    """Those of a file; CorruptFileError for a pipe, which would be waited for, or a lost link."""
-    if not path.is_file():
-        raise CorruptFileError(f"{path} is no file, or a link that leads nowhere")
-    return path.read_bytes()
-
-
 def _read_json(path: Path) -> None:
     """Raise CorruptFileError for a file, or of .jsonl a line but for the last, that is no JSON."""
-    text = _bytes_of(path).decode()
+    text = content_of(path).decode()
     lines = text.splitlines() if path.suffix == ".jsonl" else [text]
     for number, line in enumerate(lines, start=1):
         try:
@@ -158,6 +151,6 @@ def _tried(kind: str, path: Path, read: Callable[[], object], note: str = "") ->
     try:
         read()
     except (PgvaeError, RejectError, OSError, UnicodeError) as error:
-        words = str(error)
+        words = (isinstance(error, OSError) and error.strerror) or str(error)
         return Part(kind, path, words if str(path) in words else f"{path}: {words}")
     return Part(kind, path, note=note)

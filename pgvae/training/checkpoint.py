@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from pgvae.config import ModelConfig, RunConfig, from_dict
 from pgvae.errors import CorruptFileError
-from pgvae.files import SUMS, atomic_path, remove, sums_of
+from pgvae.files import SUMS, atomic_path, content_of, remove, sums_of
 from pgvae.nn import build_nets
 from pgvae.seal import write_tensors
 from pgvae.sizes import size_at
@@ -68,7 +68,7 @@ def save_checkpoint(run_dir: Path, state: TrainState) -> Path:
 def is_whole(path: Path) -> bool:
     """Whether every byte of a checkpoint is as it was written."""
     try:
-        return (path / SUMS).read_bytes() == sums_of(path, (STATE, _ABOUT))
+        return content_of(path / SUMS) == sums_of(path, (STATE, _ABOUT))
     except OSError:
         return False
 
@@ -140,7 +140,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """What state.json says, and the tensors; CorruptFileError unless the sums are right."""
     require_whole(path)
     try:
-        about = json.loads((path / _ABOUT).read_text())
+        about = json.loads(content_of(path / _ABOUT))
         tensors = load_file(path / STATE)
     except OSError as error:
         raise CorruptFileError(f"{path} cannot be read: {error}") from error

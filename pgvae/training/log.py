@@ -15,7 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pgvae.choices import TrackerKind
-from pgvae.files import atomic_path
+from pgvae.files import atomic_path, content_of
 from pgvae.schedule import Moment
 from pgvae.terminal import outlived, say
 from pgvae.training.tracker import open_tracker
@@ -115,7 +115,7 @@ class RunLog:
 
     def _drop_after(self, images_seen: int) -> None:
         if self._stats_path.exists():
-            lines = self._stats_path.read_text(encoding="utf-8").splitlines()
+            lines = content_of(self._stats_path).decode().splitlines()
             kept = [f"{line}\n" for line in lines if _images_of(line) <= images_seen]
             measured = [_images_of(line) for line in kept if '"metric/' in line]
             self.measured = max(map(int, measured), default=0)

@@ -11,7 +11,7 @@ from pgvae.checks import require
 from pgvae.config import RunConfig
 from pgvae.data import Store
 from pgvae.evaluation import Evaluation, evaluate, images_for
-from pgvae.files import atomic_path
+from pgvae.files import atomic_path, content_of
 from pgvae.inference import Model
 from pgvae.metrics.table import decider, defined_at
 from pgvae.snapshot import MALFORMED, Snapshot, save_snapshot
@@ -116,7 +116,7 @@ class Referee:
     def _best(self) -> dict | None:
         """What best.json says; None where there is no best snapshot, or the file is damaged."""
         try:
-            best = json.loads((self._run_dir / _ABOUT).read_text())
+            best = json.loads(content_of(self._run_dir / _ABOUT))
             numbers = {name: float(best[name]) for name in ("value", "resolution", "alpha")}
             metric = best["metric"]
         except (OSError, *MALFORMED):

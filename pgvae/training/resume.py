@@ -11,7 +11,7 @@ from typing import Any
 from pgvae import request
 from pgvae.config import RunConfig
 from pgvae.errors import CorruptFileError, InputError
-from pgvae.files import SUMS
+from pgvae.files import SUMS, content_of
 from pgvae.objectives import OBJECTIVES, settings_of
 from pgvae.request import FREE, NEWEST, Request, kinds, over
 from pgvae.sizes import size_at
@@ -61,7 +61,7 @@ class Kept:
         require_as_written(path)
         asked = Request.read(path / request.FILE)
         try:
-            config = RunConfig.from_dict(json.loads((path / CONFIG).read_text(encoding="utf-8")))
+            config = RunConfig.from_dict(json.loads(content_of(path / CONFIG)))
         except (OSError, InputError, *MALFORMED) as error:
             raise CorruptFileError(f"{path / CONFIG} cannot be read: {error}") from error
         return cls(path, asked, config)
@@ -218,7 +218,7 @@ def fitted_before(outdir: Path, asked: Request, digest: str, start: str | None) 
 def _is_older(path: Path, planned: RunConfig) -> bool:
     """Whether a run directory of an earlier version is for the same run, as far as one can tell."""
     try:
-        values = json.loads((path / CONFIG).read_text(encoding="utf-8"))
+        values = json.loads(content_of(path / CONFIG))
         there = (
             *(values["dataset_digest"], values["objective"]["name"]),
             *(values["model"]["resolution"], values["seed"]),

@@ -10,7 +10,7 @@ from typing import Any
 from pgvae import request
 from pgvae.config import RunConfig
 from pgvae.errors import CorruptFileError, InputError, ResourceError
-from pgvae.files import SUMS, atomic_path, locked, numbered_folder, remove, sums_of
+from pgvae.files import SUMS, atomic_path, content_of, locked, numbered_folder, remove, sums_of
 from pgvae.request import Request
 from pgvae.snapshot import MALFORMED
 
@@ -112,7 +112,7 @@ class RunDirectory:
 def read_status(run_dir: Path) -> dict[str, Any]:
     """What `status.json` says; {"images_seen": 0} where it is not there or damaged."""
     try:
-        status = json.loads((run_dir / _STATUS).read_text())
+        status = json.loads(content_of(run_dir / _STATUS))
         return {**status, "images_seen": int(status["images_seen"])}
     except (OSError, *MALFORMED):
         return {"images_seen": 0}
@@ -121,7 +121,7 @@ def read_status(run_dir: Path) -> dict[str, Any]:
 def require_as_written(run_dir: Path) -> None:
     """Raise CorruptFileError where the plan of a run is not what was written; older runs pass."""
     try:
-        expected = (run_dir / SUMS).read_bytes()
+        expected = content_of(run_dir / SUMS)
     except OSError:
         return
     for name in PLANS:

@@ -13,7 +13,7 @@ import numpy as np
 from pgvae.checks import require
 from pgvae.choices import TrackerKind
 from pgvae.errors import InputError, one_line
-from pgvae.files import atomic_path
+from pgvae.files import atomic_path, content_of
 
 _KEPT = "tracker.json"  # what a tracker calls the run, so that one that goes on is the same there
 _PROJECT = "pgvae"
@@ -174,7 +174,7 @@ class _Guarded:
 def _kept(run_dir: Path, kind: str) -> str | None:
     """What a tracker called the run before."""
     try:
-        name = json.loads((run_dir / _KEPT).read_text(encoding="utf-8"))[kind]
+        name = json.loads(content_of(run_dir / _KEPT))[kind]
     except (OSError, ValueError, LookupError, TypeError):
         return None
     return name if isinstance(name, str) else None

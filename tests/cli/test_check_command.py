@@ -203,5 +203,14 @@ def test_what_is_no_file_is_found_and_not_waited_for(name, kind, run, run_pgvae,
     path = run / name
     os.mkfifo(path) if kind == "pipe" else path.symlink_to("nowhere")
     assert run_pgvae("check", run) == 3
-    said = f"damaged: {path} is no file, or a link that leads nowhere"
-    assert said in capsys.readouterr().out.splitlines()
+    why = "no file, but a folder, a pipe or a device"
+    why = "No such file or directory" if kind == "link" else why
+    assert f"damaged: {path}: {why}" in capsys.readouterr().out.splitlines()
+
+
+def test_a_checkpoint_whose_sums_are_a_pipe_is_damaged(run, run_pgvae, capsys):
+    newest = run / "checkpoint-000000096"
+    (newest / "SHA256SUMS").unlink()
+    os.mkfifo(newest / "SHA256SUMS")
+    assert run_pgvae("check", run) == 3
+    assert f"damaged: {newest} is damaged" in capsys.readouterr().out

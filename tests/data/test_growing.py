@@ -240,8 +240,10 @@ def test_an_exported_set_prepares_to_the_same(tmp_path, out):
         return {p.tobytes(): (labels, i in held) for i, (p, labels) in enumerate(rows)}
 
     assert content(again) == content(store)
-    with pytest.raises(InputError, match="exists: give another path"):
-        growing.export(store, tmp_path / out)
+    (tmp_path / "nowhere").symlink_to("gone")
+    for there in (out, "nowhere"):
+        with pytest.raises(InputError, match="exists: give another path"):
+            growing.export(store, tmp_path / there)
 
 
 @pytest.mark.parametrize(

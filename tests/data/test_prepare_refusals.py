@@ -195,7 +195,16 @@ def test_an_animation_is_taken_with_a_warning(tmp_path):
     assert any(line.startswith("warning: 1 images: animation") for line in said)
 
 
-@pytest.mark.parametrize("name", ["smile, big", "x=y", "a,b", "=", ","])
+def test_a_label_that_is_chosen_twice_is_refused_before_any_work(tmp_path):
+    files = noise_files(4)
+    (tmp_path / "l.csv").write_text("name,hat\n" + "".join(f"{file},1\n" for file in files))
+    path = write_files(tmp_path / "in", files)
+    recipe = folder("set", path, Split(), tmp_path / "l.csv", ("hat", "hat"))
+    with pytest.raises(InputError, match="labels that are there twice: 'hat'; leave one of each"):
+        prepared(unread(recipe), tmp_path / "sets")
+
+
+@pytest.mark.parametrize("name", ["smile, big", "x=y", "a,b", "=", ",", "a\x07b"])
 @pytest.mark.parametrize("kind", ["csv", "folder"])
 def test_labels_that_no_option_could_name_are_refused_before_any_work(tmp_path, name, kind):
     files = noise_files(4)
@@ -210,7 +219,7 @@ def test_labels_that_no_option_could_name_are_refused_before_any_work(tmp_path, 
         prepared(unread(recipe), tmp_path / "sets")
     assert str(caught.value) == (
         f"labels that no option could name: {name!r}; rename their columns or folders, without "
-        "commas, = and spaces at the ends"
+        "commas, =, signs that are not printed and spaces at the ends"
     )
     if kind == "csv":  # left out, it is in nobody's way
         recipe = folder("set", path, Split(), tmp_path / "l.csv", ("hat",))

@@ -98,6 +98,11 @@ def test_bytes_in_16_bits_are_taken_with_a_warning_and_16_bits_without(dtype, mo
     assert torch.equal(deep, model.encode(Image.fromarray(ramp.astype(np.uint8))))
 
 
+def test_a_picture_without_pixels_is_refused(model):
+    with pytest.raises(InputError, match="a picture of 0x5 pixels shows nothing"):
+        model.encode(Image.new("RGB", (0, 5)))
+
+
 def test_one_picture_is_not_enough_to_interpolate(model):
     with pytest.raises(ValueError, match="2 or 4 images"):
         model.interpolate(PICTURE)

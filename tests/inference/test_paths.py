@@ -6,6 +6,7 @@ from latent_models import HEADS, model_of, prior
 from torch import Tensor
 from torch.nn import functional as F
 
+from pgvae.errors import InputError
 from pgvae.inference.paths import line, polyline, slerp, square
 
 
@@ -119,7 +120,15 @@ def test_a_model_decodes_the_walk_through_its_latents(closed, head):
     torch.testing.assert_close(images[::4], model.decode(latents))
 
 
-@pytest.mark.parametrize(("count", "steps"), [(0, 4), (1, 4), (3, 0)])
+@pytest.mark.parametrize(("count", "steps"), [(0, 4), (1, 4), (3, 0), (3, 10**9)])
 def test_a_model_walks_through_two_latents_or_more_and_by_steps(count, steps, head):
     with pytest.raises(ValueError, match="latents"):
         model_of(head).walk(prior(head, count, 8), steps)
+
+
+def test_more_images_than_anybody_means_are_refused(head):
+    model = model_of(head)
+    with pytest.raises(ValueError, match="2 or more steps, 100000 at most: got 2, 1000000000"):
+        model.interpolate(model.sample(2), steps=10**9)
+    with pytest.raises(InputError, match="count is 1000000000: use 10000000 at most"):
+        model.sample(10**9)
