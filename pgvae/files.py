@@ -122,6 +122,25 @@ def _flock(file: BinaryIO) -> bool:
     return True
 
 
+@contextlib.contextmanager
+def turn_at(folder: Path) -> Iterator[None]:
+    """Wait for one's turn to read and write files of a folder that belong together, and hold it.
+
+    Of programs that all ask for it, one at a time; nothing guards where there are no such locks.
+
+    >>> with turn_at(folder):
+    ...     _ = (folder / "a").write_text("b")
+    """
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(ImportError, OSError):
+            import fcntl
+
+            handle = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, handle)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
 def require_replaceable(path: Path) -> None:
     """Raise InputError where `path` is a device, a pipe or a socket: a rename would take its place.
 

@@ -137,3 +137,13 @@ def test_a_library_that_cannot_be_used_is_said_once_and_plain_pytorch_taken(
     said = done.stdout + done.stderr
     assert said.count("reference ops (libpgvae_cpu.so does not load: ") == 1
     assert said.count("does not load") == 1
+
+
+def test_a_working_folder_that_is_gone_is_said(tmp_path):
+    words = f"{sys.executable} -m pgvae.cli train --dataset x"
+    gone = f"mkdir {tmp_path}/gone && cd {tmp_path}/gone && rmdir {tmp_path}/gone && {words}"
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    found = subprocess.run(["bash", "-c", gone], env=env, capture_output=True, text=True)
+    assert found.returncode == 2
+    assert found.stderr == "error: the working folder is gone: go to another one\n"
+    assert found.stdout == ""

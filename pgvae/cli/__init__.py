@@ -3,6 +3,7 @@
 import errno
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -52,6 +53,10 @@ def main(arguments: Sequence[str] | None = None, command: str | None = None) -> 
     terminal.fill_in()
     terminal.remember_interrupts()
     tuning.keep_freed_memory()
+    try:
+        Path.cwd()
+    except OSError:  # libraries end the process there, in words of their own
+        sys.exit(_fail("the working folder is gone: go to another one", InputError.exit_code))
     chosen: Any = cli.get_command(None, command) if command else cli
     try:
         code = chosen.main(

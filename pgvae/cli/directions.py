@@ -13,6 +13,7 @@ from pgvae.cli import options
 from pgvae.cli.options import SEVERAL, option
 from pgvae.config import LabelConfig
 from pgvae.errors import PgvaeError
+from pgvae.files import turn_at
 
 if TYPE_CHECKING:
     from pgvae.inference import Directions, Model
@@ -82,11 +83,12 @@ def directions_command(
         accuracy = found.accuracy(latents, torch.from_numpy(said[unseen]))
     about = {**found.about, "dataset": store.name, "count": len(training), "accuracy": accuracy}
     path = directions_path(model.file)
-    others = _others(model, names)
-    if others:
-        about["accuracy"] = dict(others.about.get("accuracy", {})) | accuracy
-        found = found.joined(others)
-    save_directions(path, dataclasses.replace(found, about=about), model.file)
+    with turn_at(path.parent):
+        others = _others(model, names)
+        if others:
+            about["accuracy"] = dict(others.about.get("accuracy", {})) | accuracy
+            found = found.joined(others)
+        save_directions(path, dataclasses.replace(found, about=about), model.file)
     for name, value in accuracy.items():
         click.echo(f"{name}: {value:.1%} right on unseen images")
     if others:

@@ -9,6 +9,7 @@ from pgvae.checks import require
 from pgvae.choices import PriorKind
 from pgvae.cli import options
 from pgvae.cli.options import POSITIVE, SEVERAL, option
+from pgvae.files import sha256_of, turn_at
 
 
 @click.command("prior")
@@ -50,6 +51,7 @@ def prior_command(
         f"--components {components}: a Gaussian has one; add --kind mixture",
     )
     path, found = load_newest(snapshot)
+    before = sha256_of(path)
     options.require_writable_file(path)
     model = Model(found, pick_device(device), path)
     store = inputs.open_for(model, dataset, data_root)
@@ -58,7 +60,10 @@ def prior_command(
         click.echo(
             f"{size} component{'s' * (size > 1)}: log density {held_out:.2f} nats an image held out"
         )
-    with kept_directions(path, model.latent_dim):
-        save_snapshot(path, dataclasses.replace(found, prior=prior))
+    with turn_at(path.parent):
+        same = path.is_file() and sha256_of(path) == before
+        require(same, f"{path} was replaced meanwhile: fit a prior to the one that is there now")
+        with kept_directions(path, model.latent_dim):
+            save_snapshot(path, dataclasses.replace(found, prior=prior))
     click.echo(describe(prior))
     click.echo(path)

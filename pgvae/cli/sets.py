@@ -15,7 +15,8 @@ from pgvae.files import content_of
 if TYPE_CHECKING:
     from pgvae.data import Store
 
-OUTDIR = option("--outdir", "Where run directories are.", PATH, default=Path("runs"))
+_RUNS = Path("runs")
+OUTDIR = option("--outdir", "Where run directories are.", PATH, default=_RUNS)
 
 
 @click.command()
@@ -34,6 +35,10 @@ def remove(names: tuple[str, ...], data_root: Path, outdir: Path, force: bool) -
     from pgvae.data.removing import check_removable, delete
     from pgvae.errors import PgvaeError
 
+    require(
+        outdir.is_dir() or outdir == _RUNS,
+        f"--outdir {outdir} is not there, so nobody knows what runs use: mend it, or leave it out",
+    )
     uses = users_in(outdir)
     for name in names:
         path = check_removable(name, data_root)

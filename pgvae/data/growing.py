@@ -157,13 +157,17 @@ def export(store: Store, out: Path, say: Say = print) -> None:
                 f"{labels.some(store.attributes)}: export to a folder to keep names of labels"
             )
         return
-    with atomic_path(out) as aside:
-        for split in SPLITS:
-            (aside / split).mkdir(parents=True)
-        for index, name in enumerate(names):
-            (aside / name).write_bytes(_png(store, index))
-        if store.attributes:
-            (aside / "labels.csv").write_text(_csv(store, names), encoding="utf-8")
+    try:
+        with atomic_path(out) as aside:
+            for split in SPLITS:
+                (aside / split).mkdir(parents=True)
+            for index, name in enumerate(names):
+                (aside / name).write_bytes(_png(store, index))
+            if store.attributes:
+                (aside / "labels.csv").write_text(_csv(store, names), encoding="utf-8")
+    except OSError as error:
+        require(not exists(out), f"{out} came to be meanwhile: give another path")
+        raise error
 
 
 def _names_of(store: Store) -> list[str]:

@@ -1,5 +1,6 @@
 """A model as a folder to give away: weights, a description, a card with pictures and figures."""
 
+import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from pgvae.checks import require
 from pgvae.errors import InputError, PgvaeError
-from pgvae.files import atomic_path, disk_errors, remove
+from pgvae.files import atomic_path, disk_errors, remove, turn_at
 from pgvae.inference.directions import directions_path, kept_directions, save_directions
 from pgvae.pictures import interleave, save_grid
 from pgvae.seal import digest_of
@@ -101,8 +102,10 @@ def save(
         'such as {"psnr": {"value": 21.5}}',
     )
     try:
-        with disk_errors(folder):
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(disk_errors(folder))
             folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(turn_at(folder))
             _require_own(folder)
             _save_weights(model, folder / PRETRAINED)
             with atomic_path(folder / CONFIG) as aside:

@@ -124,8 +124,12 @@ def joined(device: torch.device) -> Iterator[Ranks]:
         timeout = timedelta(0)
     if timeout <= timedelta(0):
         raise InputError(f"PGVAE_TIMEOUT is {asked!r}: use a number of seconds above 0")
-    if "RANK" not in os.environ:
-        raise InputError("WORLD_SIZE is set, but RANK is not: start with torchrun, or unset it")
+    for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
+        if name not in os.environ:
+            raise InputError(
+                f"WORLD_SIZE is set, but {name} is not: start with torchrun, or unset it"
+            )
+    _count("RANK", 0), _count("MASTER_PORT", 0)
     if device.type == "cuda":
         torch.cuda.set_device(device)
     backend = "nccl" if device.type == "cuda" else "gloo"
@@ -156,7 +160,7 @@ def local_device(device: torch.device) -> torch.device:
     """
     if device.type != "cuda" or not _several():
         return device
-    index, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    index, count = _count("LOCAL_RANK", 0), torch.cuda.device_count()
     if index >= count:
         raise InputError(
             f"process {index + 1} of this machine has no GPU of its own: there are {count}; start "
@@ -166,7 +170,15 @@ def local_device(device: torch.device) -> torch.device:
 
 
 def _several() -> bool:
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return _count("WORLD_SIZE", 1) > 1
+
+
+def _count(name: str, default: int) -> int:
+    """A variable of the environment that is a whole number; InputError where it is none."""
+    said = os.environ.get(name, str(default))
+    if not (said.isascii() and said.isdecimal()):
+        raise InputError(f"{name} is {said!r}, no whole number: start with torchrun, or unset it")
+    return int(said)
 
 
 @contextlib.contextmanager

@@ -93,7 +93,7 @@ def _make_unreal(nets: Nets) -> None:
                 if weight is not None:
                     module._parameters[name] = nn.Parameter(_like(weight), weight.requires_grad)
             for name, values in module._buffers.items():
-                module._buffers[name] = _like(values)
+                module._buffers[name] = None if values is None else _like(values)
 
 
 def _like(values: Tensor) -> Tensor:

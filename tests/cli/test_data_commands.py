@@ -37,8 +37,8 @@ def test_options_reach_the_set(run, place):
     assert code == 0
     assert out.splitlines()[-1].endswith("at 4 to 16 px, labels glasses")
     store = Store(place / "datasets/mine")
-    assert (len(store), store.channels, store.resolutions) == (5, 1, (4, 8, 16))
-    assert store.labels[:, 0].tolist() == [0, 1, 2, 3, 4]
+    assert (len(store), store.channels, store.resolutions) == (6, 1, (4, 8, 16))
+    assert store.labels[:, 0].tolist() == [0, 1, 2, 3, 4, 5]
     assert {i % 3 for i in store.split("val")}.isdisjoint({i % 3 for i in store.split("train")})
     assert (store.manifest["crop"], store.manifest["seed"]) == ("pad", 3)
 

@@ -29,11 +29,18 @@ def test_a_set_that_no_run_uses_is_named_and_deleted(run, place):
     assert len([*(place / "photos").iterdir()]) == 6
 
 
+def test_where_there_are_no_runs_nothing_is_deleted(run, place, capsys):
+    used_by(place, Store("datasets/tiny").digest)
+    words = ["data", "remove", "tiny", "--outdir", "rums"]
+    assert "--outdir rums is not there" in refusal(capsys, place, words)
+
+
 def test_a_set_that_a_run_uses_is_deleted_only_with_force(run, place, capsys):
     used_by(place, Store("datasets/tiny").digest)
     assert "no run in" not in run("list")[1]
     message = refusal(capsys, place, ["data", "remove", "tiny"])
     assert "datasets/tiny is used by runs/a: --force deletes it all the same" in message
+    (place / "elsewhere").mkdir()
     assert run("remove", "tiny", "--outdir", "elsewhere")[0] == 0
     assert not (place / "datasets/tiny").exists()
 

@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +16,7 @@ from PIL import Image
 from safetensors import safe_open
 
 from pgvae.data import Store, fade_images
+from pgvae.files import turn_at
 from pgvae.inference import load
 
 BOTH = ("--attribute", "glasses", "--attribute", "hat")
@@ -138,6 +142,26 @@ def test_attributes_of_other_names_stay_and_those_of_the_same_are_replaced(
     assert not torch.equal(again.of(["glasses"]).weight, first.weight)
     assert torch.equal(again.of(["hat"]).weight, both.of(["hat"]).weight)
     assert len(again.names) == 2
+
+
+def waits_for_a_lock(process: subprocess.Popen) -> bool:
+    lines = Path("/proc/locks").read_text().splitlines()
+    return any("-> FLOCK" in line and f" {process.pid} " in line for line in lines)
+
+
+@pytest.mark.skipif(not Path("/proc/locks").exists(), reason="needs Linux's list of locks")
+def test_two_at_once_both_stay(directions, desk, faces):
+    assert directions("--attribute", "glasses") == 0
+    (desk / FILE).rename(desk / "first")
+    words = ("directions", "--snapshot", "s.safetensors", "--dataset", faces, "--attribute", "hat")
+    with turn_at(desk):
+        other = subprocess.Popen([sys.executable, "-m", "pgvae.cli", *map(str, words)], cwd=desk)
+        while not waits_for_a_lock(other):
+            assert other.poll() is None
+            time.sleep(0.01)
+        (desk / "first").rename(desk / FILE)
+    assert other.wait() == 0
+    assert sorted(load(desk / "s.safetensors").directions.names) == ["glasses", "hat"]
 
 
 def test_a_damaged_file_is_written_anew_with_a_word(directions, desk, capsys):

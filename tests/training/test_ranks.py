@@ -78,6 +78,16 @@ def test_torchruns_variables_are_wanted_whole(monkeypatch) -> None:
     monkeypatch.delenv("RANK", raising=False)
     with pytest.raises(InputError, match="WORLD_SIZE is set, but RANK is not"), joined(CPU):
         pass
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    with pytest.raises(InputError, match="WORLD_SIZE is set, but MASTER_ADDR is not"), joined(CPU):
+        pass
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("MASTER_PORT", "1234")
+    for name in ("MASTER_PORT", "RANK", "WORLD_SIZE"):
+        monkeypatch.setenv(name, "-x")
+        with pytest.raises(InputError, match=f"{name} is '-x', no whole number"), joined(CPU):
+            pass
 
 
 def test_each_process_has_the_gpu_of_its_place_whatever_was_asked_for(monkeypatch) -> None:
