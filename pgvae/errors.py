@@ -7,7 +7,8 @@ escapes a command is a bug and shows its traceback.
 # What PyTorch, cuBLAS, cuDNN and oneDNN say of it, and PyTorch where a native op asked for memory.
 _OUT_OF_MEMORY = (
     *("out of memory", "can't allocate memory", "bad_alloc", "ALLOC_FAILED"),
-    *('"aten::new_empty"', "Cannot allocate memory", "could not create a primitive"),
+    *("Cannot allocate memory", "could not create a primitive"),
+    *('"aten::empty', '"aten::new_empty', "aoti_torch_aten_new_empty"),  # of our kernels' results
 )
 
 
