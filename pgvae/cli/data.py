@@ -92,6 +92,7 @@ def prepare_command(what: str, data_root: Path, force: bool, **given: Any) -> No
     from pgvae.data.prepare import Options, prepare
     from pgvae.data.recipes import RECIPES, Ingredients, Split, recipe_of
 
+    require(what != "", "RECIPE|PATH is empty: give a recipe or a path")
     require_skipping(given)
     if given["size"] is not None:
         given["resolution"], given["base"] = parse_size(given["size"], given["resolution"])

@@ -5,6 +5,7 @@ import io
 import re
 from collections.abc import Sequence
 
+from pgvae.data.paths import some
 from pgvae.errors import InputError
 
 _DELIMITERS = ",;\t|"
@@ -39,12 +40,13 @@ def read_csv(text: str) -> tuple[list[str], list[list[str]]]:
     header, *rows = rows
     if len(header) < 2:
         raise InputError(
-            f"the labels file has one column, {header[0]!r}: give names and labels, with commas"
+            f"the labels file has one column, {some(header)}: give names and labels, with commas"
         )
     ragged = [row[0] for row in rows if len(row) != len(header)]
     if ragged:
-        shown = ", ".join(map(repr, ragged[:5]))
-        raise InputError(f"labels: rows without {len(header)} cells: {shown}; mend their commas")
+        raise InputError(
+            f"labels: rows without {len(header)} cells: {some(ragged)}; mend their commas"
+        )
     return header, rows
 
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from pgvae.checks import nearest, require
 from pgvae.data.columns import is_nameless, numbers_in, numbers_rows, read_csv
-from pgvae.data.matching import NAME_COLUMNS, bare, in_order, is_name_of, naming_column, some
+from pgvae.data.matching import NAME_COLUMNS, bare, in_order, is_name_of, naming_column
+from pgvae.data.paths import some
 from pgvae.errors import InputError
 
 MAX_CLASSES = 10_000

@@ -6,21 +6,12 @@ from collections.abc import Callable, Sequence
 
 from pgvae.data.columns import is_nameless
 from pgvae.data.kinds import IMAGE_SUFFIXES
+from pgvae.data.paths import some
 from pgvae.errors import InputError
 
 NAME_COLUMNS = ("filename", "file_name", "file", "name", "image", "image_id")
 _COUNTING = ("index", "idx", "row", "level_0")  # more likely numbers of rows than of images
 _LOOKED_AT = 200  # rows that show which column has the names
-
-
-def some(names: Sequence[str]) -> str:
-    """The first five names, and how many more.
-
-    >>> some(["a", "b"])
-    "'a', 'b'"
-    """
-    more = f" and {len(names) - 5:,} more" if len(names) > 5 else ""
-    return ", ".join(repr(name) for name in names[:5]) + more
 
 
 def naming_column(

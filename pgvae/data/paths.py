@@ -1,11 +1,15 @@
 """Names, and looks at paths that never raise: what cannot be looked at is not there."""
 
 import os
+import reprlib
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pgvae.errors import InputError
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 200
 
 
 def is_file(path: Path) -> bool:
@@ -83,3 +87,13 @@ def _mode(path: Path, *, follow: bool = True) -> int:
         return path.stat(follow_symlinks=follow).st_mode
     except (OSError, ValueError):
         return 0
+
+
+def some(names: Sequence[str]) -> str:
+    """The first five names, the middle of long ones left out, and how many more.
+
+    >>> some(["a", "b"])
+    "'a', 'b'"
+    """
+    more = f" and {len(names) - 5:,} more" if len(names) > 5 else ""
+    return ", ".join(map(_SHORT.repr, names[:5])) + more

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -135,6 +136,21 @@ def test_bad_input_is_one_line_and_exit_code_2(place, capsys, arguments, words):
     message = refusal(capsys, place, ["data", *arguments.split()])
     for word in words:
         assert word in message
+
+
+def test_an_empty_path_is_not_the_working_folder(place, capsys):
+    message = refusal(capsys, place, ["data", "prepare", "", "--name", "x"])
+    assert "RECIPE|PATH is empty: give a recipe or a path" in message
+
+
+def test_where_no_more_threads_may_be_started_it_is_said(run, place, monkeypatch):
+    def start(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    code, _, err = run("prepare", "photos", "--workers", 0)
+    assert code == 4, err
+    assert err.splitlines()[-1].startswith("error: no more threads may be started: raise the limit")
 
 
 # info, list, verify

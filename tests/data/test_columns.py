@@ -39,6 +39,7 @@ def test_commas_inside_of_cells_divide_nothing():
         ("", "no rows"),
         ("name,g\n,,\n", "no rows"),
         ("name\na\nb\n", "one column, 'name'"),
+        (f'name,g\na,1\n"b,{"x" * 9999}\n', r"without 2 cells: 'b,x+\.\.\.x+'; mend their commas$"),
         ("name;g\na;1\nb\nc;2;3\n", "one column|without 2 cells"),
         ("name,g\na,1\nb\n", "without 2 cells: 'b'"),
     ],

@@ -20,8 +20,7 @@ from pgvae.checks import require
 from pgvae.data import images
 from pgvae.data.folders import HELD
 from pgvae.data.labels import Columns, gathered, joined, says_class
-from pgvae.data.matching import some
-from pgvae.data.paths import is_file
+from pgvae.data.paths import is_file, some
 from pgvae.errors import InputError
 
 MAX_FILE_BYTES = 512 << 20

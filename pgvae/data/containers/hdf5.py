@@ -29,7 +29,7 @@ from pgvae.data.containers.base import (
 )
 from pgvae.data.folders import HELD, TRAIN
 from pgvae.data.labels import MAX_CLASSES, Columns, joined, says_class
-from pgvae.data.matching import some
+from pgvae.data.paths import some
 
 _MAX_CHUNK = 1 << 30  # bytes that must be unpacked at once
 _SPLIT = re.compile(rf"(?<![^\W_])({'|'.join(HELD | TRAIN)})(?![^\W_])", re.IGNORECASE)

@@ -28,7 +28,7 @@ from pgvae.data.containers.base import (
 )
 from pgvae.data.containers.messages import unpacked_bytes
 from pgvae.data.labels import Columns
-from pgvae.data.matching import some
+from pgvae.data.paths import some
 from pgvae.errors import InputError
 
 _IMAGE_COLUMNS = ("image", "img", "picture", "photo", "jpg", "png", "webp", "bytes", "data")

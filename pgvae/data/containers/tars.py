@@ -24,8 +24,7 @@ from pgvae.data.kinds import (
     may_be_image,
 )
 from pgvae.data.labels import Columns
-from pgvae.data.matching import some
-from pgvae.data.paths import printable
+from pgvae.data.paths import printable, some
 from pgvae.errors import InputError
 
 _MAX_FILES = 5_000_000

@@ -29,7 +29,7 @@ from pgvae.data.containers.base import (
     pixels_as_image,
 )
 from pgvae.data.labels import Columns
-from pgvae.data.matching import some
+from pgvae.data.paths import some
 from pgvae.errors import InputError
 
 _HEAD, _FOOT = 12, 4  # bytes around a record
