@@ -80,10 +80,7 @@ def main(arguments: Sequence[str] | None = None, command: str | None = None) -> 
         code = _fail("stopped", 130)
     except OSError as error:  # of a drive or a system that fails where nothing else says so
         code = _fail(*_of_the_system(error))
-    except (
-        RuntimeError,
-        MemoryError,
-    ) as error:  # RuntimeError: CUDA's, and of threads
+    except (RuntimeError, MemoryError) as error:  # the first is CUDA's, and Python's of threads
         words = "out of memory: give it more, or ask for less at once (--count, --resolution)"
         if "can't start new thread" in str(error):
             words = "no more threads may be started: raise the limit (ulimit -u), or end some"
