@@ -169,6 +169,25 @@ def load_snapshot(path: str | Path) -> Snapshot:
     pgvae.errors.InputError: no such snapshot: runs/none.safetensors
     """
     path = Path(path)
+    before = _written(path)
+    try:
+        return _read(path)
+    except PgvaeError:
+        if _written(path) == before:
+            raise
+        return load_snapshot(path)  # it was replaced meanwhile, so half of each was read
+
+
+def _written(path: Path) -> tuple[int, int] | None:
+    """Which file is there, and when it was written."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
+def _read(path: Path) -> Snapshot:
     about, found = _read_header(path)
     config, nets = _declared_networks(path, about)
     expected = {

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from snapshots import PARTS, Trap, changed, make, split, written
 
 import pgvae
+from pgvae import snapshot
 from pgvae.errors import CorruptFileError, InputError
 from pgvae.snapshot import Snapshot, load_snapshot, save_snapshot
 
@@ -151,6 +152,20 @@ def test_a_changed_bit_of_any_tensor_is_refused_and_a_file_without_a_digest_is_t
         with pytest.raises(CorruptFileError, match="its SHA-256 is not the one"):
             load_snapshot(path)
     load_snapshot(changed(path, lambda _header, said: said.pop("sha256")))
+
+
+def test_a_file_that_is_replaced_while_it_is_read_is_read_again(tmp_path, monkeypatch):
+    path, real = written(tmp_path / "a.safetensors"), snapshot.load_file
+    other = dataclasses.replace(make(), images_seen=7, mean_image=torch.zeros(3, 8, 8))
+
+    def replaced(where):
+        monkeypatch.setattr(snapshot, "load_file", real)
+        save_snapshot(path, other)
+        return real(where)
+
+    monkeypatch.setattr(snapshot, "load_file", replaced)
+    found = load_snapshot(path)
+    assert (found.images_seen, found.mean_image.abs().max()) == (7, 0)
 
 
 def test_a_file_that_is_not_there_is_bad_input(tmp_path):
