@@ -177,7 +177,7 @@ RECIPES = {
         ),
         "cartoon faces with labels, drawn on the spot: 10000 at 64 px",
         needs="--resolution 64 --count 10000",
-        takes=("count", "val-fraction"),
+        takes=("val-fraction",),
     ),
     "celebahq": Entry(
         lambda r: celebahq(r.name or "celebahq", r.source, r.protocol or "pioneer"),
@@ -237,7 +237,6 @@ def recipe_of(what: str, given: Ingredients) -> Recipe:
         "attributes": given.attributes or None,
         "split-by": given.split.by,
         "val-fraction": given.split.fraction,
-        "count": given.count,
         "split-protocol": given.protocol,
     }
     for option, value in asked.items():

@@ -33,13 +33,13 @@ def test_options_reach_the_set(run, place):
     code, out, _ = run(
         *("prepare", "photos", "--name", "mine", "--resolution", 16, "--labels", "labels.csv"),
         *("--attributes", "glasses", "--split-by", "person", "--grayscale", "--crop", "pad"),
-        *("--seed", 3, "--val-fraction", 0.3, "--workers", 0),
+        *("--seed", 3, "--count", 5, "--val-fraction", 0.3, "--workers", 0),
     )
     assert code == 0
     assert out.splitlines()[-1].endswith("at 4 to 16 px, labels glasses")
     store = Store(place / "datasets/mine")
-    assert (len(store), store.channels, store.resolutions) == (6, 1, (4, 8, 16))
-    assert store.labels[:, 0].tolist() == [0, 1, 2, 3, 4, 5]
+    assert (len(store), store.channels, store.resolutions) == (5, 1, (4, 8, 16))
+    assert store.labels[:, 0].tolist() == [0, 1, 2, 3, 4]
     assert {i % 3 for i in store.split("val")}.isdisjoint({i % 3 for i in store.split("train")})
     assert (store.manifest["crop"], store.manifest["seed"]) == ("pad", 3)
 
@@ -122,7 +122,6 @@ REFUSED = [
     ("prepare celebahq --source photos --attributes a", ["celebahq takes no --attributes"]),
     ("prepare avatars --labels labels.csv", ["recipe avatars takes no --labels: leave it out"]),
     ("prepare photos --split-protocol introvae", ["recipe photos takes no --split-protocol"]),
-    ("prepare photos --count 3", ["recipe photos takes no --count: leave it out"]),
     ("prepare mnist --source photos --val-fraction 0", ["mnist takes no --val-fraction"]),
     ("prepare photos --max-bad 0", ["--max-bad 0 is of --skip-bad: give both, or leave it out"]),
     ("update tiny photos --max-bad 3", ["--max-bad 3 is of --skip-bad"]),
