@@ -16,5 +16,5 @@ TrackerKind = Literal["tensorboard", "wandb", "mlflow", "none"]  # what shows a 
 Sampling = Literal["langevin", "rejection"]  # how latents with given attributes are drawn
 PROJECTION_STEPS = 200  # that find the latent of an image without an encoder
 LANGEVIN_STEPS, LANGEVIN_STEP_SIZE = 5000, 2e-4  # of a chain to latents with given attributes
-MOST_AT_ONCE = 10_000_000  # images, latents, steps: more are a slip
+MOST_AT_ONCE = 10_000_000  # images or latents: more are a slip
 MOST_SEED = 2**63 - 1  # PyTorch takes it and its complement

@@ -108,13 +108,13 @@ def locked(path: Path) -> Iterator[bool]:
         yield held
 
 
-def _flock(file: BinaryIO) -> bool:
+def _flock(file: BinaryIO | int, wait: bool = False) -> bool:
     try:
         import fcntl
     except ImportError:  # Windows
         return False
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         raise
     except OSError:  # ENOLCK, ENOTSUP, ENOSYS: a drive that has no locks
@@ -132,12 +132,10 @@ def turn_at(folder: Path) -> Iterator[None]:
     ...     _ = (folder / "a").write_text("b")
     """
     with contextlib.ExitStack() as stack:
-        with contextlib.suppress(ImportError, OSError):
-            import fcntl
-
+        with contextlib.suppress(OSError):  # Windows opens no folder
             handle = os.open(folder, os.O_RDONLY)
             stack.callback(os.close, handle)
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            _flock(handle, wait=True)
         yield
 
 

@@ -10,7 +10,7 @@ from pgvae.data import Store
 from pgvae.data.images import RejectError, decode
 from pgvae.data.paths import is_file
 from pgvae.data.store import may_be_set
-from pgvae.errors import CorruptFileError, PgvaeError
+from pgvae.errors import CorruptFileError, PgvaeError, one_line
 from pgvae.files import SUMS, content_of
 from pgvae.inference.directions import directions_path, load_directions
 from pgvae.seal import is_sealed
@@ -151,6 +151,6 @@ def _tried(kind: str, path: Path, read: Callable[[], object], note: str = "") ->
     try:
         read()
     except (PgvaeError, RejectError, OSError, UnicodeError) as error:
-        words = (isinstance(error, OSError) and error.strerror) or str(error)
+        words = one_line(error) if isinstance(error, OSError) else str(error)
         return Part(kind, path, words if str(path) in words else f"{path}: {words}")
     return Part(kind, path, note=note)
