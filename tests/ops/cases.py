@@ -71,6 +71,11 @@ class Op:
     tolerance: tuple[float, ...] = tuple(TOLERANCE.values())
 
     @property
+    def is_for_cpus(self) -> bool:
+        """Whether it is a kernel that CUDA has not."""
+        return bool(self.kernel) and not (ROOT / "csrc" / "cuda" / f"{self.kernel}.cu").exists()
+
+    @property
     def dtypes(self) -> list[torch.dtype]:
         return [d for d, least in zip(DTYPES, self.tolerance, strict=True) if least is not None]
 

@@ -34,7 +34,7 @@ def main(library: str = "") -> None:
     found = {}
     for name in names:
         kernel = OPS[name].kernel
-        if not (emulated and "winograd" in kernel):
+        if not (emulated and OPS[name].is_for_cpus):
             found[kernel] = found.get(kernel) or problem_of(name, bool(library), emulated)
     print(json.dumps(found))
 

@@ -12,7 +12,7 @@ from tests.ops.inputs import incoming
 
 SHAPES = {False: [(2, 3, 7, 5), (1, 130, 3, 3), (3, 16, 8, 6)], True: [(7, 16), (3, 130)]}
 LARGE = {False: (3, 48, 43, 39), True: (300, 500)}  # several tasks for each of two threads
-OPS = {name: op for name, op in TABLE.items() if op.kernel and "winograd" not in op.kernel}
+OPS = {name: op for name, op in TABLE.items() if op.kernel and not op.is_for_cpus}
 
 
 @pytest.fixture

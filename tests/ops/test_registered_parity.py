@@ -50,8 +50,6 @@ def _exact_convolutions(monkeypatch: pytest.MonkeyPatch) -> None:
 @on_each_device
 @each_case
 def test_native_values_and_gradients_are_those_of_the_equation(device, dtype, name, layout):
-    if device == "cuda" and "winograd" in name:
-        pytest.skip("Winograd's transforms are for CPUs")
     check_shapes(name, dtype, layout, device)
 
 
@@ -72,7 +70,7 @@ def test_without_a_library_values_and_gradients_are_those_of_the_equation():
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    kernels = {op.kernel for op in OPS.values() if "winograd" not in op.kernel}
+    kernels = {op.kernel for op in OPS.values() if not op.is_for_cpus}
     assert found == dict.fromkeys(kernels, "")
 
 
