@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pgvae.data.images import RejectError, decode
+from pgvae.data.images import decode
+from pgvae.files import content_of
 from pgvae.report.collect import Run
 from pgvae.report.looks import Look
 
@@ -60,9 +61,7 @@ def kimg(images: float) -> str:
 def _picture(run: Run, source: Path | bytes, title: str, about: str) -> tuple | None:
     """Title, text and a data: URI of WebP; None, and a note, for what is no picture."""
     with run.noting(f"{getattr(source, 'name', f'the picture {title!r}')} could not be read"):
-        if isinstance(source, Path) and not source.is_file():  # a pipe would be waited for
-            raise RejectError("no file, or a link that leads nowhere")
-        image = decode(source if isinstance(source, bytes) else source.read_bytes()).image
+        image = decode(source if isinstance(source, bytes) else content_of(source)).image
         image.thumbnail((_MAX_SIDE, _MAX_SIDE))
         file = io.BytesIO()
         image.save(file, "WEBP", lossless=max(image.size) <= _LOSSLESS_SIDE, quality=90)

@@ -1,5 +1,6 @@
 """What `pgvae check` finds: every file of a run, or a snapshot or a set, read and not changed."""
 
+import contextlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -94,10 +95,12 @@ def _of_run(run: Path) -> Iterator[Part]:
 
 
 def _of_logs(folder: Path) -> Iterator[Part]:
-    """What is JSON or a picture, but for a run's plan."""
+    """What is JSON, TensorBoard's or a picture, but for a run's plan."""
     logs = (*folder.glob("stats.jsonl"), *folder.glob("*.json"))
     for path in sorted(path for path in logs if path.name not in PLANS or is_model(folder)):
         yield _tried("log", path, lambda path=path: _read_json(path))
+    for path in sorted(folder.glob("events.out.tfevents.*")):
+        yield _tried("log", path, lambda path=path: _read_events(path))
     for path in sorted(folder.glob("*.png")):
         yield _tried("picture", path, lambda path=path: decode(content_of(path)))
 
@@ -145,6 +148,23 @@ def _read_json(path: Path) -> None:
             if 1 < number == len(lines):  # cut short by a kill, and dropped on --resume
                 return
             raise CorruptFileError(f"{path} is damaged in line {number}: {error}") from error
+
+
+def _read_events(path: Path) -> None:
+    """Raise CorruptFileError for an event whose sum is wrong; a kill may cut the last one short."""
+    from tensorboard.compat.tensorflow_stub import errors
+    from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import PyRecordReader_New
+
+    content_of(path)  # OSError for what is no file
+    reader = PyRecordReader_New(str(path))
+    with contextlib.suppress(errors.OutOfRangeError):  # the end
+        while True:
+            try:
+                reader.GetNext()
+            except errors.DataLossError as error:
+                if "truncated" in str(error):
+                    return
+                raise CorruptFileError(f"{path} is damaged: {error}") from error
 
 
 def _tried(kind: str, path: Path, read: Callable[[], object], note: str = "") -> Part:

@@ -34,6 +34,7 @@ def test_a_whole_run_is_counted_and_nothing_is_changed(run, run_pgvae, desk, cap
     first, *rest = capsys.readouterr().out.splitlines()
     snapshots, pictures = len([*run.glob("snapshot-*")]), len([*run.glob("*.png")])
     logs = len([*run.glob("*.json*")]) - 2  # config.json and request.json are the plan
+    logs += len([*run.glob("events.*")])
     assert first == (
         f"{run}: plan 1 of 1 whole, checkpoint 2 of 2 whole, snapshot {snapshots} of {snapshots} "
         f"whole, log {logs} of {logs} whole, picture {pictures} of {pictures} whole"
@@ -66,6 +67,21 @@ def test_each_damaged_file_is_found(how, name, run, run_pgvae, capsys):
     first = told.out.splitlines()[0]
     assert first.startswith("damaged: ")
     assert name.split("/")[0] in first
+
+
+def test_a_wrong_byte_in_tensorboards_file_is_found_and_an_end_cut_short_is_not_wrong(
+    run, run_pgvae, capsys
+):
+    (file,) = run.glob("events.*")
+    text = file.read_bytes()
+    for cut in (len(text) - 1, len(text) // 2, 13):  # as a kill may leave it
+        file.write_bytes(text[:cut])
+        assert run_pgvae("check", run) == 0
+    file.write_bytes(text)
+    flip(file)
+    capsys.readouterr()
+    assert run_pgvae("check", run) == 3
+    assert f"damaged: {file} is damaged: " in capsys.readouterr().out
 
 
 def test_what_a_run_removes_while_it_is_read_is_not_called_damaged(
