@@ -162,7 +162,8 @@ class Autoencoder:
     def _latents(self, given: Tensor | np.ndarray) -> Tensor:
         """Latents [N, d] as given, on the device. Raises as `decode`."""
         try:
-            latents = torch.as_tensor(given).to(self.device)
+            copied = np.array(given) if isinstance(given, np.ndarray) else given  # of any strides
+            latents = torch.as_tensor(copied).to(self.device)
         except (TypeError, ValueError, RuntimeError) as error:
             kind = type(given).__name__
             raise InputError(f"latents must be [N, {self.latent_dim}]: got {kind}") from error

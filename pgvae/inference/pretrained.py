@@ -111,7 +111,8 @@ def save(
             with atomic_path(folder / CONFIG) as aside:
                 aside.write_text(json.dumps(_about(model), indent=2) + "\n", encoding="utf-8")
             save_grid(folder / _SAMPLES, model.sample(_MOST), _COLUMNS)
-            if images is None:
+            if images is None or not len(images):
+                images = None
                 remove(folder / _PAIRS)  # of whatever was here before
             else:
                 images = images[:_MOST].to(model.device)

@@ -37,12 +37,13 @@ def project(model: "Model", images: Tensor, steps: int = PROJECTION_STEPS, seed:
 
 def _near(model: "Model", images: Tensor, starts: Tensor, shown: Tensor, steps: int) -> Tensor:
     """Latents of some images; `shown` are those of `starts`."""
-    nearest = torch.stack([_errors(shown, image[None]).argmin() for image in images])
+    nearest = [int(_errors(shown, image[None]).argmin()) for image in images]
+    found = starts[torch.tensor(nearest, dtype=torch.long)]
     # Of unit variance, so that one rate serves every d.
     scale = math.sqrt(starts.shape[1]) if model.config.head == "sphere" else 1.0
-    free = (scale * starts[nearest]).requires_grad_()
+    free = (scale * found).requires_grad_()
     adam = torch.optim.Adam([free], lr=_RATE)
-    best = starts[nearest]
+    best = found
     least = images.new_full((len(images),), torch.inf)
     for step in range(steps + 1):  # the last one is only looked at
         with torch.enable_grad():

@@ -157,6 +157,15 @@ def test_an_array_of_latents_is_as_good_as_a_tensor(model):
     assert torch.equal(model.walk(latents.numpy()), model.walk(latents))
 
 
+@pytest.mark.filterwarnings("error")
+def test_an_array_of_latents_may_be_read_only_or_lie_backwards(model):
+    latents = model.sample_latents(3)
+    array = latents.numpy().copy()
+    array.setflags(write=False)
+    assert torch.equal(model.decode(array), model.decode(latents))
+    assert torch.equal(model.decode(array[::-1]), model.decode(latents.flip(0)))
+
+
 def test_counts_and_seeds_are_of_any_kind_of_integer(model):
     drawn = model.sample(np.int64(2), seed=np.uint8(3))
     assert torch.equal(drawn, model.sample(2, seed=3))

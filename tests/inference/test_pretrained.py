@@ -51,6 +51,13 @@ def test_a_model_comes_back_from_its_folder_and_from_the_file_in_it(model, given
     assert again.default_prior == model.default_prior == "fitted"
 
 
+def test_without_images_there_is_no_picture_of_pairs(model, given):
+    assert (given / "reconstructions.png").exists()
+    model.save_pretrained(given, images=model.sample(3)[:0])
+    assert not (given / "reconstructions.png").exists()
+    assert "as they come back" not in (given / "README.md").read_text()
+
+
 def test_its_file_is_a_snapshot_of_half_the_size(given, tmp_path):
     save_snapshot(tmp_path / "whole.safetensors", dataclasses.replace(make(), prior=a_prior(8)))
     files = given / "model.safetensors", tmp_path / "whole.safetensors"

@@ -50,6 +50,10 @@ def test_the_seed_of_the_samples_decides() -> None:
     assert all(p.grad is None for p in model.generator.parameters())
 
 
+def test_of_no_images_there_are_no_latents() -> None:
+    assert a_gan().project(images_of(2)[:0], 2).shape == (0, 8)
+
+
 @pytest.mark.parametrize("steps", [0, -1])
 def test_less_than_a_step_is_refused(steps) -> None:
     with pytest.raises(InputError, match=f"steps is {steps}: use 1 or more"):
