@@ -327,7 +327,7 @@ def numbered_folder(parent: Path, name: str) -> Path:
 
 
 def _numbers(parent: Path) -> set[int]:
-    return {int(m[1]) for p in parent.iterdir() if (m := re.match(r"(\d{5})-", p.name))}
+    return {int(m[1]) for p in parent.iterdir() if (m := re.match(r"(\d{5,})-", p.name))}
 
 
 def remove(path: Path) -> None:

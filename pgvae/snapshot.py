@@ -141,13 +141,15 @@ def load_newest(path: Path) -> tuple[Path, Snapshot]:
 
     Where a run that trains deletes it meanwhile, the newer one.
     """
+    before = path
     while True:
         file = newest_snapshot(path)
         try:
             return file, load_snapshot(file)
         except (PgvaeError, OSError):
-            if file == path or file.exists():
+            if file == before or file.exists():  # a link that leads nowhere is found again
                 raise
+            before = file
 
 
 def snapshots_in(run_dir: Path) -> list[Path]:

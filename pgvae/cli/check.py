@@ -2,6 +2,7 @@
 
 from collections import Counter
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 import click
@@ -70,9 +71,10 @@ def _counted(parts: list["Part"]) -> str:
 
 def _tell(run: Path, checkpoint: Path | None, snapshot: Path | None) -> None:
     """What can be done with a run."""
+    file = quote(str(snapshot))
     if checkpoint:
-        click.echo(f"  `python train.py --resume {run}` goes on from {checkpoint.name}")
+        click.echo(f"  `python train.py --resume {quote(str(run))}` goes on from {checkpoint.name}")
     elif snapshot:
-        click.echo(f"  nothing to go on from: `--init-from {snapshot}` starts a new run")
+        click.echo(f"  nothing to go on from: `--init-from {file}` starts a new run")
     if snapshot:
-        click.echo(f"  `python generate.py --snapshot {snapshot}` has the newest whole snapshot")
+        click.echo(f"  `python generate.py --snapshot {file}` has the newest whole snapshot")

@@ -17,7 +17,7 @@ def _declared(name: str, kind: Any, text: str) -> click.Option:
     """The option of one field of `Request`; what it may be is checked there."""
     text = f"{text[0].upper()}{text[1:]}"
     if kind is bool:
-        return click.Option([f"{option(name)}/--no-{name}"], default=None, help=text)
+        return click.Option([f"{option(name)}/--no-{option(name)[2:]}"], default=None, help=text)
     about: dict[str, Any] = {"help": text, "metavar": metavar(name)}
     if name == "settings":
         return click.Option([option(name), name], multiple=True, **about)

@@ -29,7 +29,7 @@ _STARTS = (
 )
 MASK = "a mask, not a photograph"  # why it is left out
 PACKED = "an archive or arrays, not read among images: `pgvae data prepare FILE` may read it"
-HIDDEN = "in a hidden folder"
+HIDDEN = "hidden, by its own name or its folder's"
 _START = re.compile(_STARTS, re.DOTALL)
 # Of CelebAMask-HQ and what its scripts write, Oxford pets, Pascal VOC, CUB and MVTec AD.
 _MASKS = (
@@ -99,11 +99,13 @@ def is_hidden(name: str) -> bool:
 
 
 def is_hidden_away(name: str) -> bool:
-    """Whether an image, by its ending, is in a hidden folder, and is not what macOS leaves.
+    """Whether an image, by its ending, is hidden or in a hidden folder, and not what macOS leaves.
 
     >>> is_hidden_away(".old/a.png"), is_hidden_away("__MACOSX/._a.png"), is_hidden_away("a.png")
     (True, False, False)
+    >>> is_hidden_away(".a.png")
+    True
     """
-    *folders, file = name.split("/")
-    image = _suffix(file) in IMAGE_SUFFIXES and not is_hidden(file)
-    return image and any(map(is_hidden, folders))
+    parts = name.split("/")
+    image = _suffix(parts[-1]) in IMAGE_SUFFIXES and not parts[-1].startswith("._")
+    return image and any(map(is_hidden, parts))

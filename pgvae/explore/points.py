@@ -129,6 +129,7 @@ def number(
     """A number of a request, within bounds."""
     value = asked.get(name, default)
     known = type(value) in (int, float) and low <= value <= high and math.isfinite(value)
+    name = name if name.isprintable() else short(name)  # else it cannot be sent
     require(known, f"{name} is {short(value)}: use a number from {low:g} to {high:g}")
     return float(value)
 

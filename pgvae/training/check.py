@@ -9,7 +9,7 @@ from pathlib import Path
 from pgvae.checks import require
 from pgvae.data import Store
 from pgvae.data.images import RejectError, decode
-from pgvae.data.paths import is_file
+from pgvae.data.paths import is_file, is_link
 from pgvae.data.store import may_be_set
 from pgvae.errors import CorruptFileError, PgvaeError, one_line
 from pgvae.files import SUMS, content_of
@@ -119,7 +119,7 @@ def _checkpoints_of(run: Path) -> Iterator[Part]:
 
 def _if_there(part: Part) -> Iterator[Part]:
     """Unless a run that trains has removed it meanwhile."""
-    if not part.problem or part.path.exists():
+    if not part.problem or part.path.exists() or is_link(part.path):
         yield part
 
 

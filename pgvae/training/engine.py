@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import shlex
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -237,7 +238,7 @@ def _loop(
             why = "" if stop.signalled else ", as --max-hours asks,"
             raise Preempted(
                 f"stopped at {now:,} images{why} and saved: `python train.py --resume "
-                f"{record.path}` goes on"
+                f"{shlex.quote(str(record.path))}` goes on"
             )
 
         # Grow where it is time, then learn from one batch.

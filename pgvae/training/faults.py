@@ -1,6 +1,7 @@
 """How a run ends that does not come to its end: in a line, and in its status.json."""
 
 import contextlib
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def _file_errors(run_dir: Path) -> Iterator[None]:
         where = path_of(error) or run_dir
         raise ResourceError(
             f"cannot go on, {where}: {error.strerror or error}; see to it, then `python train.py "
-            f"--resume {run_dir}` goes on from its newest checkpoint"
+            f"--resume {shlex.quote(str(run_dir))}` goes on from its newest checkpoint"
         ) from error
 
 

@@ -131,8 +131,8 @@ def _duration(seconds: float) -> str:
 
 
 def _images_of(line: str) -> float:
-    """Images seen of a stats line; infinite for one cut short by a kill."""
+    """Images seen of a stats line; infinite for one cut short by a kill, or damaged."""
     try:
-        return json.loads(line)["images"]
-    except (ValueError, KeyError, TypeError):
+        return float(json.loads(line)["images"])
+    except (ValueError, KeyError, TypeError, OverflowError):
         return float("inf")

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import json
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -189,15 +190,16 @@ def newest_like(
     if slips is None:
         return None
     kept, found = slips
+    way_on = f"--resume {shlex.quote(str(kept.path))} alone"
     if "dataset" in found:
         raise InputError(
             f"the images, labels or split of {asked.dataset} have changed since {kept.path} began: "
-            f"go on with those of before by --resume {kept.path} alone, or leave --resume out to "
+            f"go on with those of before by {way_on}, or leave --resume out to "
             "start a new run"
         )
     raise InputError(
         f"{kept.path} differs in {_told(kept, asked, found)}: give its options, or go on with it "
-        f"by --resume {kept.path} alone, or leave --resume out to start a new run"
+        f"by {way_on}, or leave --resume out to start a new run"
     )
 
 

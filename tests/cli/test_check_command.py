@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -129,6 +130,19 @@ def test_a_run_that_replaces_its_checkpoints_meanwhile_can_go_on(
     out = capsys.readouterr().out
     assert f"`python train.py --resume {run}` goes on from checkpoint-" in out
     assert "nothing to go on from" not in out
+
+
+def test_a_snapshot_that_is_a_link_to_nowhere_is_found(run, run_pgvae, capsys):
+    (run / "snapshot-000000200.safetensors").symlink_to("/not-mounted/x.safetensors")
+    assert run_pgvae("check", run) == 3
+    assert "damaged: no such snapshot: " in capsys.readouterr().out
+
+
+def test_commands_that_are_proposed_can_be_pasted(run, run_pgvae, capsys):
+    spaced = run.rename(run.with_name("my run"))
+    assert run_pgvae("check", spaced) == 0
+    for line in capsys.readouterr().out.splitlines()[1:]:
+        assert shlex.split(line.split("`")[1])[3].startswith(str(spaced))
 
 
 def test_what_can_still_be_used_is_told(run, run_pgvae, capsys):

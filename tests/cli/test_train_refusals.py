@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from pgvae.cli import main
+from pgvae.cli.train import train
 from pgvae.training.rundir import RunDirectory
 
 pytestmark = pytest.mark.usefixtures("workplace")
@@ -293,3 +294,9 @@ def test_a_run_that_may_not_be_written_to_is_not_told_to_go_elsewhere_by_outdir(
     said = refused("--resume", finished, "--total-kimg", "0.2", alone=True)
     assert "copy the run to another" in said
     assert "--outdir" not in said
+
+
+def test_both_halves_of_every_switch_are_spelt_with_hyphens():
+    for option in train.params:
+        for name in (*option.opts, *option.secondary_opts):
+            assert "_" not in name

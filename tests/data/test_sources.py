@@ -79,10 +79,11 @@ def test_what_macos_leaves_is_no_image(tmp_path):
     assert FolderSource(folder).names == ZipSource(archive).names == ["a.png"]
 
 
-def test_images_in_hidden_folders_are_named_and_nothing_else_in_them(tmp_path):
+def test_hidden_images_and_those_in_hidden_folders_are_named_and_nothing_else_in_them(tmp_path):
     images = [".hid/b.png", "in/.cache/x/c.JPG", ".ipynb_checkpoints/d.psd", "lost+found/e.gif"]
-    others = [".git/objects/00", "in/.cache/n.txt", "__MACOSX/._a.png", ".x/.y.png", ".hid/l.csv"]
-    files = dict.fromkeys(["a.png", ".own.png", *images, *others], PICTURE)
+    images += [".own.png", ".x/.y.png"]
+    others = [".git/objects/00", "in/.cache/n.txt", "__MACOSX/._a.png", "._a.png", ".hid/l.csv"]
+    files = dict.fromkeys(["a.png", *images, *others], PICTURE)
     folder = FolderSource(write_files(tmp_path / "in", files))
     sources = [
         folder,
@@ -92,7 +93,9 @@ def test_images_in_hidden_folders_are_named_and_nothing_else_in_them(tmp_path):
     for source in sources:
         assert [*source.names] == ["a.png"]
         assert sorted(entry["name"] for entry in source.skipped) == sorted(images)
-        assert {entry["reason"] for entry in source.skipped} == {"in a hidden folder"}
+        assert {entry["reason"] for entry in source.skipped} == {
+            "hidden, by its own name or its folder's"
+        }
     inner = FolderSource(tmp_path / "in/.hid")  # asked for by its name
     assert (inner.names, inner.skipped) == (["b.png"], [])
     for name in images:
@@ -108,7 +111,7 @@ def test_a_hidden_folder_is_not_read_nor_looked_through_for_long(tmp_path, monke
     source = FolderSource(folder)
     assert 0 < len(source.skipped) <= 10
     (folder / "a.png").unlink()
-    with pytest.raises(InputError, match=r"no images but \d+ left out: in a hidden folder"):
+    with pytest.raises(InputError, match=r"no images but \d+ left out: hidden, by its own name"):
         open_source(folder)
 
 

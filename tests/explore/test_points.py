@@ -69,6 +69,8 @@ def test_lists_of_points_and_numbers_have_bounds():
         whole({"fps": "x" * 1000}, "fps", 1, 50)
     with pytest.raises(InputError, match="size is inf"):
         number({"size": math.inf}, "size", 0, math.inf)
+    with pytest.raises(InputError, match=r"^'.ud800' is 'x'"):  # which can be sent
+        number({"\ud800": "x"}, "\ud800", 0, 1)
     with pytest.raises(InputError, match="size is 1000"):
         number({"size": 10**400}, "size", 0, 1)
     assert whole({}, "side", 8, 1024, 64) == 64

@@ -253,6 +253,13 @@ def test_auto_takes_what_there_is():
     assert pick_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def test_a_newest_snapshot_that_is_a_link_to_nowhere_is_refused_and_not_waited_for(tmp_path):
+    saved(tmp_path / "snapshot-000000060.safetensors")
+    (tmp_path / "snapshot-000000080.safetensors").symlink_to("/not-mounted/x.safetensors")
+    with pytest.raises(InputError, match=r"no such snapshot: .*080"):
+        pgvae.load(tmp_path)
+
+
 @pytest.mark.parametrize("error", [InputError("no such snapshot"), FileNotFoundError(2, "gone")])
 def test_where_a_run_deletes_its_snapshot_meanwhile_the_newer_one_is_loaded(
     error, tmp_path, monkeypatch

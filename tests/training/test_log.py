@@ -86,7 +86,11 @@ def test_lines_after_the_checkpoint_are_dropped_at_resume(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "cut", ["{", '{"images": 1', '{"images": 12, "time": 17', "4", "[]", "null", None]
+    "cut",
+    [
+        *("{", '{"images": 1', '{"images": 12, "time": 17', "4", "[]", "null", None),
+        *('{"images": "x"}', '{"images": null}', '{"images": NaN}', '{"images": [8]}'),
+    ],
 )
 def test_a_half_written_last_line_is_dropped_and_one_that_lacks_only_its_end_stays(tmp_path, cut):
     images_after(tmp_path, 0, 4, 8)
