@@ -48,8 +48,9 @@ def remove(names: tuple[str, ...], data_root: Path, outdir: Path, force: bool) -
             continue
         require_unused(path, uses.get(digest, []), force)
     for name in names:
-        path = delete(name, data_root, say=click.echo)
-        click.echo(f"deleted {path}")
+        where = data_root / name
+        left = f", a link: {where.resolve()} is as it was" if where.is_symlink() else ""
+        click.echo(f"deleted {delete(name, data_root, say=click.echo)}{left}")
 
 
 def users_in(outdir: Path) -> dict[str, list[Path]]:

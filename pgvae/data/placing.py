@@ -2,13 +2,14 @@
 
 import contextlib
 import os
+import shlex
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pgvae import files
 from pgvae.checks import require
-from pgvae.data.paths import exists, is_file, require_removable
+from pgvae.data.paths import exists, is_file, is_link, require_removable
 from pgvae.data.store import MANIFEST
 from pgvae.errors import InputError, Preempted
 from pgvae.files import disk_errors, fsync, remove
@@ -31,6 +32,7 @@ def check_free(final: Path, force: bool) -> None:
 
     Nor is one whose files may not be deleted: once it is moved away it could not go.
     """
+    _require_no_link(final)
     if not exists(final):
         return
     require(
@@ -39,6 +41,16 @@ def check_free(final: Path, force: bool) -> None:
     )
     require(force, f"{final} exists: use --force to replace it or --name for another")
     require_removable(final)
+
+
+def _require_no_link(final: Path) -> None:
+    """InputError for a set that is a link: it would go, and what it leads to would stay."""
+    if is_link(final):
+        there = final.resolve()
+        raise InputError(
+            f"{final} is a link to {there}, whose files this would leave as they are: use "
+            f"--data-root {shlex.quote(str(there.parent))}, or remove the link"
+        )
 
 
 @contextlib.contextmanager

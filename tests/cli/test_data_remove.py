@@ -50,7 +50,9 @@ def test_a_damaged_set_a_link_and_a_rest_are_deleted(run, place):
     shutil.copytree(place / "photos", place / "datasets/half.tmp")
     (place / "datasets/link").symlink_to(place / "other")
     shutil.copytree(place / "datasets/tiny", place / "other")
-    assert run("remove", "tiny", "half", "link")[0] == 0
+    code, out, _ = run("remove", "tiny", "half", "link")
+    assert code == 0
+    assert out.endswith(f"deleted datasets/link, a link: {place / 'other'} is as it was\n")
     left = [path.name for path in (place / "datasets").iterdir() if path.suffix != ".lock"]
     assert left == []
     assert (place / "other/manifest.json").is_file()

@@ -29,6 +29,17 @@ def test_a_file_system_without_locks_is_warned_of_and_used(tmp_path, monkeypatch
     assert said[0].startswith(f"warning: {tmp_path} cannot be locked: see that")
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_a_set_that_is_a_link_is_not_replaced(tmp_path, there):
+    if there:
+        prepared(recipe_of(Memory(noise_files(3))), tmp_path / "a big disk")
+    (tmp_path / "set").symlink_to(tmp_path / "a big disk/set")
+    with pytest.raises(InputError, match=r"set is a link to .*: use --data-root '.*a big disk'"):
+        prepared(recipe_of(Memory(noise_files(4))), tmp_path, force=True)
+    assert (tmp_path / "set").is_symlink()
+    assert (tmp_path / "set").exists() == there
+
+
 def test_a_set_that_another_prepares_is_refused_or_waited_for(tmp_path):
     final, said = tmp_path / "set", []
     with locked(final, wait=False, say=said.append):
