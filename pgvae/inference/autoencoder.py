@@ -162,8 +162,9 @@ class Autoencoder:
     def _latents(self, given: Tensor | np.ndarray) -> Tensor:
         """Latents [N, d] as given, on the device. Raises as `decode`."""
         try:
-            copied = np.array(given) if isinstance(given, np.ndarray) else given  # of any strides
-            latents = torch.as_tensor(copied).to(self.device)
+            if isinstance(given, np.ndarray):  # torch takes neither all strides nor byte orders
+                given = np.array(given, given.dtype.newbyteorder("="))
+            latents = torch.as_tensor(given).to(self.device)
         except (TypeError, ValueError, RuntimeError) as error:
             kind = type(given).__name__
             raise InputError(f"latents must be [N, {self.latent_dim}]: got {kind}") from error

@@ -158,12 +158,13 @@ def test_an_array_of_latents_is_as_good_as_a_tensor(model):
 
 
 @pytest.mark.filterwarnings("error")
-def test_an_array_of_latents_may_be_read_only_or_lie_backwards(model):
+def test_an_array_of_latents_may_be_read_only_or_lie_backwards_or_be_big_endian(model):
     latents = model.sample_latents(3)
     array = latents.numpy().copy()
     array.setflags(write=False)
     assert torch.equal(model.decode(array), model.decode(latents))
     assert torch.equal(model.decode(array[::-1]), model.decode(latents.flip(0)))
+    assert torch.equal(model.decode(array.astype(">f4")), model.decode(latents))
 
 
 def test_counts_and_seeds_are_of_any_kind_of_integer(model):
