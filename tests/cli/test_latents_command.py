@@ -24,11 +24,12 @@ def test_what_is_encoded_comes_back_as_the_reconstruction(ending, desk, generate
 
 def test_latents_are_numbers_that_numpy_reads(desk, generate):
     assert generate("encode", "a.png", "tiny") == 0
-    found = np.load(desk / "o" / "latents.npz")
-    assert found["latents"].shape == (5, 8)
-    assert found["latents"].dtype == np.float32
-    assert found["names"].tolist()[0] == "a.png"
-    assert found["names"].tolist()[1].startswith("tiny-")
+    with np.load(desk / "o" / "latents.npz") as found:
+        assert found["latents"].shape == (5, 8)
+        assert found["latents"].dtype == np.float32
+        first, second = found["names"].tolist()[:2]
+    assert first == "a.png"
+    assert second.startswith("tiny-")
 
 
 def test_latents_of_a_sphere_are_taken_to_it(desk, generate, capsys):
