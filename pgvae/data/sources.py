@@ -6,7 +6,7 @@ import itertools
 import os
 import stat
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -138,10 +138,11 @@ class FolderSource:
             for name in filter(is_hidden, folders):
                 self._skip(_hidden_in(Path(folder, name), self.root), HIDDEN)
             folders[:] = [name for name in folders if not is_hidden(name)]
-            self._skip(_named_in(folder, filter(is_hidden, files), self.root), HIDDEN)
-            for file in itertools.filterfalse(is_hidden, [*files, *links]):
+            for file in (*files, *links):
                 path, name = Path(folder, file), file if place == "." else f"{place}/{file}"
-                if is_link(path) and not _is_below(path, inside):
+                if is_hidden(file):
+                    self._skip([name] if is_hidden_away(name) else [], HIDDEN)
+                elif is_link(path) and not _is_below(path, inside):
                     self._skip(_behind(path, name), _LINK)
                 elif is_table(name):
                     self._tables.append(name)
@@ -249,14 +250,9 @@ def _hidden_in(folder: Path, root: Path) -> list[str]:
     """Names of the images in a hidden folder, by their endings, among its first files."""
     if is_link(folder):
         return []
-    walk = (_named_in(place, files, root) for place, _, files in os.walk(folder))
-    return [*itertools.islice(itertools.chain.from_iterable(walk), _MAX_LISTED)]
-
-
-def _named_in(folder: str, files: Iterable[str], root: Path) -> list[str]:
-    """Names, below the root, of the images of a folder that are hidden away."""
-    names = (os.path.normpath(f"{os.path.relpath(folder, root)}/{file}") for file in files)
-    return [name for name in names if is_hidden_away(name)]
+    walk = ((os.path.relpath(place, root), files) for place, _, files in os.walk(folder))
+    names = (f"{place}/{file}" for place, files in walk for file in files)
+    return [name for name in itertools.islice(names, _MAX_LISTED) if is_hidden_away(name)]
 
 
 def _start_of(path: Path) -> bytes | None:

@@ -108,8 +108,10 @@ def test_a_hidden_folder_is_not_read_nor_looked_through_for_long(tmp_path, monke
     folder = write_files(tmp_path / "in", files | {"a.png": PICTURE})
     monkeypatch.setattr("pgvae.data.sources._MAX_LISTED", 10)
     monkeypatch.setattr("pgvae.data.sources._start_of", lambda path: pytest.fail(str(path)))
+    write_files(folder / ".far", {f"{i}": b"" for i in range(30)} | {"below/b.png": b""})
     source = FolderSource(folder)
     assert 0 < len(source.skipped) <= 10
+    assert ".far/below/b.png" not in {entry["name"] for entry in source.skipped}
     (folder / "a.png").unlink()
     with pytest.raises(InputError, match=r"no images but \d+ left out: hidden, by its own name"):
         open_source(folder)
