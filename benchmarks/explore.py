@@ -56,7 +56,7 @@ def random_snapshot(folder: Path, resolution: int, width: int) -> Path:
 
 def measure(snapshot: Path, threads: int, count: int) -> list[float]:
     """Milliseconds of each of `count` moves, after a few to warm up."""
-    words = [sys.executable, "-m", "pgvae.cli", "explore", "--snapshot", str(snapshot)]
+    words = [sys.executable, "-m", "pgvae", "explore", "--snapshot", str(snapshot)]
     own = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     server = subprocess.Popen([*words, "--port", "0"], env=own, stdout=subprocess.PIPE, text=True)
     try:

@@ -112,7 +112,7 @@ def run(line: list[str], out: Path) -> tuple[float, float, float]:
 
 def prepare_line(source: Path, out: Path, resolution: int, workers: int) -> list[str]:
     """The command of a user."""
-    words = [sys.executable, "-m", "pgvae.cli", "data", "prepare", str(source), "--name", "set"]
+    words = [sys.executable, "-m", "pgvae", "data", "prepare", str(source), "--name", "set"]
     words += ["--data-root", str(out), "--resolution", str(resolution)]
     return [*words, "--workers", str(workers)]
 

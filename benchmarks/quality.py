@@ -281,7 +281,7 @@ def prepare(
                 raise click.UsageError(f"give --idx FOLDER with the IDX files of {name}")
             words = [name, "--source", str(idx), "--grayscale"]
         words = ["data", "prepare", *words, "--name", name, "--data-root", str(root)]
-        subprocess.run([sys.executable, "-m", "pgvae.cli", *words], check=True)
+        subprocess.run([sys.executable, "-m", "pgvae", *words], check=True)
     return Store(root / name)
 
 

@@ -94,7 +94,7 @@ def command_line() -> Callable[..., list[str]]:
     """The words of a command: "train.py", "generate.py" or "data", and its arguments."""
 
     def words(script: str, *arguments: object) -> list[str]:
-        start = ["-m", "pgvae.cli", "data"] if script == "data" else [str(ROOT / script)]
+        start = ["-m", "pgvae", "data"] if script == "data" else [str(ROOT / script)]
         return [sys.executable, *start, *map(str, arguments)]
 
     return words

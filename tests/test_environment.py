@@ -140,7 +140,7 @@ def test_a_library_that_cannot_be_used_is_said_once_and_plain_pytorch_taken(
 
 
 def test_a_working_folder_that_is_gone_is_said(tmp_path):
-    words = f"{sys.executable} -m pgvae.cli train --dataset x"
+    words = f"{sys.executable} -m pgvae train --dataset x"
     gone = f"mkdir {tmp_path}/gone && cd {tmp_path}/gone && rmdir {tmp_path}/gone && {words}"
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     found = subprocess.run(["bash", "-c", gone], env=env, capture_output=True, text=True)

@@ -57,7 +57,7 @@ def test_a_command_names_what_a_terminal_cannot_show_by_its_code(tmp_path):
     (tmp_path / "datasets" / "\u732b").mkdir(parents=True)
     (tmp_path / "datasets" / "\u732b" / "manifest.json").touch()
     process = subprocess.run(
-        [sys.executable, "-m", "pgvae.cli", "data", "list"],
+        [sys.executable, "-m", "pgvae", "data", "list"],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "latin-1"},
         capture_output=True,
@@ -91,7 +91,7 @@ def test_where_standard_streams_are_closed_nothing_is_printed_into_files(tmp_pat
 @pytest.mark.parametrize(("words", "code"), [("list", 0), ("info no", 2)])
 def test_a_command_ends_with_its_own_code_where_nobody_reads_what_it_says(words, code, data_root):
     process = subprocess.Popen(
-        [sys.executable, "-m", "pgvae.cli", "data", *words.split(), "--data-root", data_root],
+        [sys.executable, "-m", "pgvae", "data", *words.split(), "--data-root", data_root],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

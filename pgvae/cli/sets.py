@@ -35,10 +35,6 @@ def remove(names: tuple[str, ...], data_root: Path, outdir: Path, force: bool) -
     from pgvae.data.removing import check_removable, delete
     from pgvae.errors import PgvaeError
 
-    require(
-        outdir.is_dir() or outdir == _RUNS,
-        f"--outdir {outdir} is not there, so nobody knows what runs use: mend it, or leave it out",
-    )
     uses = users_in(outdir)
     for name in names:
         path = check_removable(name, data_root)
@@ -54,7 +50,11 @@ def remove(names: tuple[str, ...], data_root: Path, outdir: Path, force: bool) -
 
 
 def users_in(outdir: Path) -> dict[str, list[Path]]:
-    """Run directories by the digest of the images that they train on."""
+    """Run directories by the digest of the images that they train on; InputError for no folder."""
+    require(
+        outdir.is_dir() or outdir == _RUNS,
+        f"--outdir {outdir} is no folder, so nobody knows what runs use: mend it, or leave it out",
+    )
     found: dict[str, list[Path]] = {}
     for file in sorted(outdir.glob("*/config.json")):
         with contextlib.suppress(OSError, ValueError, LookupError, TypeError):

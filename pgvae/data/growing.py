@@ -150,6 +150,7 @@ def export(store: Store, out: Path, say: Say = print) -> None:
                 archive.writestr(name, _png(store, index))
             rows = _style_gan(store, names)
             archive.writestr("dataset.json", json.dumps({"labels": rows}))
+            _require_free(out)
         start = "class" if rows and isinstance(rows[0][1], int) else "label"
         if store.attributes != tuple(f"{start}{i}" for i in range(len(store.attributes))):
             say(
@@ -166,8 +167,12 @@ def export(store: Store, out: Path, say: Say = print) -> None:
             if store.attributes:
                 (aside / "labels.csv").write_text(_csv(store, names), encoding="utf-8")
     except OSError as error:
-        require(not exists(out), f"{out} came to be meanwhile: give another path")
+        _require_free(out)
         raise error
+
+
+def _require_free(out: Path) -> None:
+    require(not exists(out), f"{out} came to be meanwhile: give another path")
 
 
 def _names_of(store: Store) -> list[str]:

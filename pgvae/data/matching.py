@@ -89,7 +89,7 @@ def _check_all_used(extra: list[str], names: Sequence[str]) -> None:
         if _stem(label) in stems:
             raise InputError(f"labels: {label!r} stands twice")
     if extra:
-        raise InputError(f"labels speak of images that are not there: {some(extra)}")
+        raise InputError(f"labels speak of images that are not there or not read: {some(extra)}")
 
 
 def _fitting(

@@ -28,7 +28,7 @@ from pgvae.inference import conditional, hub, paths, pretrained, projection
 from pgvae.inference.autoencoder import Autoencoder
 from pgvae.inference.device import pick_device
 from pgvae.inference.directions import Directions, directions_path, load_directions, move, move_to
-from pgvae.inference.given import Images, numbers, to_pictures
+from pgvae.inference.given import Images, numbers, require_numbers, to_pictures
 from pgvae.inference.prior import LatentStream, choose_prior
 from pgvae.prior import FittedPrior
 from pgvae.snapshot import load_newest
@@ -177,7 +177,8 @@ class Model(Autoencoder):
         return projection.project(self, self._take(images)[0], steps, seed)
 
     def pictures(self, images: Tensor) -> list[Image.Image]:
-        """[N, C, R, R] in [-1, 1] as pictures of Pillow."""
+        """[N, C, R, R] in [-1, 1] as pictures of Pillow; InputError for no finite floats."""
+        require_numbers("images", images, "in [-1, 1], as of `decode`")
         return to_pictures(images)
 
     def interpolate(self, images: Given, steps: int = 8) -> Given:

@@ -20,6 +20,13 @@ from pgvae.training.checkpoint import checkpoints_in, require_whole
 from pgvae.training.resume import Kept
 from pgvae.training.rundir import CONFIG, PLANS
 
+# What each file of JSON that we write has; of .jsonl each line.
+_HAVE = {
+    "stats.jsonl": {"images": (int, float)},
+    "status.json": {"status": str, "images_seen": int},
+    "best.json": {"metric": str, "value": (int, float)},
+    "evaluation.json": {"metrics": dict},
+}
 _UNSEALED = "written before files had a digest: a changed number would not be seen"
 
 
@@ -138,16 +145,27 @@ def _of_snapshot(path: Path) -> Iterator[Part]:
 
 
 def _read_json(path: Path) -> None:
-    """Raise CorruptFileError for a file, or of .jsonl a line but for the last, that is no JSON."""
+    """Raise CorruptFileError for what is no JSON or not as we write it: a file, or of .jsonl a
+    line but for the last."""
     text = content_of(path).decode()
     lines = text.splitlines() if path.suffix == ".jsonl" else [text]
     for number, line in enumerate(lines, start=1):
         try:
-            json.loads(line)
+            _require_ours(path.name, json.loads(line))
         except MALFORMED as error:
             if 1 < number == len(lines):  # cut short by a kill, and dropped on --resume
                 return
             raise CorruptFileError(f"{path} is damaged in line {number}: {error}") from error
+
+
+def _require_ours(name: str, found: object) -> None:
+    """Raise ValueError unless a file of that name has this in it, where we write one so called."""
+    wanted = _HAVE.get(name, {})
+    if wanted and not isinstance(found, dict):
+        raise ValueError(f"not {{...}} with {', '.join(wanted)}")
+    for key, kind in wanted.items():
+        if not isinstance(found.get(key), kind) or isinstance(found[key], bool):
+            raise ValueError(f"{key} is {found.get(key)!r}")
 
 
 def _read_events(path: Path) -> None:

@@ -36,10 +36,10 @@ def checkpoints_in(run_dir: Path) -> list[Path]:
 
 
 def save_checkpoint(run_dir: Path, state: TrainState) -> Path:
-    """Write atomically and drop all but the newest two; ResourceError when the disk is full."""
+    """Write atomically and drop all older ones but one; ResourceError when the disk is full."""
     path = run_dir / f"checkpoint-{state.images_seen:09d}"
-    if path.exists():  # the same images of the same run: the same bytes, unless it was damaged
-        remove(path)
+    if path.exists() or path.is_symlink():  # the same images of the same run: the same bytes,
+        remove(path)  # unless it was damaged or is a link
     skipped, in_a_row = state.skips.read()
     about = {
         "format": _FORMAT,
@@ -59,7 +59,8 @@ def save_checkpoint(run_dir: Path, state: TrainState) -> Path:
         write_tensors(aside / STATE, tensors)
         (aside / _ABOUT).write_text(json.dumps(about, indent=1))
         (aside / SUMS).write_bytes(sums_of(aside, (STATE, _ABOUT)))
-    for old in checkpoints_in(run_dir)[_KEEP:]:
+    older = checkpoints_in(run_dir)  # and newer ones, which were damaged and are no reserve
+    for old in older[older.index(path) + _KEEP :]:
         with contextlib.suppress(OSError):  # some drives keep what another program reads
             remove(old.rename(old.with_name(f".{old.name}.tmp")))  # nobody sees a half of it
     return path

@@ -202,8 +202,9 @@ def _labels(request: Request, store: Store, objective: type[Objective]) -> Label
         objective.needs_labels or "attributes" not in chosen or len(store.attributes) == 0,
         f"--attributes: {objective.name} does not learn labels; leave it out",
     )
+    usual = (LabelConfig.no_below, LabelConfig.yes_above)
     require(
-        objective.needs_labels or "balance" in chosen or request.label_thresholds is None,
+        objective.needs_labels or "balance" in chosen or request.label_thresholds in (None, usual),
         f"--label-thresholds: {objective.name} does not learn labels; leave it out",
     )
     asked = [f"--{name} {','.join(values)}" for name, values in chosen.items()]

@@ -70,6 +70,22 @@ def test_each_damaged_file_is_found(how, name, run, run_pgvae, capsys):
     assert name.split("/")[0] in first
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("best.json", "[]"),
+        ("best.json", '{"metric": "fid", "value": null}'),
+        ("evaluation.json", '{"split": "val"}'),
+        ("status.json", '{"status": "done", "images_seen": true}'),
+        ("stats.jsonl", '{"images": "eight"}\n{"images": 16}\n'),
+    ],
+)
+def test_json_that_is_not_as_we_write_it_is_found(name, text, run, run_pgvae, capsys):
+    (run / name).write_text(text)
+    assert run_pgvae("check", run) == 3
+    assert f"damaged: {run / name} is damaged in line 1: " in capsys.readouterr().out
+
+
 def test_a_wrong_byte_in_tensorboards_file_is_found_and_an_end_cut_short_is_not_wrong(
     run, run_pgvae, capsys
 ):

@@ -32,7 +32,9 @@ def test_a_set_that_no_run_uses_is_named_and_deleted(run, place):
 def test_where_there_are_no_runs_nothing_is_deleted(run, place, capsys):
     used_by(place, Store("datasets/tiny").digest)
     words = ["data", "remove", "tiny", "--outdir", "rums"]
-    assert "--outdir rums is not there" in refusal(capsys, place, words)
+    assert "--outdir rums is no folder" in refusal(capsys, place, words)
+    words = ["data", "list", "--outdir", "notes.txt"]
+    assert "--outdir notes.txt is no folder" in refusal(capsys, place, words)
 
 
 def test_a_set_that_a_run_uses_is_deleted_only_with_force(run, place, capsys):

@@ -155,7 +155,7 @@ def test_two_at_once_both_stay(directions, desk, faces):
     (desk / FILE).rename(desk / "first")
     words = ("directions", "--snapshot", "s.safetensors", "--dataset", faces, "--attribute", "hat")
     with turn_at(desk):
-        other = subprocess.Popen([sys.executable, "-m", "pgvae.cli", *map(str, words)], cwd=desk)
+        other = subprocess.Popen([sys.executable, "-m", "pgvae", *map(str, words)], cwd=desk)
         while not waits_for_a_lock(other):
             assert other.poll() is None
             time.sleep(0.01)

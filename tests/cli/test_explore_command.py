@@ -16,7 +16,7 @@ from commands import refusal
 
 def serving(folder: Path, *options: str) -> tuple[subprocess.Popen, str]:
     """The command in a process of its own, and the address that it says."""
-    words = [sys.executable, "-m", "pgvae.cli", "explore", *options]
+    words = [sys.executable, "-m", "pgvae", "explore", *options]
     own = {**os.environ, "OMP_NUM_THREADS": "1"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     process = subprocess.Popen(words, cwd=folder, env=own, **pipes)

@@ -303,7 +303,7 @@ def test_a_run_stopped_by_sigterm_goes_on_to_the_same_bytes(workplace, command_l
 
 
 def test_the_package_runs_the_same_command_as_the_script():
-    words = [sys.executable, "-m", "pgvae.cli", "train", "--batch", "2"]
+    words = [sys.executable, "-m", "pgvae", "train", "--batch", "2"]
     result = subprocess.run(words, capture_output=True, text=True, timeout=120)
     assert result.returncode == 2
     assert result.stderr.startswith("error: give --dataset NAME|PATH, or --resume RUN")

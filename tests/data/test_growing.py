@@ -246,6 +246,20 @@ def test_an_exported_set_prepares_to_the_same(tmp_path, out):
             growing.export(store, tmp_path / there)
 
 
+def test_what_comes_to_be_during_an_export_is_not_replaced(tmp_path, monkeypatch):
+    store = labelled(tmp_path, "one", 1, ("hat", "age"))
+    png = growing._png
+
+    def meanwhile(*which):
+        (tmp_path / "out.zip").write_text("another's")
+        return png(*which)
+
+    monkeypatch.setattr(growing, "_png", meanwhile)
+    with pytest.raises(InputError, match="out[.]zip came to be meanwhile: give another path"):
+        growing.export(store, tmp_path / "out.zip")
+    assert (tmp_path / "out.zip").read_text() == "another's"
+
+
 @pytest.mark.parametrize(
     ("columns", "kept"),
     [

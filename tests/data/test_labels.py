@@ -160,7 +160,7 @@ FIRST_FIVE = "'0.png', '1.png', '2.png', '3.png', '4.png' and 3 more$"
         (
             dict.fromkeys([*NAMES, *(f"extra{i}" for i in range(7))], 1),
             (),
-            "not there: 'extra0', .*'extra4' and 2 more$",
+            "not there or not read: 'extra0', .*'extra4' and 2 more$",
         ),
     ],
     ids=["nan", "infinite", "words", "empty", "missing", "extra"],
@@ -262,7 +262,7 @@ def test_null_is_a_set_without_labels(text):
         (labels_json([["a"], ["b"]]), "cannot be read"),
         (labels_json(7), "cannot be read"),
         (labels_json([["a", 0]]), "missing for 'b'"),
-        (labels_json([["a", 0], ["b", 1], ["c", 1]]), "not there: 'c'"),
+        (labels_json([["a", 0], ["b", 1], ["c", 1]]), "not there or not read: 'c'"),
         (labels_json([["a", 0], ["b", 1], ["b", 0]]), "'b' stands twice"),
         (labels_json([["a", 0], ["b", -1]]), "must be 0, 1, 2"),
         (labels_json([["a", 0], ["b", 10**9]]), "must be 0, 1, 2"),

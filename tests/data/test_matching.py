@@ -50,7 +50,7 @@ def test_another_folder_is_another_image(label):
         (["x/a", "y/a"], ["a.png"], r"missing for 'a\.png'"),
         (["a.png", "a.png"], ["a.png"], "'a.png' stands twice"),
         (["a.png", "a"], ["a.png"], "'a' stands twice"),
-        (["a.png", "b.png"], ["a.png"], "not there: 'b.png'"),
+        (["a.png", "b.png"], ["a.png"], "not there or not read: 'b.png'"),
     ],
 )
 def test_what_could_be_two_is_refused(labelled, names, words):

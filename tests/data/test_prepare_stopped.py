@@ -169,7 +169,7 @@ def test_a_kill_while_replacing_loses_neither_set(tmp_path, rename):
 
 def started(path: Path, root: Path, workers: int) -> subprocess.Popen:
     """A process that prepares `path` as `set` and has begun to write."""
-    line = [sys.executable, "-m", "pgvae.cli", "data", "prepare", path, "--name", "set"]
+    line = [sys.executable, "-m", "pgvae", "data", "prepare", path, "--name", "set"]
     process = subprocess.Popen(
         [*map(str, line), "--data-root", str(root), "--workers", str(workers)],
         stdout=subprocess.DEVNULL,

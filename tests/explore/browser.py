@@ -25,7 +25,7 @@ class Server:
     """`pgvae explore`, which can be killed and started again at its address."""
 
     def __init__(self, snapshot: Path, *options: object) -> None:
-        self._words = [sys.executable, "-m", "pgvae.cli", "explore", "--snapshot", snapshot]
+        self._words = [sys.executable, "-m", "pgvae", "explore", "--snapshot", snapshot]
         self._words += options
         self.start(0)
 

@@ -108,7 +108,7 @@ def test_one_picture_is_not_enough_to_interpolate(model):
         model.interpolate(PICTURE)
 
 
-@pytest.mark.parametrize("use", ["encode", "reconstruct", "posterior", "interpolate"])
+@pytest.mark.parametrize("use", ["encode", "reconstruct", "posterior", "interpolate", "pictures"])
 @pytest.mark.parametrize(
     ("value", "dtype", "words"),
     [
@@ -119,8 +119,7 @@ def test_one_picture_is_not_enough_to_interpolate(model):
         ),
         (1, torch.bool, "images are of torch.bool"),
         (1, torch.complex64, "images are of torch.complex64"),
-        (200, torch.float32, "images go from 200 to 200: give finite floats in"),
-        (-3, torch.float16, "images go from -3 to -3"),
+        (float("-inf"), torch.float16, "images go from -inf to -inf: give finite floats in"),
         (float("nan"), torch.float32, "images go from nan to nan"),
         (float("inf"), torch.float64, "images go from inf to inf"),
     ],
@@ -129,6 +128,13 @@ def test_a_tensor_of_other_numbers_is_no_image(use, value, dtype, words, model):
     images = torch.full((2, 3, model.resolution, model.resolution), value, dtype=dtype)
     with pytest.raises(InputError, match=words):
         getattr(model, use)(images)
+
+
+@pytest.mark.parametrize("value", [200, -3])
+def test_images_far_outside_of_their_range_are_refused(value, model):
+    images = torch.full((2, 3, model.resolution, model.resolution), float(value))
+    with pytest.raises(InputError, match=f"images go from {value} to {value}: give finite floats"):
+        model.encode(images)
 
 
 def test_images_a_little_outside_of_their_range_are_taken_as_they_are(model):

@@ -197,6 +197,16 @@ def test_only_the_newest_two_are_kept_and_a_damaged_one_is_replaced(tmp_path):
     assert load_checkpoint(path, state.config, CPU).images_seen == 16
 
 
+def test_links_to_nowhere_and_damaged_newer_ones_are_no_reserve_and_in_nobodys_way(tmp_path):
+    state = state_after(4)
+    for number in (8, 99):
+        (tmp_path / f"checkpoint-{number:09d}").symlink_to("nowhere")
+    for state.images_seen in (4, 8, 12):
+        path = save_checkpoint(tmp_path, state)
+        assert load_checkpoint(path, state.config, CPU).images_seen == state.images_seen
+    assert numbers_in(tmp_path) == [99, 12, 8]
+
+
 def test_one_that_is_removed_is_not_seen_any_more_before_a_file_of_it_goes(tmp_path, monkeypatch):
     state, removed = state_after(4), []
 

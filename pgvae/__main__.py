@@ -1,4 +1,4 @@
-"""`python -m pgvae.cli`: the same as `pgvae`."""
+"""`python -m pgvae`: the same as `pgvae`."""
 
 from pgvae.cli import main
 
