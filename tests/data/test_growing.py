@@ -255,7 +255,7 @@ def test_what_comes_to_be_during_an_export_is_not_replaced(tmp_path, monkeypatch
         return png(*which)
 
     monkeypatch.setattr(growing, "_png", meanwhile)
-    with pytest.raises(InputError, match="out[.]zip came to be meanwhile: give another path"):
+    with pytest.raises(InputError, match=r"out\.zip came to be meanwhile: give another path"):
         growing.export(store, tmp_path / "out.zip")
     assert (tmp_path / "out.zip").read_text() == "another's"
 
