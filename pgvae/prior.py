@@ -113,14 +113,22 @@ class FittedPrior:
         >>> round(prior.log_likelihood(torch.zeros(1, 2)).exp().item() * 2 * math.pi, 4)
         1.0
         """
-        latents, parts = latents.double().cpu(), []
-        for weight, mean, factor in zip(
-            self.weights.double(), self.means.double(), self.factors.double(), strict=True
-        ):
-            white = torch.linalg.solve_triangular(factor, (latents - mean).t(), upper=False)
-            volume = factor.diagonal().log().sum()
-            parts.append(weight.log() - 0.5 * white.square().sum(dim=0) - volume)
-        return torch.stack(parts).logsumexp(dim=0) - 0.5 * self.dim * math.log(2 * math.pi)
+        parts = (self.weights.double(), self.means.double(), self.factors.double())
+        return log_joint(latents.double().cpu(), *parts).logsumexp(dim=0)
+
+
+def log_joint(latents: Tensor, weights: Tensor, means: Tensor, factors: Tensor) -> Tensor:
+    """log of weight_k N(latent_n; mean_k, L_k L_k^T) in nats: -> [K, N], in the type that is given.
+
+    >>> log_joint(torch.zeros(1, 2), torch.ones(1), torch.zeros(1, 2), torch.eye(2)[None])
+    tensor([[-1.8379]])
+    """
+    parts = []
+    for weight, mean, factor in zip(weights, means, factors, strict=True):
+        white = torch.linalg.solve_triangular(factor, (latents - mean).t(), upper=False)
+        volume = factor.diagonal().log().sum()
+        parts.append(weight.log() - 0.5 * white.square().sum(dim=0) - volume)
+    return torch.stack(parts) - 0.5 * latents.shape[1] * math.log(2 * math.pi)
 
 
 def noise_rows(count: int, dim: int, generator: torch.Generator) -> Tensor:

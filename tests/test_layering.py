@@ -22,6 +22,7 @@ LAYERS = (
     {"evaluation", "explore", "interop", "report"},
     {"training"},
     {"cli", "__init__"},
+    {"__main__"},
 )
 ONE_ROOM = (LAYERS[0], LAYERS[4])  # modules of one layer that may import each other
 # CIFAR-10's, by an unpickler that makes arrays and calls nothing else (tests/data/test_arrays.py).

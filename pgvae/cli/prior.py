@@ -16,10 +16,11 @@ from pgvae.files import sha256_of, turn_at
 @options.SNAPSHOT
 @options.DATASET
 @options.DATA_ROOT
-@option("--kind", "One Gaussian, or a mixture (needs scikit-learn).", PriorKind, default="gaussian")
+@option("--kind", "One Gaussian, or a mixture.", PriorKind, default="mixture")
 @option(
     "--components N",
-    "Gaussians in the mixture.  [default: of 1, 2, 4, ... 32, as held-out latents find likeliest]",
+    "Gaussians in the mixture.  [default: 1, 2, 4, ... 32, as long as held-out latents get "
+    "likelier]",
     POSITIVE,
 )
 @option("--count", "Training images, at most.", SEVERAL, default=10_000)
@@ -35,11 +36,11 @@ def prior_command(
 ) -> None:
     """Fit a prior to the latents of training images, and keep it in the snapshot.
 
-    Training keeps a Gaussian in each snapshot by itself; this replaces it. Samples are drawn from
+    Training keeps one in each snapshot by itself; this replaces it. Samples are drawn from
     the fitted prior from then on, unless they are measurably worse at unseen images than those of
     the prior that the model was trained with: prints both figures, SWD, and which is the default.
 
-    Example: pgvae prior --snapshot PATH --dataset faces --kind mixture
+    Example: pgvae prior --snapshot PATH --dataset faces
     """
     from pgvae.cli import inputs
     from pgvae.inference import Model, describe, fit_prior, pick_device
@@ -47,8 +48,8 @@ def prior_command(
     from pgvae.snapshot import load_newest, save_snapshot
 
     require(
-        components is None or kind == "mixture",
-        f"--components {components}: a Gaussian has one; add --kind mixture",
+        components in (None, 1) or kind == "mixture",
+        f"--components {components}: a Gaussian has one; leave out --kind gaussian",
     )
     path, found = load_newest(snapshot)
     before = sha256_of(path)

@@ -3,8 +3,8 @@
 from pgvae.inference.choice import describe, fit_prior
 from pgvae.inference.device import pick_device
 from pgvae.inference.directions import Directions, directions_path, estimate, save_directions
+from pgvae.inference.fits import fit_gaussian, fit_mixture
 from pgvae.inference.model import Model, load
-from pgvae.inference.prior import fit_gaussian, fit_mixture
 from pgvae.prior import FittedPrior
 
 __all__ = [

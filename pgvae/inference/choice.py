@@ -11,9 +11,10 @@ from torch import Tensor
 from pgvae.choices import PriorKind
 from pgvae.data import Store
 from pgvae.errors import CorruptFileError
+from pgvae.inference.fits import Candidate, fit
 from pgvae.inference.images import batches_for
 from pgvae.inference.model import Model
-from pgvae.inference.prior import Candidate, draw_latents, fit
+from pgvae.inference.prior import draw_latents
 from pgvae.metrics.sets import full_precision
 from pgvae.metrics.sliced import LOWEST, Patches, patch_distance
 from pgvae.prior import FittedPrior
@@ -27,7 +28,7 @@ _MOST_UNSEEN, _LEAST_UNSEEN, _UNSEEN_PIXELS = 500, 40, 2**20
 def fit_prior(
     model: Model,
     store: Store,
-    kind: PriorKind = "gaussian",
+    kind: PriorKind = "mixture",
     components: int | None = None,
     most: int | None = None,
 ) -> tuple[FittedPrior, list[Candidate]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from pgvae.choices import TrackerKind
+from pgvae.choices import PriorKind, TrackerKind
 from pgvae.config import RunConfig
 from pgvae.data import Store
 from pgvae.errors import PgvaeError
@@ -132,11 +132,14 @@ class Record:
         return dataclasses.replace(bare, prior=self._priors[state.images_seen])
 
     def _fit_prior(self, snapshot: Snapshot) -> FittedPrior | None:
-        """A Gaussian fitted to training images; None, and a word why, where that cannot be."""
+        """Fitted to training images, at the last resolution of several Gaussians where those are
+        better; None, and a word why, where that cannot be."""
         if not self._config.model.encoder:
             return None
+        grown = snapshot.nets.ema.resolution == self._config.model.resolution
+        kind: PriorKind = "mixture" if grown else "gaussian"
         try:
-            return fit_prior(Model(snapshot, self._device), self._store)[0]
+            return fit_prior(Model(snapshot, self._device), self._store, kind)[0]
         except PgvaeError as error:
             self.log.say(f"no prior is fitted: {error}")
             return None

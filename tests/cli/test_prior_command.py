@@ -30,7 +30,7 @@ def prior(run_pgvae, capsys) -> Callable[..., list[str]]:
 
 def test_a_run_has_fitted_a_gaussian_already(desk, prior):
     before = load_snapshot(desk / "s.safetensors").prior
-    likelihood, about, path = prior()
+    likelihood, about, path = prior("--kind", "gaussian")
     after = load_snapshot(desk / "s.safetensors").prior
     assert torch.equal(after.factors, before.factors)
     assert (after.kind, after.about["images"], after.about["dataset"]) == ("gaussian", 20, "tiny")
@@ -60,9 +60,8 @@ def test_a_run_that_deletes_its_snapshot_meanwhile_gets_a_prior_in_the_newer_one
 
 
 def test_a_mixture_takes_its_place_and_nothing_else_changes(desk, prior):
-    pytest.importorskip("sklearn")
     before, files = load_snapshot(desk / "s.safetensors"), contents(desk)
-    [likelihood, about, _] = prior("--kind", "mixture", "--components", "3", "--count", "15")
+    [likelihood, about, _] = prior("--components", "3", "--count", "15")
     assert likelihood.startswith("3 components: log density ")
     assert about.startswith("mixture of 3 Gaussians fitted to 15 images: the default prior")
     after = load_snapshot(desk / "s.safetensors")
@@ -78,8 +77,7 @@ def test_a_mixture_takes_its_place_and_nothing_else_changes(desk, prior):
 
 
 def test_candidates_are_told_and_the_likeliest_is_taken(desk, prior):
-    pytest.importorskip("sklearn")
-    *tried, _about, _path = prior("--kind", "mixture")
+    *tried, _about, _path = prior()
     figures = {int(line.split()[0]): float(line.split()[-6]) for line in tried}
     assert list(figures) == [1, 2, 4, 8][: len(figures)]
     best = max(figures, key=figures.get)
@@ -132,9 +130,12 @@ def test_conditional_draws_candidates_from_the_prior_that_is_told(desk, generate
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("prior --snapshot s.safetensors --dataset tiny --components 2", "add --kind mixture"),
         (
-            "prior --snapshot s.safetensors --dataset tiny --kind mixture --components 9",
+            "prior --snapshot s.safetensors --dataset tiny --kind gaussian --components 2",
+            "leave out --kind gaussian",
+        ),
+        (
+            "prior --snapshot s.safetensors --dataset tiny --components 9",
             "9 components: 20 images are enough for 8",
         ),
         ("prior --snapshot s.safetensors --dataset tiny --kind normal", "'normal' is not one of"),

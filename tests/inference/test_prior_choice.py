@@ -63,7 +63,7 @@ class Pictures:
 
 
 def test_the_fitted_prior_is_the_default_where_its_samples_are_nearer():
-    prior, [candidate] = fit_prior(Drawer(), Pictures(200))
+    prior, [candidate, *_] = fit_prior(Drawer(), Pictures(200))
     assert prior.is_default
     assert prior.about["swd_fitted"] + 2 * prior.about["swd_error"] < prior.about["swd_training"]
     assert (prior.about["images"], prior.about["unseen"], prior.about["dataset"]) == (

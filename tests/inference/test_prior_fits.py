@@ -1,6 +1,5 @@
 """Priors fitted to latents, and how a model draws from them and from the training prior."""
 
-import builtins
 import dataclasses
 import math
 
@@ -14,8 +13,8 @@ from torch.nn import functional as F
 
 from pgvae.errors import InputError
 from pgvae.inference import Model, fit_gaussian, fit_mixture
-from pgvae.inference.prior import draw_posteriors, fit, split_off
-from pgvae.prior import noise_rows
+from pgvae.inference.fits import draw_posteriors, fit, split_off
+from pgvae.prior import log_joint, noise_rows
 from pgvae.types import Posterior
 
 
@@ -113,7 +112,7 @@ def test_latents_that_are_not_finite_are_refused(bad):
         with pytest.raises(InputError, match="not finite"):
             fit_gaussian(*given)
     with pytest.raises(InputError, match="not finite"):
-        fit_mixture(mean)
+        fit_mixture(mean, 2)
 
 
 def ring(count: int, clusters: int) -> Tensor:
@@ -124,9 +123,8 @@ def ring(count: int, clusters: int) -> Tensor:
 
 
 def test_a_mixture_finds_the_clusters_and_how_many():
-    pytest.importorskip("sklearn")
     latents = ring(801, 4)  # a prime to 5, so that every fifth is of every cluster
-    prior, candidates = fit_mixture(latents)
+    prior, candidates = fit(Posterior(latents))
     assert prior.components == 4
     expected = torch.tensor([[-9.0, 0], [0, -9], [0, 9], [9.0, 0]])
     gaps = torch.cdist(expected, prior.means).min(dim=1).values
@@ -134,32 +132,99 @@ def test_a_mixture_finds_the_clusters_and_how_many():
     best = max(candidates, key=lambda c: c.held_out)
     assert best.components == 4
     assert [c.components for c in candidates] == [1, 2, 4, 8]
-    one = fit_mixture(latents, 1)[0]
+    one = fit(Posterior(latents), components=1)[0]
     assert prior.log_likelihood(latents).mean() > one.log_likelihood(latents).mean() + 1
 
 
-def test_its_density_is_that_of_scikit_learn():
-    mixture = pytest.importorskip("sklearn.mixture")
-    latents = torch.cat([correlated(300, 3), 5 - correlated(200, 3, seed=1)])
-    unit = latents.double().var(dim=0, unbiased=False).mean().sqrt()
-    reference = mixture.GaussianMixture(3, reg_covar=1e-3, random_state=0)
-    reference.fit((latents.double() / unit).numpy())
-    prior, [candidate] = fit_mixture(latents, 3)
-    expected = reference.score_samples((latents.double() / unit).numpy()) - 3 * unit.log().item()
-    np.testing.assert_allclose(prior.log_likelihood(latents).numpy(), expected, atol=1e-3)
-    assert candidate.components == prior.components == 3
+@pytest.mark.parametrize("count", [1, 4, 30, 2000])
+def test_of_one_gaussian_a_mixture_is_one_with_its_bytes(count):
+    mean = torch.randn(count, 5, generator=rng(2)) * torch.arange(1.0, 6) + 7
+    posterior = Posterior(mean, torch.full((count, 5), -3.0))
+    (found, candidates), (expected, one) = (
+        fit(posterior, kind) for kind in ("mixture", "gaussian")
+    )
+    assert (found.kind, found.components) == ("gaussian", 1)
+    assert torch.equal(found.means, expected.means)
+    assert torch.equal(found.factors, expected.factors)
+    assert candidates[:1] == one
+    assert len(candidates) == min(len(one), 1) + (count >= 30)
+
+
+def steps_by_hand(x: np.ndarray, shares: np.ndarray, pooled: float) -> tuple[np.ndarray, ...]:
+    """One step of expectation maximisation, image by image: shares [N, K], means, covariances."""
+    (count, dim), parts = x.shape, shares.shape[1]
+    sums = shares.sum(axis=0)
+    means = np.stack([(shares[:, k, None] * x).sum(axis=0) / sums[k] for k in range(parts)])
+    scatter = np.zeros((parts, dim, dim))
+    for k in range(parts):
+        for n in range(count):
+            scatter[k] += shares[n, k] * np.outer(x[n] - means[k], x[n] - means[k])
+    within = scatter.sum(axis=0) / count
+    covariances = np.stack(
+        [(s + pooled * within) / (n + pooled) for s, n in zip(scatter, sums, strict=True)]
+    )
+    covariances += 1e-3 * np.eye(dim)
+    density = np.zeros((count, parts))
+    for k in range(parts):
+        inverse, volume = np.linalg.inv(covariances[k]), np.linalg.det(2 * np.pi * covariances[k])
+        for n in range(count):
+            far = (x[n] - means[k]) @ inverse @ (x[n] - means[k])
+            density[n, k] = sums[k] / count * np.exp(-far / 2) / np.sqrt(volume)
+    return density / density.sum(axis=1, keepdims=True), means, covariances
+
+
+def test_one_more_step_of_expectation_maximisation_by_hand_changes_little():
+    latents = torch.cat([correlated(120, 3), 8 - correlated(80, 3, seed=1)]).double()
+    unit = latents.var(dim=0, unbiased=False).mean().sqrt()
+    prior = fit_mixture(latents, 3)
+    weights, means, factors = (t.double() for t in (prior.weights, prior.means, prior.factors))
+    joint = log_joint(latents, weights, means, factors)
+    again = steps_by_hand((latents / unit).numpy(), joint.softmax(dim=0).t().numpy(), 4 * 3)
+    shares, centres, covariances = again
+    np.testing.assert_allclose(means / unit, centres, atol=0.02)
+    np.testing.assert_allclose((factors @ factors.mT) / unit**2, covariances, atol=0.02)
+    np.testing.assert_allclose(weights, shares.mean(axis=0), atol=0.01)
+
+
+@pytest.mark.parametrize("clusters", [2, 5])
+def test_of_clusters_that_are_apart_it_has_their_moments(clusters):
+    """Each its mean and share, and its covariance drawn to the common one, by 4 d latents."""
+    latents = ring(300, clusters).double()[clusters // 2 :]  # of unequal sizes
+    which = torch.arange(300)[clusters // 2 :] % clusters
+    parts = [latents[which == k] for k in range(clusters)]
+    scatter = [(part - part.mean(dim=0)).t() @ (part - part.mean(dim=0)) for part in parts]
+    within = torch.stack(scatter).sum(dim=0) / len(latents)
+    ridge = 1e-3 * latents.var(dim=0, unbiased=False).mean() * torch.eye(2)
+    prior = fit_mixture(latents, clusters)
+    for part, own in zip(parts, scatter, strict=True):
+        k = int((prior.means - part.mean(dim=0)).norm(dim=1).argmin())
+        np.testing.assert_allclose(prior.means[k], part.mean(dim=0), atol=1e-4)
+        assert prior.weights[k].item() == pytest.approx(len(part) / len(latents), abs=1e-5)
+        expected = (own + 8 * within) / (len(part) + 8) + ridge
+        np.testing.assert_allclose(prior.factors[k] @ prior.factors[k].t(), expected, atol=1e-4)
+
+
+def test_few_latents_do_not_make_components_narrow():
+    """Of two that are seen apart both get nearly the covariance that they have in common."""
+    latents = torch.cat(
+        [torch.randn(40, 6, generator=rng(0)), 30 + torch.randn(4, 6, generator=rng(1))]
+    )
+    prior = fit_mixture(latents, 2)
+    few = int(prior.weights.argmin())
+    assert prior.weights[few].item() == pytest.approx(4 / 44, abs=1e-3)
+    covariance = (prior.factors[few] @ prior.factors[few].t()).numpy()
+    assert np.linalg.eigvalsh(covariance).min() > 0.3  # of four points in six dimensions: 0
 
 
 def test_what_is_held_out_was_not_learned_from():
-    pytest.importorskip("sklearn")
     latents = ring(400, 2)
     learned, held = split_off(400)
     assert sorted([*learned.tolist(), *held.tolist()]) == list(range(400))
-    prior, [candidate] = fit_mixture(latents, 2)
+    prior, [candidate] = fit(Posterior(latents), components=2)
     moved = latents.clone()
     moved[held] += 0.5  # what is learned stays
-    [other] = fit_mixture(moved, 2)[1]
-    partly = fit_mixture(latents[learned], 2)[0]
+    [other] = fit(Posterior(moved), components=2)[1]
+    partly = fit_mixture(latents[learned], 2)
     assert candidate.held_out > other.held_out + 0.5
     assert partly.about["images"] < prior.about["images"] == 400
 
@@ -167,28 +232,25 @@ def test_what_is_held_out_was_not_learned_from():
 @pytest.mark.parametrize(("count", "components"), [(20, 9), (3, 2), (4000, 257)])
 def test_too_many_components_are_refused(count, components):
     with pytest.raises(InputError, match=rf"^{components} components: .* images are enough for"):
-        fit_mixture(torch.randn(count, 2, generator=rng(0)), components)
+        fit(Posterior(torch.randn(count, 2, generator=rng(0))), components=components)
 
 
-def test_a_mixture_without_its_package_says_which(monkeypatch):
-    real = builtins.__import__
-
-    def without(name: str, *rest):
-        if name.startswith("sklearn"):
-            raise ModuleNotFoundError(name=name)
-        return real(name, *rest)
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(InputError, match=r"scikit-learn: pip install 'pgvae\[prior\]'"):
-        fit_mixture(torch.randn(40, 2))
+@pytest.mark.parametrize(
+    "latents",
+    [torch.zeros(60, 4), torch.ones(60, 4) * 1e6, ring(60, 3) * 1e-12, ring(60, 3) * 1e12],
+    ids=["zeros", "all the same", "small", "large"],
+)
+def test_there_is_a_mixture_of_any_latents(latents):
+    prior = fit_mixture(latents, 4)
+    assert prior.sample(4, rng(0)).isfinite().all()
+    assert prior.log_likelihood(latents).isfinite().all()
 
 
 def test_posterior_variance_counts_in_both_kinds():
-    pytest.importorskip("sklearn")
     posterior = Posterior(torch.zeros(4000, 3), torch.tensor([0.0, -2, 1]).expand(4000, 3))
-    for kind in ("gaussian", "mixture"):
-        prior, [candidate] = fit(posterior, kind, 1)
-        variances = np.diag(covariance_of(prior))
+    for kind, components in (("gaussian", 1), ("mixture", 2)):
+        prior, [candidate] = fit(posterior, kind, components)
+        variances = prior.sample(20_000, rng(0)).double().var(dim=0).numpy()
         np.testing.assert_allclose(variances, np.exp([0, -2, 1]), rtol=0.1)
         entropy = 1.5 * math.log(2 * math.pi * math.e) + sum([0, -2, 1]) / 2
         assert candidate.held_out == pytest.approx(-entropy, abs=0.1)

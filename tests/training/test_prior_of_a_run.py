@@ -29,9 +29,9 @@ def test_each_snapshot_has_the_prior_that_fits_its_training_images(store, tmp_pa
 def test_it_is_fitted_once_a_moment_and_the_best_snapshot_has_it_too(store, tmp_path, monkeypatch):
     fitted = []
 
-    def counted(model, store):
+    def counted(model, store, kind):
         fitted.append(model.images_seen)
-        return fit_prior(model, store)
+        return fit_prior(model, store, kind)
 
     monkeypatch.setattr(record, "fit_prior", counted)
     config = tiny_config(store, metrics=("psnr",), metric_kimg=0.024)
