@@ -20,7 +20,7 @@ _HELD_OUT = 5  # every fifth image
 _FLOOR, _RELATIVE_FLOOR = 1e-8, 1e-6  # of variances: absolute, and of their mean
 _RIDGE = 1e-3  # of a mixture's variances, in units of their mean
 _POOLED = 4  # d latents more in each component, with the covariance that all have within
-_LLOYD, _STEPS, _TOLERANCE = 20, 50, 1e-3  # of k-means; of EM, and nats an image
+_LLOYD, _STEPS, _TOLERANCE = 20, 50, 1e-2  # of k-means; of EM, and nats an image
 
 
 class Candidate(NamedTuple):
@@ -114,7 +114,7 @@ def fit_mixture(latents: Tensor, components: int) -> FittedPrior:
     latents: [N, d], points on the sphere or one draw of each posterior (`draw_posteriors`). Each
     covariance is drawn to the one within all components, which counts as 4 d latents more
     (Friedman, 1989, "Regularized Discriminant Analysis"); variances are raised by a thousandth of
-    their mean. In float32, 50 steps or until one gains less than 1e-3 nats an image. InputError
+    their mean. In float32, 50 steps or until one gains less than 1e-2 nats an image. InputError
     for numbers that are not finite.
 
     >>> rng = torch.Generator().manual_seed(0)

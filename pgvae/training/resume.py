@@ -76,6 +76,11 @@ class Kept:
             return read_status(self.path)["images_seen"]
         return int(next(filter(is_whole, found), found[0]).name.split("-")[1])
 
+    @property
+    def ended_well(self) -> bool:
+        """Whether all was written that is after the last checkpoint: snapshot, grids, figures."""
+        return read_status(self.path).get("status") == "done"
+
     def require_checkpoint(self) -> None:
         """Raise InputError where checkpoints were made and are gone: nothing starts over here.
 

@@ -167,7 +167,7 @@ def _gone_on(
     kept.require_checkpoint()
     since = store.since(kept.config.dataset_digest)
     whole, config, changes = gone_on(kept, request.recorded(), store.digest, sha256, since)
-    if kept.images_seen >= config.schedule.total_images:
+    if kept.images_seen >= config.schedule.total_images and kept.ended_well:
         say(
             f"{kept.path} is done already, at {kept.images_seen / 1000:g} of "
             f"{config.schedule.total_kimg:g} kimg: --total-kimg K trains on"

@@ -82,6 +82,34 @@ def test_a_run_that_was_made_longer_is_not_cut_by_the_command_of_before(workplac
     assert contents(run) == before
 
 
+def test_what_was_to_be_written_after_the_last_checkpoint_is_written_on_resume(workplace, capsys):
+    """As where a kill, or a full disk, came between them."""
+    assert train("--total-kimg", "0.016", "--metrics", "psnr", "--metric-kimg", "0.008") == 0
+    [run] = (workplace / "runs").iterdir()
+    whole = contents(run)
+    lost = ["snapshot-000000016.safetensors", "fakes-000000016.png", "best.safetensors"]
+    for name in lost:
+        (run / name).unlink()
+    lines = (run / "stats.jsonl").read_text().splitlines(keepends=True)
+    kept = [line for line in lines if '"metric/' not in line or '"images": 16' not in line]
+    (run / "stats.jsonl").write_text("".join(kept))
+    assert len(kept) == len(lines) - 1
+    for status in ("running", "failed"):
+        (run / "status.json").write_text(json.dumps({"status": status, "images_seen": 16}))
+        assert train_alone("--resume", run) == 0
+        assert "is done already" not in capsys.readouterr().out
+        assert json.loads((run / "status.json").read_text())["status"] == "done"
+        assert {name: whole[name] for name in lost} == {
+            name: raw for name, raw in contents(run).items() if name in lost
+        }
+        measured = [
+            line for line in (run / "stats.jsonl").read_text().splitlines() if "metric/" in line
+        ]
+        assert [json.loads(line)["images"] for line in measured] == [8, 16]
+    assert train_alone("--resume", run) == 0
+    assert "is done already" in capsys.readouterr().out
+
+
 def test_the_same_images_elsewhere_go_on(workplace, pictures, capsys):
     """In another folder, with other times and no prepared set: the digest is the same."""
     shutil.copytree(pictures, workplace / "a" / "photos")

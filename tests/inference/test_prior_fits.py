@@ -181,8 +181,8 @@ def test_one_more_step_of_expectation_maximisation_by_hand_changes_little():
     joint = log_joint(latents, weights, means, factors)
     again = steps_by_hand((latents / unit).numpy(), joint.softmax(dim=0).t().numpy(), 4 * 3)
     shares, centres, covariances = again
-    np.testing.assert_allclose(means / unit, centres, atol=0.02)
-    np.testing.assert_allclose((factors @ factors.mT) / unit**2, covariances, atol=0.02)
+    np.testing.assert_allclose(means / unit, centres, atol=0.04)
+    np.testing.assert_allclose((factors @ factors.mT) / unit**2, covariances, atol=0.04)
     np.testing.assert_allclose(weights, shares.mean(axis=0), atol=0.01)
 
 
