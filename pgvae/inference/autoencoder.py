@@ -160,7 +160,7 @@ class Autoencoder:
         return torch.cat([self.generator(z, self.alpha).clamp(-1, 1) for z in parts])
 
     def _latents(self, given: Tensor | np.ndarray) -> Tensor:
-        """Latents [N, d] as given, on the device. Raises as `decode`."""
+        """Latents [N, d] of any floats, in float32 on the device. Raises as `decode`."""
         try:
             if isinstance(given, np.ndarray):  # torch takes neither all strides nor byte orders
                 given = np.array(given, given.dtype.newbyteorder("="))
@@ -171,7 +171,7 @@ class Autoencoder:
         if latents.ndim != 2 or latents.shape[1] != self.latent_dim:
             raise ValueError(f"latents must be [N, {self.latent_dim}]: got {list(latents.shape)}")
         require_numbers("latents", latents, "as of `encode`", torch.finfo(torch.float32).max)
-        return latents
+        return latents.float()
 
     @property
     def size(self) -> str:

@@ -27,6 +27,7 @@ from pgvae.seal import require_sealed, save_sealed
 from pgvae.snapshot import MALFORMED
 
 _FORMAT = 1
+_MOST_DELTA = 1e6  # deviations: beyond, float32 has no images of it
 _PASSES = 200  # over the attributes, while each must become sure enough
 
 
@@ -96,7 +97,8 @@ def move(head: Head, latents: Tensor, directions: Directions, deltas: Sequence[f
     >>> move("gaussian", torch.zeros(1, 2), hat, [3.0]).tolist()
     [[0.0, 3.0]]
     """
-    require(all(map(math.isfinite, deltas)), f"deltas are {[*deltas]}: use finite numbers")
+    fits = all(abs(delta) <= _MOST_DELTA for delta in deltas)
+    require(fits, f"deltas are {[*deltas]}: use finite numbers, {_MOST_DELTA:g} at most in size")
     unit = F.normalize(directions.weight, dim=1)  # [K, d]
     shift = torch.tensor(deltas, device=latents.device, dtype=latents.dtype) @ unit
     if head == "gaussian":

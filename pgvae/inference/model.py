@@ -177,8 +177,9 @@ class Model(Autoencoder):
         return projection.project(self, self._take(images)[0], steps, seed)
 
     def pictures(self, images: Tensor) -> list[Image.Image]:
-        """[N, C, R, R] in [-1, 1] as pictures of Pillow; InputError for no finite floats."""
+        """[N, C, R, R] in [-1, 1] as pictures of Pillow. Raises as `encode`."""
         require_numbers("images", images, "in [-1, 1], as of `decode`")
+        self.require_shape(images)
         return to_pictures(images)
 
     def interpolate(self, images: Given, steps: int = 8) -> Given:

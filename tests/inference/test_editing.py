@@ -233,6 +233,14 @@ def test_each_attribute_has_its_delta_or_all_have_one(vac):
     torch.testing.assert_close(vac.move(z, tuple(names), 1.5), z + 1.5 * units.sum(dim=0))
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_latents_of_any_floats_move_as_those_of_float32(dtype, vac):
+    latents = vac.encode(vac.sample(2)).to(dtype)
+    for asked in ({"delta": 2.0}, {"to": 0.9}):
+        moved = vac.move(latents, vac.attributes[0], **asked)
+        assert torch.equal(moved, vac.move(latents.float(), vac.attributes[0], **asked))
+
+
 @pytest.mark.parametrize("to", [None, 0.05, 0.9])
 def test_a_probed_model_moves_as_its_head_does_or_until_it_is_as_sure(to, probed):
     images, names = images_of(6), ["glasses", "hat"]

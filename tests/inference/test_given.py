@@ -164,6 +164,20 @@ def test_an_array_of_latents_is_as_good_as_a_tensor(model):
 
 
 @pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_latents_of_any_floats_are_walked_between_and_decoded_as_those_of_float32(dtype, model):
+    latents = model.encode(model.sample(2)).to(dtype)
+    for use in (model.decode, model.between, model.walk):
+        assert torch.equal(use(latents), use(latents.float()))
+
+
+def test_what_are_no_images_of_the_model_are_no_pictures(model):
+    images = model.sample(2)
+    for given in (images[0], images.permute(0, 2, 3, 1)):
+        with pytest.raises(ValueError, match="images must be"):
+            model.pictures(given)
+
+
 def test_an_array_of_latents_may_be_read_only_or_lie_backwards_or_be_big_endian(model):
     latents = model.sample_latents(3)
     array = latents.numpy().copy()
