@@ -100,7 +100,7 @@ def locked(path: Path) -> Iterator[bool]:
             held = _flock(file)
         except BlockingIOError as error:
             file.seek(0)
-            error.strerror = f"process {file.read().decode().strip() or 'unknown'}"
+            error.strerror = f"process {file.read().decode(errors='replace').strip() or 'unknown'}"
             raise
         with contextlib.suppress(OSError):  # of a full disk: the lock holds without it
             file.truncate(0)

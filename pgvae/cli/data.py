@@ -1,6 +1,5 @@
 """`pgvae data`: prepare sets of images and look at them."""
 
-import json
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -164,7 +163,6 @@ def info(name: str, data_root: Path) -> None:
     """
     from pgvae.data.show import balance_of
     from pgvae.data.similar import near_duplicates
-    from pgvae.data.store import REJECTS
 
     store = store_called(name, data_root)
     manifest = store.manifest
@@ -190,8 +188,7 @@ def info(name: str, data_root: Path) -> None:
     if len(store.split("train")) * len(store.split("val")) <= _FEW_PAIRS:
         click.echo(f"similar     {_say_similar(store, near_duplicates(store))}")
     click.echo(f"left out    {manifest['rejected']:,}")
-    for line in (store.path / REJECTS).read_text(encoding="utf-8").splitlines()[:10]:
-        reject = json.loads(line)
+    for reject in store.rejects()[:10]:
         click.echo(f"            {reject['name']}: {reject['reason']}")
 
 

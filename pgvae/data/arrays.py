@@ -153,7 +153,7 @@ def load_numpy(path: Path) -> Arrays:
         image = image.transpose(0, 2, 3, 1)
     require(image.shape[3] in (1, 3, 4), f"{path} holds {shown}: images have 1, 3 or 4 channels")
     others = [a for a in arrays.values() if a is not pixels[0]]
-    fit = all(a.dtype.kind in "iu" and a.size == len(a) == len(image) for a in others)
+    fit = all(a.dtype.kind in "iu" and a.shape[:1] == (a.size,) == image.shape[:1] for a in others)
     require(
         len(others) <= 1 and fit,
         f"{path} holds {shown}: beside the images one array of classes at most, integers [N]",

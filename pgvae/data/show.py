@@ -1,6 +1,5 @@
 """A prepared set as one picture: images of each split, labels, sizes, what was left out."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
 from pgvae.data.balance import decide
-from pgvae.data.store import REJECTS, SPLITS, Store
+from pgvae.data.store import SPLITS, Store
 from pgvae.files import atomic_path
 from pgvae.sizes import size_at
 
@@ -65,8 +64,8 @@ def lines_of(store: Store, similar: Sequence[tuple[int, int]]) -> list[str]:
     lines += [f"{len(similar):,} images of val are nearly the same as one of train"]
     lines += [f"    {names[i]} ~ {names[k]}" for i, k in similar[:_MOST_REJECTS]]
     lines += [f"{manifest['rejected']:,} left out"]
-    rejects = (store.path / REJECTS).read_text(encoding="utf-8").splitlines()[:_MOST_REJECTS]
-    lines += [f"    {entry['name']}: {entry['reason']}" for entry in map(json.loads, rejects)]
+    rejects = store.rejects()[:_MOST_REJECTS]
+    lines += [f"    {entry['name']}: {entry['reason']}" for entry in rejects]
     return [line if len(line) <= 130 else f"{line[:129]}…" for line in lines]
 
 

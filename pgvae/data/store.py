@@ -1,6 +1,7 @@
 """A prepared set of images: read-only, at every resolution, in LMDB (docs/data-format.md)."""
 
 import hashlib
+import io
 import json
 import math
 import os
@@ -21,8 +22,8 @@ from pgvae.data.balance import decide
 from pgvae.data.environments import environment_at
 from pgvae.data.paths import is_file, is_folder, require_readable
 from pgvae.data.pixels import decode_pixels
-from pgvae.errors import CorruptFileError, InputError
-from pgvae.files import sha256_of
+from pgvae.errors import CorruptFileError, InputError, one_line
+from pgvae.files import content_of, sha256_of
 from pgvae.sizes import SQUARE, Base, size_at, size_named
 
 FORMAT = 1
@@ -101,10 +102,8 @@ class Store:
         self.resolutions = tuple(sorted(self._codecs))
         for name, entry in self.manifest["files"].items():
             _check_size(self.path / name, entry["size"])
-        for name in (LABELS, SPLIT):
-            _check_sum(self.path / name, self.manifest["files"][name]["sha256"])
-        self.labels: np.ndarray = _load_array(self.path / LABELS)
-        self._split: np.ndarray = _load_array(self.path / SPLIT)
+        self.labels: np.ndarray = _as_array(self._content_of(LABELS))
+        self._split: np.ndarray = _as_array(self._content_of(SPLIT))
         self._forget()
 
     @property
@@ -140,21 +139,21 @@ class Store:
         return decide(self.labels[:, columns], labels.no_below, labels.yes_above)
 
     def names(self) -> list[str]:
-        """The source's file names, by index."""
-        names = json.loads((self.path / NAMES).read_text(encoding="utf-8"))
-        self._require_same()
-        return names
+        """The source's file names, by index; CorruptFileError where the file is damaged."""
+        return json.loads(self._content_of(NAMES, again=True))
+
+    def rejects(self) -> list[dict[str, str]]:
+        """The "name" of each image that was left out, and the "reason"; raises as `names`."""
+        return [json.loads(line) for line in self._content_of(REJECTS, again=True).splitlines()]
 
     def hashes(self) -> np.ndarray:
         """uint8 [N, 2, 32]: SHA-256 of each image's file, and of its pixels at the highest size.
 
-        InputError for a set from before they were kept.
+        InputError for a set from before they were kept, CorruptFileError as `names`.
         """
         if HASHES not in self.manifest["files"]:
             raise InputError(f"{self.path} is of an older version: prepare it again")
-        hashes = _load_array(self.path / HASHES)
-        self._require_same()
-        return hashes
+        return _as_array(self._content_of(HASHES, again=True))
 
     def records(self, index: int) -> dict[int, bytes]:
         """One image as it is kept, with its CRC, by resolution; CorruptFileError as `get`."""
@@ -226,7 +225,7 @@ class Store:
         for name, entry in self.manifest["files"].items():
             file = self.path / name
             try:
-                _check_sum(file, entry["sha256"])
+                _require_sum(file, sha256_of(file), entry)
             except CorruptFileError as error:
                 where = _damaged_record(self.path, file) if file.name == "data.mdb" else ""
                 raise CorruptFileError(where or str(error)) from error
@@ -279,6 +278,18 @@ class Store:
             self._environments[key] = environment
         return self._environments[key]
 
+    def _content_of(self, name: str, again: bool = False) -> bytes:
+        """A small file, whole by its sum; again: another set may lie here since."""
+        file = self.path / name
+        try:
+            content = content_of(file)
+        except OSError as error:
+            raise CorruptFileError(f"{file} cannot be read: {one_line(error)}") from error
+        if again:
+            self._require_same()
+        _require_sum(file, hashlib.sha256(content).hexdigest(), self.manifest["files"][name])
+        return content
+
     def _require_same(self) -> None:
         """InputError where another set lies here now: look after a file is opened, not before."""
         require(
@@ -297,8 +308,8 @@ def _check_size(file: Path, size: int) -> None:
         )
 
 
-def _check_sum(file: Path, expected: str) -> None:
-    if sha256_of(file) != expected:
+def _require_sum(file: Path, found: str, entry: dict[str, Any]) -> None:
+    if found != entry["sha256"]:
         raise CorruptFileError(
             f"{file} is damaged: its SHA-256 is not the manifest's; prepare the set again"
         )
@@ -354,8 +365,5 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     return manifest
 
 
-def _load_array(path: Path) -> np.ndarray:
-    try:
-        return np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise CorruptFileError(f"{path} cannot be read: {error}") from error
+def _as_array(content: bytes) -> np.ndarray:
+    return np.load(io.BytesIO(content), allow_pickle=False)

@@ -20,7 +20,8 @@ from pgvae.metrics.sliced import LOWEST, Patches, patch_distance
 from pgvae.prior import FittedPrior
 from pgvae.types import Posterior
 
-_MOST_IMAGES, _LEAST_IMAGES, _PIXELS = 10_000, 512, 2**22  # to fit to
+_MOST_IMAGES, _LEAST_IMAGES = 10_000, 512  # to fit to
+_PIXELS: dict[PriorKind, int] = {"gaussian": 2**22, "mixture": 2**24}  # that they have together
 _GROUPS = 5  # in which unseen images are compared
 _MOST_UNSEEN, _LEAST_UNSEEN, _UNSEEN_PIXELS = 500, 40, 2**20
 
@@ -35,10 +36,11 @@ def fit_prior(
     """Fit a prior to training images, and compare it with the training prior on unseen ones.
 
     -> the prior, which is the default unless its samples are measurably worse, with figures in
-    `about`; and what was tried. most: images, by default 10,000, above 20 px 2^22 pixels, but 512
-    at least. The same images each time, in batches; those with a damaged image are left out.
+    `about`; and what was tried. most: images, by default 10,000, but of 2^22 pixels together at
+    most, for a mixture, which has more to learn, of 2^24, and 512 images at least. The same images
+    each time, in batches; those with a damaged image are left out.
     """
-    count = most or _within(_PIXELS, model.resolution, _LEAST_IMAGES, _MOST_IMAGES)
+    count = most or _within(_PIXELS[kind], model.resolution, _LEAST_IMAGES, _MOST_IMAGES)
     training = np.random.default_rng(0).permutation(store.split("train"))[:count]
     prior, candidates = fit(posteriors(model, store, training), kind, components)
     about = {**prior.about, "dataset": store.name}

@@ -106,6 +106,8 @@ def _of_logs(folder: Path) -> Iterator[Part]:
     logs = (*folder.glob("stats.jsonl"), *folder.glob("*.json"))
     for path in sorted(path for path in logs if path.name not in PLANS or is_model(folder)):
         yield _tried("log", path, lambda path=path: _read_json(path))
+    for path in folder.glob("log.txt"):
+        yield _tried("log", path, lambda path=path: content_of(path))
     for path in sorted(folder.glob("events.out.tfevents.*")):
         yield _tried("log", path, lambda path=path: _read_events(path))
     for path in sorted(folder.glob("*.png")):

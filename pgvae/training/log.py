@@ -15,7 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pgvae.choices import TrackerKind
-from pgvae.files import atomic_path, content_of
+from pgvae.files import atomic_path, content_of, require_replaceable
 from pgvae.schedule import Moment
 from pgvae.terminal import outlived, say
 from pgvae.training.tracker import open_tracker
@@ -35,6 +35,8 @@ class RunLog:
         tracker: TrackerKind = "tensorboard",
         config: Mapping[str, Any] | None = None,
     ) -> None:
+        for name in ("log.txt", "stats.jsonl"):
+            require_replaceable(run_dir / name)  # a pipe would be waited for
         self._text = (run_dir / "log.txt").open("a", encoding="utf-8")
         self._stats_path = run_dir / "stats.jsonl"
         self.measured = 0  # images seen at the last measurement that is in stats.jsonl
@@ -115,12 +117,12 @@ class RunLog:
 
     def _drop_after(self, images_seen: int) -> None:
         if self._stats_path.exists():
-            lines = content_of(self._stats_path).decode().splitlines()
-            kept = [f"{line}\n" for line in lines if _images_of(line) <= images_seen]
-            measured = [_images_of(line) for line in kept if '"metric/' in line]
+            lines = content_of(self._stats_path).splitlines()
+            kept = [line + b"\n" for line in lines if _images_of(line) <= images_seen]
+            measured = [_images_of(line) for line in kept if b'"metric/' in line]
             self.measured = max(map(int, measured), default=0)
             with atomic_path(self._stats_path) as aside:
-                aside.write_text("".join(kept), encoding="utf-8")
+                aside.write_bytes(b"".join(kept))
 
 
 def _duration(seconds: float) -> str:
@@ -130,7 +132,7 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def _images_of(line: str) -> float:
+def _images_of(line: bytes) -> float:
     """Images seen of a stats line; infinite for one cut short by a kill, or damaged."""
     try:
         return float(json.loads(line)["images"])

@@ -132,12 +132,12 @@ class Record:
         return dataclasses.replace(bare, prior=self._priors[state.images_seen])
 
     def _fit_prior(self, snapshot: Snapshot) -> FittedPrior | None:
-        """Fitted to training images, at the last resolution of several Gaussians where those are
-        better; None, and a word why, where that cannot be."""
+        """Fitted to training images, the last one of the run with more time: of several Gaussians
+        where those are better. None, and a word why, where that cannot be."""
         if not self._config.model.encoder:
             return None
-        grown = snapshot.nets.ema.resolution == self._config.model.resolution
-        kind: PriorKind = "mixture" if grown else "gaussian"
+        done = snapshot.images_seen >= self._config.schedule.total_images
+        kind: PriorKind = "mixture" if done else "gaussian"
         try:
             return fit_prior(Model(snapshot, self._device), self._store, kind)[0]
         except PgvaeError as error:

@@ -35,7 +35,7 @@ def test_a_whole_run_is_counted_and_nothing_is_changed(run, run_pgvae, desk, cap
     first, *rest = capsys.readouterr().out.splitlines()
     snapshots, pictures = len([*run.glob("snapshot-*")]), len([*run.glob("*.png")])
     logs = len([*run.glob("*.json*")]) - 2  # config.json and request.json are the plan
-    logs += len([*run.glob("events.*")])
+    logs += len([*run.glob("events.*"), *run.glob("log.txt")])
     assert first == (
         f"{run}: plan 1 of 1 whole, checkpoint 2 of 2 whole, snapshot {snapshots} of {snapshots} "
         f"whole, log {logs} of {logs} whole, picture {pictures} of {pictures} whole"

@@ -83,7 +83,8 @@ class ParquetSource(FileSource):
             table = self._table(titles)
             cells = {title: table.column(title).to_pylist() for title in titles}
             rows = {title: self._rows_of(title) for title in others}
-        noted = {t: features[t]["names"] for t in titles if features.get(t, {}).get("names")}
+        noted = {t: features[t].get("names") for t in titles if t in features}
+        noted = {t: own for t, own in noted.items() if own and isinstance(own, list)}
         names = {t: [str(name).translate(_DIVIDING) for name in own] for t, own in noted.items()}
         renamed = ("classes have ; and : in their names for , and =",) if names != noted else ()
         made = {title: column_of(title, cells[title], title in names) for title in titles}
