@@ -198,6 +198,7 @@ def npz(**given: np.ndarray) -> bytes:
         (npz(x=pixels_of(8, 2)), "images have 1, 3 or 4 channels"),
         (npz(x=pixels_of(8), y=np.arange(3)), "one array of classes at most"),
         (npz(x=pixels_of(8), y=np.zeros(COUNT)), "one array of classes at most"),
+        (npz(x=pixels_of(8), y=3), "one array of classes at most"),
         (npz(x=pixels_of(8), y=np.arange(COUNT) - 1), "they go from -1 to 18"),
         (npz(x=pixels_of(8)[:0]), "holds no images"),
         (npz(x=np.array([Harmful()], object)), "damaged, or of another kind"),
@@ -205,7 +206,7 @@ def npz(**given: np.ndarray) -> bytes:
         (b"PK\x03\x04", "damaged, or of another kind"),
         (b"", "damaged, or of another kind"),
     ],
-    ids=range(11),
+    ids=range(12),
 )
 def test_an_npz_that_is_no_set_of_images_is_refused(tmp_path, data, problem):
     path = tmp_path / "mine.npz"

@@ -137,6 +137,17 @@ def test_classes_of_hugging_face_can_be_named_by_options(tmp_path, kind):
     assert said == ["warning: classes have ; and : in their names for , and ="]
 
 
+@pytest.mark.parametrize("names", [3, "owl", {"a": 1}, None, []])
+def test_classes_that_hugging_face_noted_otherwise_are_numbers(tmp_path, names):
+    noted = {"g": {"names": names, "_type": "ClassLabel"}}
+    table = pyarrow.table({"image": FILES, "g": [i % 2 for i in range(COUNT)]})
+    table = table.replace_schema_metadata(
+        {"huggingface": json.dumps({"info": {"features": noted}})}
+    )
+    pyarrow.parquet.write_table(table, tmp_path / "set.parquet")
+    assert made(tmp_path / "set.parquet")[0].attributes == ("g",)
+
+
 def test_numbers_that_count_rows_or_are_all_unknown_are_named(tmp_path):
     columns = {
         "row": [*range(COUNT)],

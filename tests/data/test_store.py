@@ -344,6 +344,19 @@ def test_a_byte_flipped_in_labels_or_splits_is_found_at_opening(path, name):
         flip(path / name, int(offset))
 
 
+@pytest.mark.parametrize("name", ["names.json", "hashes.npy", "rejects.jsonl"])
+def test_a_byte_flipped_in_what_is_read_later_is_found_then(name, tmp_path):
+    source = Memory(noise_files(2) | {"bad.png": b""})
+    path = prepared(recipe_of(source, "bad"), tmp_path, skip_bad=True).path
+    read = {"names.json": Store.names, "hashes.npy": Store.hashes, "rejects.jsonl": Store.rejects}
+    assert len(read[name](Store(path))) == (1 if name == "rejects.jsonl" else 2)
+    for offset in np.random.default_rng(1).integers(0, (path / name).stat().st_size, 10):
+        flip(path / name, int(offset))
+        with pytest.raises(CorruptFileError, match=f"{name} is damaged: its SHA-256"):
+            read[name](Store(path))
+        flip(path / name, int(offset))
+
+
 # Manifests
 
 

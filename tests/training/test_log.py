@@ -2,11 +2,13 @@
 
 import json
 import math
+import os
 from pathlib import Path
 
 import pytest
 import torch
 
+from pgvae.errors import InputError
 from pgvae.report.collect import read_run
 from pgvae.schedule import Moment
 from pgvae.training.log import RunLog
@@ -98,6 +100,21 @@ def test_a_half_written_last_line_is_dropped_and_one_that_lacks_only_its_end_sta
     text = path.read_text()
     path.write_text(text + cut if cut else text.removesuffix("\n"))
     assert images_after(tmp_path, 100, 104) == [4, 8, 104]
+
+
+def test_a_line_with_a_damaged_byte_is_dropped(tmp_path):
+    images_after(tmp_path, 0, 4, 8)
+    path = tmp_path / "stats.jsonl"
+    for damaged in (b"\xff", b"\x85", b"\xc3"):
+        path.write_bytes(path.read_bytes().replace(b'"images": 4', b'"images": ' + damaged))
+        assert images_after(tmp_path, 100) == [8]
+
+
+@pytest.mark.parametrize("name", ["log.txt", "stats.jsonl"])
+def test_a_pipe_in_the_place_of_a_log_is_not_waited_for(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(InputError, match=f"{name} is a device, a pipe or a socket"):
+        RunLog(tmp_path, 0, 1000)
 
 
 def test_tensorboard_has_the_same_scalars_and_the_pictures(tmp_path):
