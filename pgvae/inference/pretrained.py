@@ -128,10 +128,13 @@ def save(
 
 
 def _require_own(folder: Path) -> None:
-    """InputError for a folder of anything but a model; hidden files, such as git's, are let be."""
+    """InputError for a folder of anything but a model, or the part of one that a kill left.
+
+    Hidden files, such as git's, are let be.
+    """
     names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
     require(
-        not names or names >= _OURS,
+        not names or names >= _OURS or (names <= {*FILES} and _can_be_read(folder / PRETRAINED)),
         f"{folder} has other files: use a new or empty folder, or one that a model was written to",
     )
 
@@ -156,6 +159,14 @@ def _save_weights(model: "Model", path: Path) -> None:
         save_snapshot(path, snapshot, averages_only=True)
     if estimated:
         save_directions(beside, estimated, path)
+
+
+def _can_be_read(path: Path) -> bool:
+    try:
+        load_snapshot(path)
+    except PgvaeError:
+        return False
+    return True
 
 
 def _has_networks_of(snapshot: Snapshot, path: Path) -> bool:

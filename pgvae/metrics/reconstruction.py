@@ -22,8 +22,9 @@ def mse(a: Tensor, b: Tensor) -> Tensor:
         f"images must be floats in [-1, 1], as x / 127.5 - 1 of bytes: got {a.dtype} and {b.dtype}",
     )
     require(
-        a.shape[1:] == b.shape[1:] and (len(a) == len(b) or 1 in (len(a), len(b))),
-        f"images must be in pairs of one shape: got {list(a.shape)} and {list(b.shape)}",
+        a.ndim == 4 and a.shape[1:] == b.shape[1:] and (len(a) == len(b) or 1 in (len(a), len(b))),
+        "images must be in pairs of one shape [N, C, H, W]: got "
+        f"{list(a.shape)} and {list(b.shape)}",
     )
     return (a - b).square().mean(dim=(1, 2, 3)) / 4
 

@@ -26,6 +26,7 @@ _HAVE = {
     "status.json": {"status": str, "images_seen": int},
     "best.json": {"metric": str, "value": (int, float)},
     "evaluation.json": {"metrics": dict},
+    "config.json": {"model": dict},
 }
 _UNSEALED = "written before files had a digest: a changed number would not be seen"
 

@@ -193,6 +193,8 @@ def _loop(
     metric_images = max(1, round(state.config.metric_kimg * 1000))
     ranks = state.ranks
     start = saved = before = state.images_seen
+    # A kill may have come between a checkpoint and its snapshot.
+    shown = start - schedule.at(start - 1).batch_size if start else 0
     measured = ranks.told(record.log.measured if state.config.metrics else math.inf)
     saved_time, iterations = time.monotonic(), 0
     moment = schedule.at(start)
@@ -208,7 +210,7 @@ def _loop(
         upcoming = schedule.at(now)
         done = now >= schedule.total_images
         stage_ends = done or upcoming.resolution > state.resolution
-        due = stage_ends or stopping or _is_picture_due(before, now, snapshot_images)
+        due = stage_ends or stopping or _is_picture_due(shown, now, snapshot_images)
 
         if steering and _crossed(before, now, INTERVAL):
             record.steered(state, steering.look(state, moment))
@@ -242,7 +244,7 @@ def _loop(
             )
 
         # Grow where it is time, then learn from one batch.
-        moment, before = upcoming, now
+        moment, before, shown = upcoming, now, now
         if moment.resolution >= tuning.LARGE_PX:
             tuning.return_large_blocks()
         state.enter(moment)

@@ -40,7 +40,7 @@ class RunLog:
         self._text = (run_dir / "log.txt").open("a", encoding="utf-8")
         self._stats_path = run_dir / "stats.jsonl"
         self.measured = 0  # images seen at the last measurement that is in stats.jsonl
-        self._drop_after(images_seen)
+        damaged = self._drop_after(images_seen)
         self._stats = self._stats_path.open("a", encoding="utf-8")
         self._tracker = open_tracker(tracker, run_dir, images_seen, config, self.say)
         self._sums: dict[str, Tensor] = {}
@@ -56,6 +56,9 @@ class RunLog:
             disable=None if sys.stderr else True,
             dynamic_ncols=True,
         )
+
+        if damaged:
+            self.say(f"warning: {damaged:,} damaged lines of {self._stats_path.name} are dropped")
 
     def say(self, text: str) -> None:
         """One line for the reader: to log.txt and the terminal."""
@@ -115,14 +118,17 @@ class RunLog:
             with contextlib.suppress(OSError):
                 part.close()
 
-    def _drop_after(self, images_seen: int) -> None:
-        if self._stats_path.exists():
-            lines = content_of(self._stats_path).splitlines()
-            kept = [line + b"\n" for line in lines if _images_of(line) <= images_seen]
-            measured = [_images_of(line) for line in kept if b'"metric/' in line]
-            self.measured = max(map(int, measured), default=0)
-            with atomic_path(self._stats_path) as aside:
-                aside.write_bytes(b"".join(kept))
+    def _drop_after(self, images_seen: int) -> int:
+        """Drop lines of later images, and damaged ones; -> how many of these."""
+        if not self._stats_path.exists():
+            return 0
+        lines = content_of(self._stats_path).splitlines()
+        kept = [line + b"\n" for line in lines if _images_of(line) <= images_seen]
+        measured = [_images_of(line) for line in kept if b'"metric/' in line]
+        self.measured = max(map(int, measured), default=0)
+        with atomic_path(self._stats_path) as aside:
+            aside.write_bytes(b"".join(kept))
+        return sum(not math.isfinite(_images_of(line)) for line in lines[:-1])
 
 
 def _duration(seconds: float) -> str:

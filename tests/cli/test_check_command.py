@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from commands import contents
 
+from pgvae.inference import load
 from pgvae.training import check
 
 
@@ -84,6 +85,14 @@ def test_json_that_is_not_as_we_write_it_is_found(name, text, run, run_pgvae, ca
     (run / name).write_text(text)
     assert run_pgvae("check", run) == 3
     assert f"damaged: {run / name} is damaged in line 1: " in capsys.readouterr().out
+
+
+def test_a_description_of_a_model_that_is_none_is_found(desk, run_pgvae, capsys):
+    load(desk / "s.safetensors").save_pretrained(desk / "given")
+    assert run_pgvae("check", desk / "given") == 0
+    (desk / "given" / "config.json").write_text("[]")
+    assert run_pgvae("check", desk / "given") == 3
+    assert "given/config.json is damaged in line 1: not {...} with model" in capsys.readouterr().out
 
 
 def test_a_wrong_byte_in_tensorboards_file_is_found_and_an_end_cut_short_is_not_wrong(

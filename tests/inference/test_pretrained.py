@@ -172,6 +172,18 @@ def test_a_folder_of_other_things_is_left_alone_and_one_of_a_model_is_written_an
         assert f'license: "{licence}"' in (tmp_path / "m" / "README.md").read_text()
 
 
+def test_what_a_kill_left_of_a_folder_is_written_anew_and_nothing_else(model, tmp_path):
+    model.save_pretrained(tmp_path / "m")
+    for lost in ("README.md", "samples.png", "config.json"):  # the last ones that are written
+        (tmp_path / "m" / lost).unlink()
+        model.save_pretrained(tmp_path / "m")
+        assert (tmp_path / "m" / lost).exists()
+    (tmp_path / "m" / "README.md").unlink()
+    (tmp_path / "m" / "model.safetensors").write_bytes(b"another program's")
+    with pytest.raises(InputError, match="m has other files"):
+        model.save_pretrained(tmp_path / "m")
+
+
 def test_a_model_is_moved_to_a_device(monkeypatch):
     monkeypatch.setattr("pgvae.inference.device._KNOWN", ("meta",))  # which every machine has
     model = Model(make()).to("meta")

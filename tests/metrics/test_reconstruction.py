@@ -117,5 +117,7 @@ def test_ssim_of_other_shapes_is_refused():
 @pytest.mark.parametrize("metric", [metrics.mse, metrics.rmse, metrics.psnr])
 @pytest.mark.parametrize("shape", [(3, 3, 8, 8), (2, 3, 4, 4), (2, 1, 8, 8), (3, 8, 8)])
 def test_images_that_are_no_pairs_are_refused_in_a_line(metric, shape):
-    with pytest.raises(InputError, match=r"images must be in pairs of one shape: got "):
+    with pytest.raises(
+        InputError, match=r"images must be in pairs of one shape \[N, C, H, W\]: got "
+    ):
         metric(torch.zeros(2, 3, 8, 8), torch.zeros(shape))

@@ -55,6 +55,18 @@ def test_every_file_of_a_finished_run_is_there(whole):
     assert status_of(whole) == done
 
 
+def test_a_snapshot_that_a_kill_left_out_is_made_when_the_run_goes_on(store, tmp_path):
+    """The kill came after the checkpoint of that moment, be it the end of a stage or amidst."""
+    config = tiny_config(store, snapshot_kimg=0.024)
+    for stop, more in ((0.024, 0.048), (0.048, 0.064)):
+        run_to(config, store, tmp_path, stop)
+        lost = tmp_path / f"snapshot-{round(1000 * stop):09d}.safetensors"
+        lost.unlink()
+        run_to(config, store, tmp_path, more)
+        assert load_snapshot(lost).images_seen == 1000 * stop
+    assert images_of(tmp_path, "snapshot") == [24, 48, 64]
+
+
 def test_the_figures_of_a_run_are_ordered_by_images(whole):
     records = records_of(whole)
     images = [record["images"] for record in records]

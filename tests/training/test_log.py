@@ -102,12 +102,15 @@ def test_a_half_written_last_line_is_dropped_and_one_that_lacks_only_its_end_sta
     assert images_after(tmp_path, 100, 104) == [4, 8, 104]
 
 
-def test_a_line_with_a_damaged_byte_is_dropped(tmp_path):
+def test_a_line_with_a_damaged_byte_is_dropped_with_a_word(tmp_path):
     images_after(tmp_path, 0, 4, 8)
     path = tmp_path / "stats.jsonl"
     for damaged in (b"\xff", b"\x85", b"\xc3"):
-        path.write_bytes(path.read_bytes().replace(b'"images": 4', b'"images": ' + damaged))
-        assert images_after(tmp_path, 100) == [8]
+        path.write_bytes(b'{"images": 4' + damaged + b"}\n{\n" + path.read_bytes())
+        (tmp_path / "log.txt").unlink()
+        assert images_after(tmp_path, 100) == [4, 8]
+        said = (tmp_path / "log.txt").read_text()
+        assert said.endswith("warning: 2 damaged lines of stats.jsonl are dropped\n")
 
 
 @pytest.mark.parametrize("name", ["log.txt", "stats.jsonl"])
