@@ -139,7 +139,10 @@ class Store:
         return decide(self.labels[:, columns], labels.no_below, labels.yes_above)
 
     def names(self) -> list[str]:
-        """The source's file names, by index; CorruptFileError where the file is damaged."""
+        """The source's file names, by index.
+
+        CorruptFileError where the file is damaged, InputError for a set of an older version.
+        """
         return json.loads(self._content_of(NAMES, again=True))
 
     def rejects(self) -> list[dict[str, str]]:
@@ -149,10 +152,8 @@ class Store:
     def hashes(self) -> np.ndarray:
         """uint8 [N, 2, 32]: SHA-256 of each image's file, and of its pixels at the highest size.
 
-        InputError for a set from before they were kept, CorruptFileError as `names`.
+        Raises as `names`.
         """
-        if HASHES not in self.manifest["files"]:
-            raise InputError(f"{self.path} is of an older version: prepare it again")
         return _as_array(self._content_of(HASHES, again=True))
 
     def records(self, index: int) -> dict[int, bytes]:
@@ -280,6 +281,8 @@ class Store:
 
     def _content_of(self, name: str, again: bool = False) -> bytes:
         """A small file, whole by its sum; again: another set may lie here since."""
+        entry = self.manifest["files"].get(name)
+        require(entry is not None, f"{self.path} is of an older version: prepare it again")
         file = self.path / name
         try:
             content = content_of(file)
@@ -287,7 +290,7 @@ class Store:
             raise CorruptFileError(f"{file} cannot be read: {one_line(error)}") from error
         if again:
             self._require_same()
-        _require_sum(file, hashlib.sha256(content).hexdigest(), self.manifest["files"][name])
+        _require_sum(file, hashlib.sha256(content).hexdigest(), entry)
         return content
 
     def _require_same(self) -> None:
