@@ -19,7 +19,7 @@ from pgvae.files import sha256_of, turn_at
 @option("--kind", "One Gaussian, or a mixture.", PriorKind, default="mixture")
 @option(
     "--components N",
-    "Gaussians in the mixture.  [default: 1, 2, 4, ... 32, as long as held-out latents get "
+    "Gaussians in the mixture.  [default: 1, 2, 4, ... 64, as long as held-out latents get "
     "likelier]",
     POSITIVE,
 )

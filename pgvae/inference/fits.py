@@ -15,7 +15,7 @@ from pgvae.choices import PriorKind
 from pgvae.prior import MOST_COMPONENTS, FittedPrior, log_joint
 from pgvae.types import Posterior
 
-SIZES = (1, 2, 4, 8, 16, 32)  # of mixtures that are tried
+SIZES = (1, 2, 4, 8, 16, 32, 64)  # of mixtures that are tried
 _HELD_OUT = 5  # every fifth image
 _FLOOR, _RELATIVE_FLOOR = 1e-8, 1e-6  # of variances: absolute, and of their mean
 _RIDGE = 1e-3  # of a mixture's variances, in units of their mean
@@ -35,7 +35,7 @@ def fit(
 ) -> tuple[FittedPrior, list[Candidate]]:
     """Either kind, fitted to posteriors of images; -> it, and what was tried.
 
-    components: of a mixture; None: twice as many, up to 32, as long as that makes held-out latents
+    components: of a mixture; None: twice as many, up to 64, as long as that makes held-out latents
     (every fifth) likelier by more than twice the standard error, so that it may be one Gaussian.
     What is chosen is fitted to all. Posteriors count with their variance. InputError with fewer
     than two images for each component.
