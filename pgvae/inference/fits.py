@@ -115,7 +115,7 @@ def fit_mixture(latents: Tensor, components: int) -> FittedPrior:
     covariance is drawn to the one within all components, which counts as 4 d latents more
     (Friedman, 1989, "Regularized Discriminant Analysis"); variances are raised by a thousandth of
     their mean. In float32, 50 steps or until one gains less than 1e-2 nats an image. InputError
-    for numbers that are not finite.
+    for numbers that are not finite, and for no components or more than latents.
 
     >>> rng = torch.Generator().manual_seed(0)
     >>> latents = torch.randn(100, 2, generator=rng) + 9 * (torch.arange(100) % 2)[:, None]
@@ -123,6 +123,11 @@ def fit_mixture(latents: Tensor, components: int) -> FittedPrior:
     [[0, 0], [9, 9]]
     """
     latents = _checked(latents)
+    most = min(len(latents), MOST_COMPONENTS)
+    require(
+        1 <= components <= most,
+        f"{components} components of {len(latents):,} latents: use 1 to {most}",
+    )
     centre = latents.mean(dim=0)
     unit = latents.var(dim=0, unbiased=False).mean().sqrt().clamp(min=_FLOOR)
     x = ((latents - centre) / unit).float()

@@ -134,7 +134,9 @@ def _require_own(folder: Path) -> None:
     """
     names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
     require(
-        not names or names >= _OURS or (names <= {*FILES} and _can_be_read(folder / PRETRAINED)),
+        not names
+        or names >= _OURS
+        or (names <= {*FILES} and _read(folder / PRETRAINED) is not None),
         f"{folder} has other files: use a new or empty folder, or one that a model was written to",
     )
 
@@ -161,21 +163,18 @@ def _save_weights(model: "Model", path: Path) -> None:
         save_directions(beside, estimated, path)
 
 
-def _can_be_read(path: Path) -> bool:
+def _read(path: Path) -> Snapshot | None:
+    """What is there, if it can be read."""
     try:
-        load_snapshot(path)
+        return load_snapshot(path)
     except PgvaeError:
-        return False
-    return True
+        return None
 
 
 def _has_networks_of(snapshot: Snapshot, path: Path) -> bool:
     """Whether a file that can be read has the averages of a snapshot, at the same fade."""
-    try:
-        there = load_snapshot(path)
-    except PgvaeError:
-        return False
-    return _sum_of(there) == _sum_of(snapshot)
+    there = _read(path)
+    return there is not None and _sum_of(there) == _sum_of(snapshot)
 
 
 def _sum_of(snapshot: Snapshot) -> str:

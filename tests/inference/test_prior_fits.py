@@ -235,6 +235,12 @@ def test_too_many_components_are_refused(count, components):
         fit(Posterior(torch.randn(count, 2, generator=rng(0))), components=components)
 
 
+@pytest.mark.parametrize("components", [-1, 0, 21, 257])
+def test_a_mixture_of_none_or_of_more_than_there_are_latents_is_refused(components):
+    with pytest.raises(InputError, match=f"^{components} components of 20 latents: use 1 to 20"):
+        fit_mixture(torch.randn(20, 2, generator=rng(0)), components)
+
+
 @pytest.mark.parametrize(
     "latents",
     [torch.zeros(60, 4), torch.ones(60, 4) * 1e6, ring(60, 3) * 1e-12, ring(60, 3) * 1e12],
