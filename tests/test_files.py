@@ -8,7 +8,9 @@ import stat
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 
 from pgvae import files
@@ -179,6 +181,18 @@ def test_the_sum_is_sha_256(tmp_path):
     big = bytes(range(256)) * 4096
     (tmp_path / "b").write_bytes(big)
     assert sha256_of(tmp_path / "b") == hashlib.sha256(big).hexdigest()
+
+
+@pytest.mark.parametrize("size", [0, 1, 999, 1000, 1001, 5000, 5500])
+def test_the_sums_of_parts_are_those_of_the_parts(tmp_path, size, monkeypatch):
+    monkeypatch.setattr(files, "PART_BYTES", 1000)
+    monkeypatch.setattr(files, "_PIECE", 300)
+    data = np.random.default_rng(size).bytes(size)
+    (tmp_path / "a").write_bytes(data)
+    with ThreadPoolExecutor(3) as pool:
+        found = files.sums_of_parts(tmp_path / "a", pool)
+    parts = [data[start : start + 1000] for start in range(0, max(size, 1), 1000)]
+    assert found == [hashlib.sha256(part).hexdigest() for part in parts]
 
 
 @pytest.mark.parametrize("mask", [0o022, 0o002, 0o077])

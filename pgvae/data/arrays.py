@@ -291,6 +291,8 @@ def _batches_in(path: Path) -> dict[str, bytes]:
             if name in wanted and member.isfile():
                 require(member.size <= _CIFAR_BYTES, f"{name} in {path} is too large: refused")
                 found[name] = archive.extractfile(member).read()
+        rest = archive.fileobj.read(_CIFAR_BYTES)  # the sum of what is packed is at its end
+        require(len(rest) < _CIFAR_BYTES, f"{path} goes on behind its files: refused")
     return found
 
 

@@ -17,7 +17,7 @@ from pgvae.data.paths import is_file, is_folder, nearest_parent, printable
 from pgvae.data.prepare import Options, prepare
 from pgvae.data.recipes import RECIPES, Split, folder, own_name
 from pgvae.data.sources import fingerprint_of, holds_many, open_source
-from pgvae.data.store import MANIFEST, Store, folder_of, may_be_set
+from pgvae.data.store import MANIFEST, Store, may_be_set
 from pgvae.errors import InputError, PgvaeError
 from pgvae.sizes import SQUARE, Base
 
@@ -104,7 +104,7 @@ def prepared_set(
                 f"{prepared} is taken, not {path}, which may have other images: ./{path} takes them"
             )
         return store
-    if may_be_set(path) or is_folder(path / folder_of(4)):
+    if may_be_set(path):
         return Store(path)
     return None
 

@@ -45,6 +45,10 @@ _PLUGINS = (
     WebPImagePlugin,
 )
 _DIM = 64  # of 255: the most that 14 bits in 16 come to
+_START = 1024  # bytes that most headers of JPEGs lie in
+_BITS = 8  # of a colour
+_FRAME = (0xC0, 0xC1, 0xC2)  # markers of JPEG (ITU-T T.81, B.1.1.3): baseline to progressive
+_SAYS_NOTHING = (0xE0, 0xFE, 0xDB, 0xC4)  # JFIF, a comment, and tables, before that
 _FRAMES = "animation: first frame taken"
 _PAGES = {"TIFF": "several pages: the first is taken", HEIC: "several pictures: one is taken"}
 _ORIENTATION = 0x0112  # the EXIF tag; 5 to 8 turn by 90 degrees
@@ -121,11 +125,31 @@ def decode(data: bytes, resolution: int = 0, crop: Crop = "center") -> Decoded:
 
 def size_of(file: BinaryIO) -> tuple[int, int]:
     """Upright width and height from the header alone; RejectError where there is none."""
-    start = file.read(16)
+    start = file.read(_START)
+    if (size := _size_of_plain_jpeg(start)) is not None:
+        return size
     file.seek(0)
     with _strict(start), _opened(file, start) as image:
         _check_size(image)
         return image.size[::-1] if _is_turned(image) else image.size
+
+
+def _size_of_plain_jpeg(start: bytes) -> tuple[int, int] | None:
+    """Width and height of a JPEG of which there is nothing else to know; None: a decoder looks.
+
+    Those of collections for training are mostly so, and a decoder's look takes far longer.
+    """
+    at = 2
+    while start[:2] == b"\xff\xd8" and at + 9 <= len(start) and start[at] == 0xFF:
+        kind, length = start[at + 1], int.from_bytes(start[at + 2 : at + 4])
+        if kind in _FRAME:
+            height, width = (int.from_bytes(start[at + k : at + k + 2]) for k in (5, 7))
+            usual = start[at + 4] == _BITS and 0 < width * height <= MAX_PIXELS
+            return (width, height) if usual else None
+        if kind not in _SAYS_NOTHING:
+            return None
+        at += 2 + length
+    return None
 
 
 def box_after(

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from pgvae import files
 from pgvae.checks import require
-from pgvae.data.paths import exists, is_file, is_link, require_removable
-from pgvae.data.store import MANIFEST
+from pgvae.data.paths import exists, is_link, require_removable
+from pgvae.data.store import has_set
 from pgvae.errors import InputError, Preempted
 from pgvae.files import disk_errors, fsync, remove
 
@@ -36,7 +36,7 @@ def check_free(final: Path, force: bool) -> None:
     if not exists(final):
         return
     require(
-        is_file(final / MANIFEST),
+        has_set(final),
         f"{final} is not a prepared set, so it is not replaced: use --name for another name",
     )
     require(force, f"{final} exists: use --force to replace it or --name for another")

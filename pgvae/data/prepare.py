@@ -33,6 +33,7 @@ from pgvae.sizes import (
 )
 
 _SHOWN = 3  # bad images that a message names
+_MANY = 2000  # images for which workers are worth it however fast one is made
 _LOOKED_AT = 256  # headers that a worker looks at at a time
 _CHUNK_PIXELS = 1 << 18  # of images that a worker makes at a time: 16 of 128 px
 _LOOK_AHEAD = 256  # images to look at for more bad ones after the first
@@ -119,6 +120,8 @@ def prepare(
             for note in (*_left_out(recipe.source), *table.notes):
                 say(f"warning: {note}")
             with Crew(recipe.source, options.workers, say) as crew:
+                if len(taken) >= _MANY:
+                    crew.start()
                 sides = _sides(recipe.source, options, crew)
                 resolution = options.resolution or _largest_resolution(recipe.source, sides, say)
                 job = _job_of(recipe, options, resolution)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from pgvae.checks import nearest, require
 from pgvae.data.datasets import prepared_in
-from pgvae.data.paths import exists, is_file, is_folder, require_removable
+from pgvae.data.paths import exists, is_folder, require_removable
 from pgvae.data.placing import aside_of, locked
-from pgvae.data.store import MANIFEST
+from pgvae.data.store import has_set
 from pgvae.errors import InputError
 from pgvae.files import remove
 
@@ -20,7 +20,7 @@ def check_removable(name: str, data_root: Path) -> Path:
     final, known = data_root / name, prepared_in(data_root)
     plain = bool(name) and Path(name).name == name
     require(
-        plain and (is_file(final / MANIFEST) or is_folder(aside_of(final))),
+        plain and (has_set(final) or is_folder(aside_of(final))),
         f"no prepared set {name!r} in {data_root}: "
         f"{nearest(name, known) if known else 'nothing is prepared there'}",
     )

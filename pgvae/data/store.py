@@ -23,7 +23,7 @@ from pgvae.data.environments import environment_at
 from pgvae.data.paths import is_file, is_folder, require_readable
 from pgvae.data.pixels import decode_pixels
 from pgvae.errors import CorruptFileError, InputError, one_line
-from pgvae.files import content_of, sha256_of
+from pgvae.files import content_of, sha256_of, sums_of_parts
 from pgvae.sizes import SQUARE, Base, size_at, size_named
 
 FORMAT = 1
@@ -67,9 +67,14 @@ def manifest_of(base: Base) -> dict[str, Any]:
     return {} if base == SQUARE else {"base": list(base)}
 
 
+def has_set(path: Path) -> bool:
+    """Whether a set is there, or what is left of one that lost its manifest."""
+    return is_file(path / MANIFEST) or is_file(path / folder_of(4) / "data.mdb")
+
+
 def may_be_set(path: Path) -> bool:
-    """Whether a finished set is there, or a folder that may not be looked into."""
-    return is_file(path / MANIFEST) or (is_folder(path) and not os.access(path, os.R_OK | os.X_OK))
+    """As `has_set`, or a folder that may not be looked into."""
+    return has_set(path) or (is_folder(path) and not os.access(path, os.R_OK | os.X_OK))
 
 
 class Store:
@@ -223,13 +228,17 @@ class Store:
 
     def verify(self) -> None:
         """Read everything: SHA-256 of each file, CRC of each record; CorruptFileError if wrong."""
-        for name, entry in self.manifest["files"].items():
-            file = self.path / name
-            try:
-                _require_sum(file, sha256_of(file), entry)
-            except CorruptFileError as error:
-                where = _damaged_record(self.path, file) if file.name == "data.mdb" else ""
-                raise CorruptFileError(where or str(error)) from error
+        with ThreadPoolExecutor() as pool:
+            for name, entry in self.manifest["files"].items():
+                file = self.path / name
+                try:
+                    if "parts" in entry:
+                        _require_sum(file, sums_of_parts(file, pool), entry["parts"])
+                    else:  # an older set has but one sum of each of its environments too
+                        _require_sum(file, sha256_of(file), entry["sha256"])
+                except CorruptFileError as error:
+                    where = _damaged_record(self.path, file) if file.name == "data.mdb" else ""
+                    raise CorruptFileError(where or str(error)) from error
         for resolution in self.resolutions:
             self.check_records(resolution)
 
@@ -290,7 +299,7 @@ class Store:
             raise CorruptFileError(f"{file} cannot be read: {one_line(error)}") from error
         if again:
             self._require_same()
-        _require_sum(file, hashlib.sha256(content).hexdigest(), entry)
+        _require_sum(file, hashlib.sha256(content).hexdigest(), entry["sha256"])
         return content
 
     def _require_same(self) -> None:
@@ -311,8 +320,8 @@ def _check_size(file: Path, size: int) -> None:
         )
 
 
-def _require_sum(file: Path, found: str, entry: dict[str, Any]) -> None:
-    if found != entry["sha256"]:
+def _require_sum(file: Path, found: str | list[str], expected: str | list[str]) -> None:
+    if found != expected:
         raise CorruptFileError(
             f"{file} is damaged: its SHA-256 is not the manifest's; prepare the set again"
         )
@@ -345,11 +354,16 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     file = path / MANIFEST
     require_readable(file)
     if not is_file(file):
-        half = path.name.endswith(".tmp") or is_folder(path / folder_of(4))
+        if path.name.endswith(".tmp"):
+            raise InputError(
+                f"{path} is half-prepared: rerun `pgvae data prepare` and let it finish"
+            )
+        if has_set(path):
+            raise CorruptFileError(
+                f"{file} is gone: bring it back, or prepare the set again with --force"
+            )
         raise InputError(
-            f"{path} is half-prepared: rerun `pgvae data prepare` and let it finish"
-            if half
-            else f"{path} is not a prepared set (no {MANIFEST}): run `pgvae data prepare` first"
+            f"{path} is not a prepared set (no {MANIFEST}): run `pgvae data prepare` first"
         )
     try:
         manifest = json.loads(file.read_text(encoding="utf-8"))

@@ -107,6 +107,26 @@ class Crew:
         if self._process is not None:
             self._process.wait()
 
+    def start(self) -> None:
+        """Start the workers before it is known how long an image takes: there are many."""
+        if self._wanted < 2 or self._workers:
+            return
+        try:
+            self._process, self._workers = _started(self._wanted)
+        except OSError as error:
+            self._wanted = 0
+            self._say(
+                f"warning: no worker process can be started ({error.strerror or error}): this "
+                "one makes all images"
+            )
+            return
+        packed = ForkingPickler.dumps(self._source)
+        # Beside: names of many images are more than a pipe holds before it is read.
+        self._sender = threading.Thread(
+            target=_send, args=(self._workers[0].tasks, packed), daemon=True
+        )
+        self._sender.start()
+
     def map(self, work: Work, indices: Sequence[int], chunk: int) -> Iterator[Any]:
         """`work(source, index)` of each image, in the order of `indices`, by chunks of so many.
 
@@ -128,21 +148,7 @@ class Crew:
 
     def _are_ready(self) -> bool:
         """Whether all workers are there; they are started where they are not yet."""
-        if not self._workers:
-            try:
-                self._process, self._workers = _started(self._wanted)
-                packed = ForkingPickler.dumps(self._source)
-                # Beside: names of many images are more than a pipe holds before it is read.
-                self._sender = threading.Thread(
-                    target=_send, args=(self._workers[0].tasks, packed), daemon=True
-                )
-                self._sender.start()
-            except OSError as error:
-                self._wanted = 0
-                self._say(
-                    f"warning: no worker process can be started ({error.strerror or error}): this "
-                    "one makes all images"
-                )
+        self.start()
         starting = [worker for worker in self._workers if not worker.is_ready()]
         return bool(self._workers) and not starting
 

@@ -28,7 +28,7 @@ from pgvae.data.store import (
     key_of,
 )
 from pgvae.errors import CorruptFileError, ResourceError
-from pgvae.files import fsync, sha256_of
+from pgvae.files import fsync, sha256_of, sums_of_parts
 from pgvae.sizes import SQUARE, Base
 
 _COMMIT_BYTES = 16 << 20  # what a transaction may hold in memory
@@ -259,10 +259,12 @@ def _map_size(resolution: int, channels: int, count: int) -> int:
 
 
 def _files_of(root: Path, pool: ThreadPoolExecutor) -> dict[str, dict[str, Any]]:
-    """Size and SHA-256 of every file, by path."""
-    paths = sorted(path for path in root.rglob("*") if path.is_file() and path.name != JOURNAL)
-    sums = pool.map(sha256_of, paths)
-    return {
-        path.relative_to(root).as_posix(): {"size": path.stat().st_size, "sha256": digest}
-        for path, digest in zip(paths, sums, strict=True)
-    }
+    """Size and SHA-256 of every file, of the environments' by parts; by path."""
+    entries: dict[str, dict[str, Any]] = {}
+    for path in sorted(root.rglob("*")):
+        if path.name == JOURNAL or not path.is_file():
+            continue
+        pages = path.name == "data.mdb"
+        said = {"parts": sums_of_parts(path, pool)} if pages else {"sha256": sha256_of(path)}
+        entries[path.relative_to(root).as_posix()] = {"size": path.stat().st_size} | said
+    return entries

@@ -232,6 +232,11 @@ def test_a_damaged_set_is_found(desk, run_pgvae, capsys):
     flip(desk / "copy" / "0032" / "data.mdb")
     assert run_pgvae("check", "copy") == 3
     assert "set 0 of 1 whole" in capsys.readouterr().out
+    (desk / "root").mkdir()
+    (desk / "copy").rename(desk / "root/lost")
+    (desk / "root/lost/manifest.json").unlink()
+    assert run_pgvae("check", "root") == 3
+    assert "manifest.json is gone" in capsys.readouterr().out
 
 
 def test_a_file_from_before_digests_is_said_to_be_unchecked(run, run_pgvae, capsys):

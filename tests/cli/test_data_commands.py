@@ -259,7 +259,7 @@ def halve(file: Path) -> None:
         (lambda path: halve(path / "0008/data.mdb"), 3, "0008/data.mdb is truncated or missing"),
         (lambda path: (path / "manifest.json").write_text("{"), 3, "cannot be read"),
         (lambda path: (path / "manifest.json").write_text('{"format": 7}'), 2, "data format 7"),
-        (lambda path: (path / "manifest.json").unlink(), 2, "half-prepared"),
+        (lambda path: (path / "manifest.json").unlink(), 3, "manifest.json is gone"),
         (shutil.rmtree, 2, "no prepared set 'tiny' in datasets: there is nothing"),
     ],
 )

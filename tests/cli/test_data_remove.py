@@ -48,11 +48,13 @@ def test_a_set_that_a_run_uses_is_deleted_only_with_force(run, place, capsys):
 
 
 def test_a_damaged_set_a_link_and_a_rest_are_deleted(run, place):
+    shutil.copytree(place / "datasets/tiny", place / "datasets/lost")
+    (place / "datasets/lost/manifest.json").unlink()
     (place / "datasets/tiny/manifest.json").write_text("{")
     shutil.copytree(place / "photos", place / "datasets/half.tmp")
     (place / "datasets/link").symlink_to(place / "other")
     shutil.copytree(place / "datasets/tiny", place / "other")
-    code, out, _ = run("remove", "tiny", "half", "link")
+    code, out, _ = run("remove", "tiny", "lost", "half", "link")
     assert code == 0
     assert out.endswith(f"deleted datasets/link, a link: {place / 'other'} is as it was\n")
     left = [path.name for path in (place / "datasets").iterdir() if path.suffix != ".lock"]

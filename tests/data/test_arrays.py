@@ -163,6 +163,23 @@ def test_a_batch_that_is_none_is_named_and_runs_nothing(tmp_path, damage, proble
     assert not (tmp_path / "harmed").exists()
 
 
+def test_a_flipped_bit_of_a_packed_archive_is_found_wherever_it_lies(tmp_path):
+    path, rng = tmp_path / "c.tar.gz", np.random.default_rng(0)
+    with tarfile.open(path, "w:gz") as archive:
+        for name, data in cifar_files("python").items():
+            member = tarfile.TarInfo(f"cifar-10-batches-py/{name}")
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    whole = path.read_bytes()
+    arrays.load_cifar10(path)
+    for offset in [*rng.integers(10, len(whole), 40), len(whole) - 8]:
+        damaged = bytearray(whole)
+        damaged[offset] ^= 4
+        path.write_bytes(damaged)
+        with pytest.raises(InputError):
+            arrays.load_cifar10(path)
+
+
 @pytest.mark.parametrize(
     ("damage", "problem"),
     [

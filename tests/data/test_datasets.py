@@ -22,7 +22,7 @@ from making import (
 
 from pgvae.data import load_images, open_dataset, prepared_in
 from pgvae.data.recipes import Split, folder
-from pgvae.errors import InputError
+from pgvae.errors import CorruptFileError, InputError
 
 
 @pytest.fixture
@@ -67,8 +67,10 @@ def test_a_half_prepared_name_or_path_is_refused(root):
     with pytest.raises(InputError, match=r"half-prepared .*`pgvae data prepare half`"):
         opened("half", root)
     (root / "mine/manifest.json").unlink()
-    with pytest.raises(InputError, match="half-prepared"):
-        opened(root / "mine", root)
+    assert prepared_in(root) == ["mine"]
+    for what in ("mine", root / "mine"):
+        with pytest.raises(CorruptFileError, match=r"manifest\.json is gone"):
+            opened(what, root)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from making import encoded, noise, png_chunk, png_file, truncated_png
 from memory import forget_peak, peak
 from PIL import Image
 
+from pgvae.data import images
 from pgvae.data.images import MAX_PIXELS, RejectError, decode, fitted, size_of
 
 KINDS = ("PNG", "JPEG", "WEBP", "BMP")
@@ -256,6 +257,45 @@ def test_every_exif_orientation_is_applied(orientation, kind):
     np.testing.assert_array_equal(pixels_of(data), expected)
     for file in (data, encoded(stored, "JPEG", exif=exif)):
         assert size_of(io.BytesIO(file)) == (expected.shape[1], expected.shape[0])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"progressive": True},
+        {"optimize": True, "restart_marker_rows": 1},
+        {"comment": b"of " * 99},
+        {"comment": b"of " * 999},
+        {"icc_profile": b"p" * 300},
+        {"subsampling": 0, "qtables": [[3] * 64, [5] * 64]},
+    ],
+)
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_the_size_of_a_jpeg_is_what_a_decoder_finds(mode, options, monkeypatch):
+    data = encoded(Image.new(mode, (40, 24)), "JPEG", **options)
+    assert size_of(io.BytesIO(data)) == (40, 24)
+    monkeypatch.setattr("pgvae.data.images._size_of_plain_jpeg", lambda start: None)
+    assert size_of(io.BytesIO(data)) == (40, 24)
+
+
+def test_the_sizes_that_a_damaged_jpeg_has_are_those_of_a_decoder_or_it_is_refused(monkeypatch):
+    whole, rng = encoded(noise(0, 24, 40), "JPEG"), np.random.default_rng(0)
+    quick = images._size_of_plain_jpeg
+    assert quick(whole[:1024]) == (40, 24)
+    monkeypatch.setattr("pgvae.data.images._size_of_plain_jpeg", lambda start: None)
+    differing = 0
+    for _ in range(500):
+        data = bytearray(whole)
+        data[rng.integers(200)] ^= 1 << rng.integers(8)
+        found = quick(bytes(data[:1024]))
+        try:
+            expected = size_of(io.BytesIO(data))
+        except RejectError:
+            differing += found is not None  # by what comes behind the size: found when it is made
+        else:
+            assert found in (None, expected)
+    assert differing < 100
 
 
 def test_a_broken_exif_block_is_passed_over():

@@ -107,6 +107,15 @@ def test_what_is_no_set_is_never_replaced(tmp_path):
     check_free(tmp_path / "other", force=False)
 
 
+def test_a_set_that_lost_its_manifest_is_replaced_like_any(tmp_path):
+    recipe = recipe_of(Memory(noise_files(3)))
+    store = prepared(recipe, tmp_path)
+    (store.path / "manifest.json").unlink()
+    with pytest.raises(InputError, match="exists: use --force"):
+        prepared(recipe, tmp_path)
+    assert prepared(recipe, tmp_path, force=True).digest == store.digest
+
+
 @pytest.mark.parametrize("what", ["left over", "set"])
 def test_what_another_user_left_is_one_line_and_stays(tmp_path, monkeypatch, what):
     recipe = recipe_of(Memory(noise_files(3)))

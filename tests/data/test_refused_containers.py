@@ -46,6 +46,24 @@ def test_a_tar_that_is_damaged_within_does_not_lose_its_rest_silently(tmp_path):
         open_source(path)
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda data, at: data[:at] + bytes(1024) + data[at + 1024 :], "goes on behind it"),
+        (lambda data, at: data + data.replace(b"00", b"11"), "goes on behind it"),
+        (lambda data, at: data[:at], "ends without a mark of its end, after 3 files"),
+        (lambda data, at: data[: at + 511], "ends without a mark of its end|is damaged"),
+    ],
+)
+def test_a_tar_with_a_hole_or_another_behind_or_no_end_does_not_lose_files(tmp_path, change, words):
+    path = write_tar(tmp_path / "a.tar", noise_files(6))
+    with tarfile.open(path) as archive:
+        third = archive.getmembers()[3].offset
+    path.write_bytes(change(path.read_bytes(), third))
+    with pytest.raises(InputError, match=words):
+        open_source(path)
+
+
 def test_a_tar_with_links_or_one_name_twice_is_refused(tmp_path):
     with tarfile.open(tmp_path / "a.tar", "w") as archive:
         link = tarfile.TarInfo("a.png")

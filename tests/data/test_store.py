@@ -19,6 +19,7 @@ from making import Memory, damage, encoded, in_child, noise, noise_files, prepar
 from pgvae.data import Store, environments
 from pgvae.data.store import FORMAT, checksum_of
 from pgvae.errors import CorruptFileError, InputError, PgvaeError
+from pgvae.files import sha256_of
 
 SIZES = (4, 8, 16)
 
@@ -303,6 +304,17 @@ def test_verify_finds_a_byte_flipped_anywhere(path, monkeypatch):
     Store(path).verify()
 
 
+def test_an_older_set_with_one_sum_of_each_file_is_verified_too(path):
+    entries = Store(path).manifest["files"]
+    name = "0016/data.mdb"
+    entries[name] = {"size": entries[name]["size"], "sha256": sha256_of(path / name)}
+    rewrite_manifest(path, files=entries)
+    Store(path).verify()
+    flip(path / name, 8192 + 2000)
+    with pytest.raises(CorruptFileError):
+        Store(path).verify()
+
+
 def test_a_manifest_with_any_bit_flipped_is_refused(path):
     file, size = path / "manifest.json", (path / "manifest.json").stat().st_size
     for offset in range(size):
@@ -385,7 +397,10 @@ def test_another_format_names_both_versions(path, version):
 
 def test_what_is_half_a_set_or_none_is_refused_with_the_cure(path, tmp_path):
     (path / "manifest.json").unlink()
-    with pytest.raises(InputError, match="half-prepared: rerun `pgvae data prepare`"):
+    with pytest.raises(CorruptFileError, match=r"manifest\.json is gone: .*--force"):
         Store(path)
+    half = path.rename(tmp_path / "half.tmp")
+    with pytest.raises(InputError, match="half-prepared: rerun `pgvae data prepare`"):
+        Store(half)
     with pytest.raises(InputError, match=r"not a prepared set.*`pgvae data prepare`"):
         Store(tmp_path)

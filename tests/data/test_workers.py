@@ -83,6 +83,21 @@ def test_little_work_is_done_by_this_process(monkeypatch):
         assert {pid for _, pid in crew.map(number_of, range(500), chunk=7)} == {os.getpid()}
 
 
+def test_workers_may_be_started_before_there_is_work_and_once(monkeypatch):
+    started = workers._started
+    calls: list[int] = []
+    monkeypatch.setattr(workers, "_started", lambda count: calls.append(count) or started(count))
+    with Crew(Memory({}), 2, print) as crew:
+        crew.start()
+        crew.start()
+        found = [*crew.map(number_of, range(500), chunk=7)]
+    assert calls == [2]
+    assert [index for index, _ in found] == [*range(500)]
+    with Crew(Memory({}), 1, print) as alone:
+        alone.start()
+    assert calls == [2]
+
+
 def raise_at_30(source: Memory, index: int) -> int:
     if index == 30:
         raise ValueError("at 30")

@@ -30,6 +30,7 @@ from pgvae.errors import InputError
 _MAX_FILES = 5_000_000
 _MAX_TEXT = 1 << 20  # bytes of a json or cls beside an image
 _BLOCK = 512
+_PIECE = 1 << 20  # bytes that are looked at at a time
 
 
 class TarSource(FileSource):
@@ -127,11 +128,24 @@ def _members_of(path: Path) -> tuple[dict[str, tuple[int, int]], list[str]]:
             elif member.isfile() and is_hidden_away(name):
                 hidden.append(name)
         end = archive.offset
-    with path.open("rb") as file:
-        rest = _read(file, end, _BLOCK)
-    if any(rest):
-        raise InputError(f"{path} is damaged after {len(found):,} files, at byte {end:,}")
+    _require_end(path, end, len(found))
     return found, hidden
+
+
+def _require_end(path: Path, end: int, count: int) -> None:
+    """InputError where the files of a tar stop without its mark of zeros, or others follow it."""
+    with path.open("rb") as file:
+        file.seek(end)
+        mark = file.read(_BLOCK)
+        where = f"after {count:,} files, at byte {end:,}"
+        require(not any(mark), f"{path} is damaged {where}")
+        require(len(mark) == _BLOCK, f"{path} ends without a mark of its end, {where}: cut off?")
+        while piece := file.read(_PIECE):
+            require(
+                not any(piece),
+                f"{path} has an end {where}, and goes on behind it: several were joined, or a part "
+                "is lost; pack the files anew",
+            )
 
 
 def _problem_of(member: tarfile.TarInfo, again: bool, count: int) -> str:
