@@ -192,7 +192,7 @@ def atomic_path(path: Path, needs: int = 0, flushed: bool = True) -> Iterator[Pa
     require_replaceable(path)
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     if flushed:
-        _remove_left(path)  # which lists the folder: not for each of many files
+        remove_left(path)  # which lists the folder: not for each of many files
     remove(aside)
     try:
         with disk_errors(path, needs):
@@ -216,7 +216,7 @@ def atomic_path(path: Path, needs: int = 0, flushed: bool = True) -> Iterator[Pa
         raise
 
 
-def _remove_left(path: Path) -> None:
+def remove_left(path: Path) -> None:
     """Remove what processes that are gone left of writing `path`."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
         number = left.suffixes[-2].removeprefix(".")

@@ -121,8 +121,10 @@ def load_images(
 
     count: read the first so many and no more; None: all.
     The same rules as for training data, but small images are enlarged. Raises InputError for a
-    path without images and for the first file that cannot be decoded.
+    path without images, for the first file that cannot be decoded and for no pixels or channels.
     """
+    require(resolution >= 1, f"resolution is {resolution}: give 1 or more")
+    require(channels in (1, 3), f"channels are {channels}: give 1 or 3")
     pixels, names = [], []
     files = (file for path in map(Path, paths) for file in _files_of(path))
     for name, data in itertools.islice(files, count):

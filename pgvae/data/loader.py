@@ -47,7 +47,8 @@ def read_batches(
     device: torch.device | str = "cpu",
     size: int = 256,
 ) -> Iterator[Tensor]:
-    """`read_images`, `size` at a time."""
+    """`read_images`, `size` at a time; InputError for fewer than one."""
+    require(size >= 1, f"size is {size}: give 1 or more images at a time")
     for start in range(0, len(indices), size):
         yield read_images(store, indices[start : start + size], resolution, device)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pgvae.checks import require
 from pgvae.errors import InputError, PgvaeError
-from pgvae.files import atomic_path, disk_errors, remove, turn_at
+from pgvae.files import atomic_path, disk_errors, remove, remove_left, turn_at
 from pgvae.inference.directions import directions_path, kept_directions, save_directions
 from pgvae.pictures import interleave, save_grid
 from pgvae.seal import digest_of
@@ -107,6 +107,8 @@ def save(
             folder.mkdir(parents=True, exist_ok=True)
             stack.enter_context(turn_at(folder))
             _require_own(folder)
+            for name in FILES:
+                remove_left(folder / name)
             _save_weights(model, folder / PRETRAINED)
             with atomic_path(folder / CONFIG) as aside:
                 aside.write_text(json.dumps(_about(model), indent=2) + "\n", encoding="utf-8")

@@ -12,6 +12,7 @@ from making import Memory, damage, encoded, noise_files, prepared, recipe_of
 from pgvae.config import LabelConfig
 from pgvae.data import Loader, Store, fade_images
 from pgvae.data.labels import Table
+from pgvae.data.loader import read_batches
 from pgvae.errors import CorruptFileError, InputError
 
 COUNT, TRAIN, BITS = 24, 18, 5
@@ -55,6 +56,12 @@ def indices_of(labels: torch.Tensor) -> np.ndarray:
 def shown(loader: Loader, images_seen: int, count: int, resolution: int = 16) -> list[int]:
     """Which images of the store a batch has, by their labels."""
     return indices_of(loader.batch(images_seen, count, resolution).labels).tolist()
+
+
+@pytest.mark.parametrize("size", [0, -1])
+def test_batches_of_no_images_are_refused(store, size):
+    with pytest.raises(InputError, match=f"size is {size}: give 1 or more"):
+        next(read_batches(store, np.arange(4), 8, size=size))
 
 
 # Order

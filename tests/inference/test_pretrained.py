@@ -178,6 +178,10 @@ def test_what_a_kill_left_of_a_folder_is_written_anew_and_nothing_else(model, tm
         (tmp_path / "m" / lost).unlink()
         model.save_pretrained(tmp_path / "m")
         assert (tmp_path / "m" / lost).exists()
+    left = tmp_path / "m" / ".samples.png.4194304999.tmp"  # of no process that can be
+    left.touch()
+    model.save_pretrained(tmp_path / "m")
+    assert not left.exists()
     (tmp_path / "m" / "README.md").unlink()
     (tmp_path / "m" / "model.safetensors").write_bytes(b"another program's")
     with pytest.raises(InputError, match="m has other files"):
