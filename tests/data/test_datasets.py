@@ -289,7 +289,7 @@ def test_a_file_that_cannot_be_loaded_is_named(tmp_path, data):
 
 @pytest.mark.parametrize("options", [{"resolution": 0}, {"resolution": 8, "channels": 2}])
 def test_images_of_no_pixels_or_channels_are_refused(tmp_path, options):
-    with pytest.raises(InputError, match="(resolution is 0|channels are 2): give"):
+    with pytest.raises(InputError, match=r"(resolution is 0|channels are 2): give"):
         load_images([tmp_path], **options)
 
 
