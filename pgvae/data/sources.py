@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from pgvae.data import images
 from pgvae.data.arrays import ArraySource, has_arrays, load_numpy
-from pgvae.data.containers.base import MAX_FILE_BYTES, FileSource, Joined
+from pgvae.data.containers.base import MAX_FILE_BYTES, FileSource, Joined, missing_parts
 from pgvae.data.containers.hdf5 import Hdf5Source
 from pgvae.data.containers.lsun import LmdbSource
 from pgvae.data.containers.tables import ArrowSource, ParquetSource
@@ -209,6 +209,8 @@ def _of_file(path: Path) -> Source:
             f"{path} is packed as a whole, so that no image can be read by itself: unpack it first "
             "(tar -xf)"
         )
+    if (_start_of(path) or b"").startswith(b"PK\3\4"):
+        raise InputError(f"{path} is no whole zip: the list at its end is missing; get it anew")
     raise InputError(
         f"{path} is neither a folder nor a zip of images, nor one of the other files that hold "
         f"many: {', '.join([*_KINDS, '.npy', '.npz'])}"
@@ -226,7 +228,9 @@ def _of_containers(path: Path, names: Sequence[str]) -> Source:
             "them, or a folder of one kind"
         )
     parts = {printable(str(file.relative_to(path))): _of_file(file) for file in files}
-    return next(iter(parts.values())) if len(parts) == 1 else Joined(path, parts)
+    source = next(iter(parts.values())) if len(parts) == 1 else Joined(path, parts)
+    source.notes = [*missing_parts([*parts]), *source.notes]
+    return source
 
 
 def _is_below(path: Path, folder: str) -> bool:

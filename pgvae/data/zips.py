@@ -115,6 +115,11 @@ def _check_entries(path: Path, entries: Sequence[zipfile.ZipInfo]) -> None:
         raise InputError(
             f"{path} is damaged: it tells of {told:,} files, {len(entries):,} are found"
         )
+    if _starts_before(path, entries):
+        raise InputError(
+            f"{path} has files before the first that it lists: several were joined, or a part is "
+            "lost; pack the files anew"
+        )
     total = sum(entry.file_size for entry in entries)
     if total > _MAX_BYTES:
         raise InputError(f"{path} unpacks to {total:,} bytes: at most {_MAX_BYTES:,}; refused")
@@ -138,6 +143,13 @@ def _entries_told(path: Path) -> int:
         end = file.read()
     at = end.rindex(b"PK\5\6")
     return int.from_bytes(end[at + 10 : at + 12], "little")
+
+
+def _starts_before(path: Path, entries: Sequence[zipfile.ZipInfo]) -> bool:
+    """Whether files of a zip are before the first in its list; a program that unpacks it is none."""
+    with path.open("rb") as file:
+        packed = file.read(4) == b"PK\3\4"
+    return packed and min((entry.header_offset for entry in entries), default=0) > 0
 
 
 def _problem_of(entry: zipfile.ZipInfo) -> str:

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from making import noise_files, write_files, write_tar
 
+from pgvae.data.prepare import Options, prepare
+from pgvae.data.recipes import Split, folder
 from pgvae.data.sources import open_source
 from pgvae.errors import InputError
 
@@ -14,6 +16,7 @@ pytest.importorskip("h5py", reason="h5py is not installed")
 pytest.importorskip("google_crc32c", reason="google-crc32c is not installed")
 
 import h5py
+import packing
 import pyarrow.parquet
 from packing import files
 
@@ -62,6 +65,40 @@ def test_a_tar_with_a_hole_or_another_behind_or_no_end_does_not_lose_files(tmp_p
     path.write_bytes(change(path.read_bytes(), third))
     with pytest.raises(InputError, match=words):
         open_source(path)
+
+
+def test_arrow_files_that_were_cut_between_batches_or_joined_lose_no_row_silently(tmp_path):
+    table = packing.hugging_face_table(files(), packing.CLASS_OF)
+    path = packing.write_arrow(tmp_path / "a.arrow", table)
+    assert len(open_source(path).names) == 100
+    whole, ends = path.read_bytes(), []
+    with pyarrow.memory_map(str(path)) as mapped, pyarrow.ipc.open_stream(mapped) as stream:
+        for _ in stream:
+            ends.append(mapped.tell())
+    for cut in ends:
+        path.write_bytes(whole[:cut])
+        with pytest.raises(InputError, match=r"a\.arrow has no end"):
+            open_source(path)
+    path.write_bytes(whole + whole)
+    with pytest.raises(InputError, match="goes on behind its end"):
+        open_source(path)
+    with pyarrow.OSFile(str(path), "wb") as file, pyarrow.ipc.new_file(file, table.schema) as to:
+        to.write_table(table)
+    assert len(open_source(path).names) == 100
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(InputError, match="goes on behind its end"):
+        open_source(path)
+
+
+def test_a_numbered_file_that_is_not_there_is_said(tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    for i in (0, 2):
+        data = noise_files(4, seed=i)
+        write_tar(tmp_path / "in" / f"a-{i:05d}-of-00003.tar", data)
+    store = prepare(folder("in", tmp_path / "in", Split()), Options(workers=1), tmp_path / "root")
+    assert len(store) == 8
+    said = "warning: 1 of the 3 files a-*-of-00003.tar is not there"
+    assert said in capsys.readouterr().out
 
 
 def test_a_tar_with_links_or_one_name_twice_is_refused(tmp_path):

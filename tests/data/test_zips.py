@@ -7,7 +7,7 @@ import pytest
 from making import encoded, noise, zip_of
 
 from pgvae.data.images import RejectError
-from pgvae.data.sources import ZipSource
+from pgvae.data.sources import ZipSource, open_source
 from pgvae.errors import InputError
 
 PICTURE = encoded(noise(0, 8, 8))
@@ -126,6 +126,23 @@ def test_damage_of_any_compression_is_an_error_of_reading(tmp_path, method, star
         source.read(0)
     assert source.read(1) == PICTURE
     source.close()
+
+
+def test_zips_that_were_joined_or_cut_lose_no_image_silently(tmp_path):
+    one, two = (
+        zip_of(tmp_path / f"{name}.zip", (f"{name}.png", PICTURE)).read_bytes() for name in "ab"
+    )
+    for name, data, words in (
+        ("joined", one + two, "has files before the first that it lists"),
+        ("cut", one[:-30], "is no whole zip"),
+    ):
+        path = tmp_path / f"{name}.zip"
+        path.write_bytes(data)
+        with pytest.raises(InputError, match=words):
+            open_source(path)
+    path = tmp_path / "program.zip"
+    path.write_bytes(b"#!/bin/sh\n" * 9 + one)
+    assert open_source(path).names == ["a.png"]
 
 
 def test_a_zip_with_one_name_twice_is_refused(tmp_path):

@@ -6,6 +6,7 @@ import io
 import itertools
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -26,6 +27,7 @@ from pgvae.errors import InputError
 MAX_FILE_BYTES = 512 << 20
 MAX_VECTOR = 1_000  # numbers of an image that are labels, and not what a network made of it
 MAX_RATIO = 200  # unpacked over packed: an image hardly shrinks at all
+_PART = re.compile(r"(.*?)\d+-of-(\d+)(\.\w+)")  # one of so many files of a set
 _SAYS_NO_CLASS = re.compile(rf"({'|'.join(HELD)}|train|training|data|lmdb|of|part|shard)?\d*")
 
 
@@ -82,6 +84,22 @@ class FileSource:
 
     def _open(self) -> Any:
         raise NotImplementedError
+
+
+def missing_parts(names: Sequence[str]) -> list[str]:
+    """What is not there of files that are numbered "of" so many.
+
+    >>> missing_parts(["b-00000-of-00003.tar", "b-00002-of-00003.tar", "a.tar"])
+    ['1 of the 3 files b-*-of-00003.tar is not there']
+    """
+    found = Counter(match.groups() for match in map(_PART.fullmatch, names) if match)
+    lost = {kind: int(kind[1]) - count for kind, count in found.items()}
+    return [
+        f"{left:,} of the {int(of):,} files {name}*-of-{of}{end} {'is' if left == 1 else 'are'} "
+        "not there"
+        for (name, of, end), left in lost.items()
+        if left > 0
+    ]
 
 
 class Joined:

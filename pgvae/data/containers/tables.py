@@ -1,7 +1,7 @@
 """Tables with a column of images: Parquet, and the Arrow files of Hugging Face's `datasets`."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -190,7 +190,21 @@ class _Mapped:
         ipc, mapped = self._arrow.ipc, self._arrow.memory_map(str(self._path))
         start = _START if mapped.read(len(_MAGIC)) == _MAGIC else 0
         mapped.seek(start)
-        require_honest(self._path, unpacked_bytes(ipc.MessageReader.open_stream(mapped)))
+        end = start
+
+        def messages() -> Iterator[Any]:
+            nonlocal end
+            for message in ipc.MessageReader.open_stream(mapped):
+                end = mapped.tell()
+                yield message
+
+        require_honest(self._path, unpacked_bytes(messages()))
+        marked, rest = mapped.tell() > end, mapped.read()[-len(_MAGIC) :]
+        require(
+            marked and rest == (_MAGIC if start else b""),
+            f"{self._path} {'goes on behind its end' if rest else 'has no end'}: it was cut off, "
+            "or several were joined",
+        )
         mapped.seek(start)
         table = ipc.open_stream(mapped).read_all()
         table.validate(full=True)  # a damaged one would end the process when it is read
