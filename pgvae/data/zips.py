@@ -146,7 +146,7 @@ def _entries_told(path: Path) -> int:
 
 
 def _starts_before(path: Path, entries: Sequence[zipfile.ZipInfo]) -> bool:
-    """Whether files of a zip are before the first in its list; a program that unpacks it is none."""
+    """Whether files of a zip are before the first in its list, as none is in one that unpacks."""
     with path.open("rb") as file:
         packed = file.read(4) == b"PK\3\4"
     return packed and min((entry.header_offset for entry in entries), default=0) > 0
