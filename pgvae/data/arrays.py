@@ -25,6 +25,7 @@ from pgvae.data import images
 from pgvae.data.containers.base import FileSource, numbered, require_honest
 from pgvae.data.labels import Columns
 from pgvae.data.paths import is_file, is_folder, nearest_parent
+from pgvae.data.zips import require_all_listed
 from pgvae.errors import InputError
 
 MNIST = tuple(f"digit{i}" for i in range(10))
@@ -126,11 +127,13 @@ def read_numpy(path: Path) -> dict[str, np.ndarray]:
     """
     with _readable(path), path.open("rb") as file:
         if zipfile.is_zipfile(file):
-            unpacked = sum(entry.file_size for entry in zipfile.ZipFile(file).infolist())
-            require_honest(path, unpacked)
+            entries = zipfile.ZipFile(file).infolist()
+            require_honest(path, sum(entry.file_size for entry in entries))
+            require_all_listed(path, entries)
         file.seek(0)
         found = np.load(file, allow_pickle=False)
         if isinstance(found, np.ndarray):
+            require(not file.read(1), f"{path} goes on behind its array: were several joined?")
             return {"": found}
         return {name: np.asarray(found[name]) for name in found}  # bytes, of what is no .npy
 

@@ -115,11 +115,7 @@ def _check_entries(path: Path, entries: Sequence[zipfile.ZipInfo]) -> None:
         raise InputError(
             f"{path} is damaged: it tells of {told:,} files, {len(entries):,} are found"
         )
-    if _starts_before(path, entries):
-        raise InputError(
-            f"{path} has files before the first that it lists: several were joined, or a part is "
-            "lost; pack the files anew"
-        )
+    require_all_listed(path, entries)
     total = sum(entry.file_size for entry in entries)
     if total > _MAX_BYTES:
         raise InputError(f"{path} unpacks to {total:,} bytes: at most {_MAX_BYTES:,}; refused")
@@ -145,11 +141,15 @@ def _entries_told(path: Path) -> int:
     return int.from_bytes(end[at + 10 : at + 12], "little")
 
 
-def _starts_before(path: Path, entries: Sequence[zipfile.ZipInfo]) -> bool:
-    """Whether files of a zip are before the first in its list, as none is in one that unpacks."""
+def require_all_listed(path: Path, entries: Sequence[zipfile.ZipInfo]) -> None:
+    """InputError where files are before the first in a zip's list, as where several were joined."""
     with path.open("rb") as file:
-        packed = file.read(4) == b"PK\3\4"
-    return packed and min((entry.header_offset for entry in entries), default=0) > 0
+        packed = file.read(4) == b"PK\3\4"  # and no program that unpacks it
+    if packed and min((entry.header_offset for entry in entries), default=0) > 0:
+        raise InputError(
+            f"{path} has files before the first that it lists: several were joined, or a part is "
+            "lost; pack the files anew"
+        )
 
 
 def _problem_of(entry: zipfile.ZipInfo) -> str:

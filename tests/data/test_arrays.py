@@ -207,6 +207,12 @@ def npz(**given: np.ndarray) -> bytes:
     return out.getvalue()
 
 
+def npy(array: np.ndarray) -> bytes:
+    out = io.BytesIO()
+    np.save(out, array)
+    return out.getvalue()
+
+
 @pytest.mark.parametrize(
     ("data", "problem"),
     [
@@ -220,10 +226,12 @@ def npz(**given: np.ndarray) -> bytes:
         (npz(x=pixels_of(8)[:0]), "holds no images"),
         (npz(x=np.array([Harmful()], object)), "damaged, or of another kind"),
         (npz(x=pixels_of(8))[:-40], "damaged, or of another kind"),
+        (npz(x=pixels_of(8)) + npz(x=pixels_of(8)), "has files before the first that it lists"),
+        (npy(pixels_of(8)) + npy(pixels_of(8)), "goes on behind its array"),
         (b"PK\x03\x04", "damaged, or of another kind"),
         (b"", "damaged, or of another kind"),
     ],
-    ids=range(12),
+    ids=range(14),
 )
 def test_an_npz_that_is_no_set_of_images_is_refused(tmp_path, data, problem):
     path = tmp_path / "mine.npz"
