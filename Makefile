@@ -14,7 +14,7 @@ setup: $(READY)
 $(READY): pyproject.toml setup.py $(wildcard requirements/*.txt) $(SOURCES)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c requirements/constraints.txt torch
-	$(BIN)/pip install --quiet --disable-pip-version-check -c requirements/constraints.txt -e ".[demo,dev,eval,explore,export,hub,report,sources,video]"
+	$(BIN)/pip install --quiet --disable-pip-version-check -c requirements/constraints.txt -e ".[demo,dev,eval,explore,export,hub,report,sources,turbo,video]"
 	touch $@
 
 # Prepare cartoon faces, grow 4 -> 32 px, and print the paths of the pictures.

@@ -298,6 +298,38 @@ def test_the_sizes_that_a_damaged_jpeg_has_are_those_of_a_decoder_or_it_is_refus
     assert differing < 25
 
 
+def test_a_faster_decoder_gives_the_same_pixels_and_takes_nothing_that_pillow_refuses(monkeypatch):
+    pytest.importorskip("simplejpeg", reason="simplejpeg is not installed")
+    options = [{"progressive": True}, {"subsampling": 0}, {"quality": 30}, {"optimize": True}]
+    whole = [encoded(noise(i, 24, 40), "JPEG", **each) for i, each in enumerate(options)]
+    whole.append(encoded(Image.new("L", (40, 24), 99), "JPEG"))
+    files, rng = list(whole), np.random.default_rng(0)
+    for i in range(400):
+        data = bytearray(whole[i % len(whole)])
+        at, end = sorted(rng.integers(2, len(data), 2))
+        if i % 3 == 0:
+            data[at] ^= 1 << rng.integers(8)
+        elif i % 3 == 1:
+            del data[at : at + 1 + (end - at) % 20]
+        else:
+            data[at:at] = rng.bytes(1 + (end - at) % 20)
+        files.append(bytes(data))
+    quick = [images._plain_jpeg(data, 0) for data in files]
+    assert all(quick[: len(whole)])
+    monkeypatch.setattr(images, "simplejpeg", None)
+    for data, found in zip(files, quick, strict=True):
+        assert images._plain_jpeg(data, 0) is None
+        if found is not None:
+            np.testing.assert_array_equal(np.asarray(found), pixels_of(data))
+    assert sum(found is not None for found in quick) > 50
+
+
+@pytest.mark.parametrize(("resolution", "part"), [(64, 1), (16, 2), (8, 4)])
+def test_a_large_jpeg_is_decoded_smaller_by_whichever_decoder(resolution, part):
+    data = encoded(noise(0, 64, 64), "JPEG")
+    assert decode(data, resolution).part == part
+
+
 def test_a_broken_exif_block_is_passed_over():
     data = encoded(noise(0, 8, 8), "JPEG", exif=b"Exif\0\0" + b"\xff" * 40)
     assert decode(data).image.size == (8, 8)
