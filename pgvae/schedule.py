@@ -161,6 +161,16 @@ class Schedule:
             pretraining=images_seen < pretrain_images,
         )
 
+    def before(self, images_seen: int, resolution: int) -> Moment:
+        """What held for the last batch before, of the stage of `resolution`.
+
+        >>> schedule = Schedule((Stage(4, 16, 1e-3, 0, 1), Stage(8, 16, 1e-3, 1, 1)), total_kimg=3)
+        >>> schedule.before(1516, 8).alpha, schedule.before(1008, 4).resolution
+        (0.5, 4)
+        """
+        index = self.resolutions.index(resolution)
+        return self.at(max(self.start_of(index), images_seen - self.stages[index].batch_size))
+
     def trained_at(self, images_seen: int) -> int:
         """Pixels per side of the last batch before: a stage's last figure comes where it ends.
 

@@ -193,14 +193,11 @@ def _loop(
     metric_images = max(1, round(state.config.metric_kimg * 1000))
     ranks = state.ranks
     start = saved = before = state.images_seen
-    # A kill may have come between a checkpoint and its snapshot.
-    shown = start - schedule.at(start - 1).batch_size if start else 0
     measured = ranks.told(record.log.measured if state.config.metrics else math.inf)
     saved_time, iterations = time.monotonic(), 0
-    moment = schedule.at(start)
-    if moment.resolution > state.resolution:  # resumed where a stage ends
-        moment = schedule.at(start - 1)
-        measured = max(measured, start)  # which is not measured now
+    # A kill may have come between a checkpoint and what is to be shown of it.
+    moment = schedule.before(start, state.resolution) if start else schedule.at(0)
+    shown = start - moment.batch_size if start else 0
 
     while True:
         # One answer for all that follows, and for all processes.

@@ -112,9 +112,14 @@ class Gallery:
         return read_images(self._store, indices, resolution, self._device)
 
 
+def grid_path(name: str, run_dir: Path, images_seen: int) -> Path:
+    """Where a grid of a run is kept: "fakes" or "reconstructions"."""
+    return run_dir / f"{name}-{images_seen:09d}.png"
+
+
 def _show(name: str, grid: Tensor, snapshot: Snapshot, run_dir: Path, log: RunLog) -> None:
     """Keep a grid as a file of the run, and in its log."""
-    save_picture(run_dir / f"{name}-{snapshot.images_seen:09d}.png", to_picture(grid))
+    save_picture(grid_path(name, run_dir, snapshot.images_seen), to_picture(grid))
     log.picture(name, grid, snapshot.images_seen)
 
 

@@ -39,7 +39,8 @@ class RunLog:
             require_replaceable(run_dir / name)  # a pipe would be waited for
         self._text = (run_dir / "log.txt").open("a", encoding="utf-8")
         self._stats_path = run_dir / "stats.jsonl"
-        self.measured = 0  # images seen at the last measurement that is in stats.jsonl
+        # Images seen at the last measurement, and the last look, that are in stats.jsonl.
+        self.measured = self.looked = 0
         damaged = self._drop_after(images_seen)
         self._stats = self._stats_path.open("a", encoding="utf-8")
         self._tracker = open_tracker(tracker, run_dir, images_seen, config, self.say)
@@ -124,8 +125,10 @@ class RunLog:
             return 0
         lines = content_of(self._stats_path).splitlines()
         kept = [line + b"\n" for line in lines if _images_of(line) <= images_seen]
-        measured = [_images_of(line) for line in kept if b'"metric/' in line]
-        self.measured = max(map(int, measured), default=0)
+        self.measured, self.looked = (
+            max((int(_images_of(line)) for line in kept if what in line), default=0)
+            for what in (b'"metric/', b'/psnr_gain"')
+        )
         with atomic_path(self._stats_path) as aside:
             aside.write_bytes(b"".join(kept))
         return sum(not math.isfinite(_images_of(line)) for line in lines[:-1])

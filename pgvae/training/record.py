@@ -17,7 +17,7 @@ from pgvae.prior import FittedPrior
 from pgvae.schedule import Moment, Schedule
 from pgvae.snapshot import Snapshot, save_snapshot, snapshots_in
 from pgvae.training.checkpoint import save_checkpoint
-from pgvae.training.gallery import Gallery
+from pgvae.training.gallery import Gallery, grid_path
 from pgvae.training.log import RunLog
 from pgvae.training.referee import Referee
 from pgvae.training.rundir import RunDirectory
@@ -77,8 +77,12 @@ class Record:
         self.log.restart_clock(state.images_seen)
 
     def has_shown(self, state: TrainState) -> bool:
-        """Whether there is a snapshot of this moment."""
-        return self._snapshot_path(state).exists()
+        """Whether all is there that `show` makes of this moment, whose figures come last."""
+        if not self._snapshot_path(state).exists():
+            return False
+        if self._config.model.encoder:
+            return self.log.looked >= state.images_seen
+        return grid_path("fakes", self._run.path, state.images_seen).exists()
 
     def show(self, state: TrainState, moment: Moment) -> None:
         """Write a snapshot and the grids; say how well unseen images are reconstructed, if so."""

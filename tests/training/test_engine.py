@@ -67,6 +67,40 @@ def test_a_snapshot_that_a_kill_left_out_is_made_when_the_run_goes_on(store, tmp
     assert images_of(tmp_path, "snapshot") == [24, 48, 64]
 
 
+@pytest.mark.parametrize("images", [48, 72, 104, 120])  # ends of stages, and amidst fades
+@pytest.mark.parametrize("lost", ["all", "grids"])
+def test_what_a_kill_left_out_is_made_to_the_same_bytes(store, tmp_path, images, lost):
+    config = tiny_config(store, snapshot_kimg=0.024, metric_kimg=0.024, metrics=("psnr",))
+    run_to(config, store, tmp_path / "whole", 0.160)
+    stop_after(images // 4, config, store, tmp_path / "part")
+    names = [f"{what}-{images:09d}.png" for what in ("fakes", "reconstructions")]
+    names += [f"snapshot-{images:09d}.safetensors"] if lost == "all" else []
+    for name in names:
+        (tmp_path / "part" / name).unlink()
+    stats = tmp_path / "part/stats.jsonl"
+    lines = stats.read_text().splitlines(keepends=True)
+    kept = [
+        line
+        for line in lines
+        if json.loads(line)["images"] < images or not ("metric/" in line or "psnr_gain" in line)
+    ]
+    assert len(lines) - len(kept) >= 1
+    stats.write_text("".join(kept))
+    run_to(config, store, tmp_path / "part", 0.160)
+    for name in names:
+        assert (tmp_path / "part" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    figures = [
+        [
+            (record["images"], key, record[key])
+            for record in records_of(tmp_path / run)
+            for key in record
+            if "psnr" in key
+        ]
+        for run in ("whole", "part")
+    ]
+    assert figures[0] == figures[1]
+
+
 def test_the_figures_of_a_run_are_ordered_by_images(whole):
     records = records_of(whole)
     images = [record["images"] for record in records]
