@@ -21,6 +21,7 @@ _MAGIC, _VERSION = 0xBEEFC0DE, 1
 KEY = 4  # bytes of a key of a prepared set
 _LONGEST_KEY = 511
 _DEEPEST = 32
+_AT_ONCE = 4 << 20  # bytes of pages that are looked at together
 # After a page's header: magic, version, address, map size; of the free list and the main tree
 # page size or nothing, flags, depth, three counts of pages, entries, root; last page, transaction.
 _META = struct.Struct("<IIQQ" + 2 * "IHHQQQQQ" + "QQ")
@@ -62,15 +63,18 @@ class _Pages:
             raise _WrongError("its meta page")
 
     def walk(self) -> None:
-        """Look at every page of the tree once."""
+        """Look at every page of the tree once, those of a level together."""
         level, seen, entries = np.array([self._root], np.uint64), 0, 0
+        at_once = _AT_ONCE // self._size
         for _ in range(_DEEPEST):
             following = []
-            for number in level.tolist():
-                seen += 1
-                if number >= self._count or seen > self._count:
-                    raise _WrongError(f"page {number}")
-                below, found = self._nodes(number)
+            for start in range(0, len(level), at_once):
+                numbers = level[start : start + at_once]
+                seen += len(numbers)
+                outside = numbers >= self._count
+                if outside.any() or seen > self._count:
+                    raise _WrongError(f"page {numbers[outside.argmax()]}")
+                below, found = self._nodes(numbers.astype(np.int64))
                 following.append(below)
                 entries += found
             level = np.concatenate(following)
@@ -88,39 +92,37 @@ class _Pages:
             raise _WrongError("its meta page")
         return meta
 
-    def _nodes(self, number: int) -> tuple[np.ndarray, int]:
-        """Of a page, the numbers of the pages below it, or how many records it has."""
+    def _nodes(self, numbers: np.ndarray) -> tuple[np.ndarray, int]:
+        """Of pages, the numbers of those below them, in order, and how many records they have."""
         size = self._size
-        page = self._content[number * size : (number + 1) * size]
-        words = page.view("<u2").astype(np.int64)
-        flags, lower, upper = words[5] & ~_DIRTY, words[6], words[7]
-        count = (lower - _HEADER) // 2
-        offsets = words[8 : 8 + max(count, 0)]
-        sound = (
-            flags in (_BRANCH, _LEAF)
-            and _HEADER < lower <= upper <= size
-            and bool(((offsets >= upper) & (offsets + 8 <= size) & (offsets % 2 == 0)).all())
-        )
-        if not sound:
-            raise _WrongError(f"page {number}")
-        low, high, kind, key = (words[offsets // 2 + k] for k in range(4))
+        pages = self._content[: self._count * size].reshape(-1, size)[numbers]
+        words = pages.view("<u2").astype(np.int64)
+        flags, lower, upper = words[:, 5] & ~_DIRTY, words[:, 6], words[:, 7]
+        kinds = (flags == _BRANCH) | (flags == _LEAF)
+        self._require(numbers, kinds & (lower > _HEADER) & (lower <= upper) & (upper <= size))
+        counts = (lower - _HEADER) // 2
+        page = np.repeat(np.arange(len(numbers)), counts)  # of each node
+        place = np.arange(len(page)) - np.repeat(counts.cumsum() - counts, counts)  # in its page
+        offsets = words[page, _HEADER // 2 + place]
+        sound = (offsets >= upper[page]) & (offsets + 8 <= size) & (offsets % 2 == 0)
+        self._require(numbers[page], sound)
+        low, high, kind, key = (words[page, offsets // 2 + k] for k in range(4))
         known = (key >= self._keys[0]) & (key <= self._keys[1])
-        if flags == _BRANCH:
-            inside = offsets + 8 + key <= size
-            self._require(number, inside[:1])  # whose key may be missing
-            self._require(number, (inside & known)[1:])
-            return (low | high << 16 | kind << 32).astype(np.uint64), 0
-        length, big = low | high << 16, kind == _BIG
+        branch = flags[page] == _BRANCH
+        inside = offsets + 8 + key <= size
+        self._require(numbers[page], ~branch | (inside & (known | (place == 0))))  # a first key may
+        below = (low | high << 16 | kind << 32)[branch].astype(np.uint64)  # be missing
+        length, big = low | high << 16, (kind == _BIG) & ~branch
         ends = offsets + 8 + key + np.where(big, 8, length)
-        self._require(number, known & (kind & ~_BIG == 0) & (ends <= size))
+        self._require(numbers[page], branch | (known & (kind & ~_BIG == 0) & (ends <= size)))
         at = (offsets + 8 + key)[big][:, None] + np.arange(8)
-        pages = page[at].copy().view("<u8")[:, 0] if len(at) else np.empty(0, np.uint64)
+        first = pages[page[big][:, None], at].copy().view("<u8")[:, 0]
         needed = -(-(_HEADER + length[big]) // size)
-        inside = (pages < self._count) & (pages.astype(np.float64) + needed <= self._count)
-        self._require(number, inside)
-        return np.empty(0, np.uint64), len(offsets)
+        held = (first < self._count) & (first.astype(np.float64) + needed <= self._count)
+        self._require(numbers[page[big]], held)
+        return below, int((~branch).sum())
 
     @staticmethod
-    def _require(number: int, sound: np.ndarray) -> None:
+    def _require(numbers: np.ndarray, sound: np.ndarray) -> None:
         if not sound.all():
-            raise _WrongError(f"page {number}")
+            raise _WrongError(f"page {numbers[sound.argmin()]}")
