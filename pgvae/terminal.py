@@ -75,11 +75,14 @@ def fill_in() -> None:
         elif isinstance(stream := getattr(sys, name), io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
             for act in ("write", "flush"):
-                setattr(stream, act, _unread(getattr(stream, act)))
+                setattr(stream, act, _unread(getattr(stream, act), name))
 
 
-def _unread(act: Callable[..., Any]) -> Callable[..., Any]:
-    """The same act of a stream, which goes nowhere once the reader of its pipe is gone."""
+def _unread(act: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """The same act of a stream, which goes nowhere once the reader of its pipe is gone.
+
+    Where it is on a drive that fails, the error has its name.
+    """
 
     @functools.wraps(act)
     def attempt(*given: Any) -> Any:
@@ -88,5 +91,8 @@ def _unread(act: Callable[..., Any]) -> Callable[..., Any]:
         except BrokenPipeError:
             with outlived():
                 raise
+        except OSError as error:
+            error.filename = name
+            raise
 
     return attempt

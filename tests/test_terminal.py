@@ -101,6 +101,21 @@ def test_a_command_ends_with_its_own_code_where_nobody_reads_what_it_says(words,
     assert process.wait(60) == code
 
 
+def test_an_output_that_is_full_is_named(data_root):
+    words = f"-m pgvae data list --data-root {data_root}"
+    done = subprocess.run(
+        ["sh", "-c", f"{sys.executable} {words} >/dev/full"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 4
+    assert done.stderr.startswith("error: stdout: No space left on device; see to the drive")
+    assert done.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize("closed", [">&- 2>&-", ">/dev/full 2>/dev/full", "2>&- | true"])
 def test_a_run_needs_nobody_to_talk_to(closed, data_root, tmp_path):
     words = f"--dataset tiny --data-root {data_root} --device cpu --outdir {tmp_path} --fmap-max 8"
