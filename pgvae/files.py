@@ -161,6 +161,23 @@ def turn_at(folder: Path) -> Iterator[None]:
         yield
 
 
+def require_utf8(path: Path) -> None:
+    """Raise InputError for a path of other letters than UTF-8: LMDB and safetensors open none.
+
+    >>> require_utf8(Path(os.fsdecode(b"a-\\xff")))
+    Traceback (most recent call last):
+    ...
+    pgvae.errors.InputError: a-\\udcff is no name in UTF-8, ...: rename it, or give another
+    """
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"{path} is no name in UTF-8, and LMDB and safetensors open no such: rename it, or "
+            "give another"
+        ) from error
+
+
 def require_replaceable(path: Path) -> None:
     """Raise InputError where `path` is a device, a pipe or a socket: a rename would take its place.
 

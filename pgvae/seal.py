@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from pgvae.errors import CorruptFileError
-from pgvae.files import atomic_path
+from pgvae.files import atomic_path, require_utf8
 
 _DIGEST = "sha256"
 
@@ -50,7 +50,8 @@ def save_sealed(path: Path, tensors: dict[str, Tensor], about: Mapping[str, Any]
 def write_tensors(
     path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None
 ) -> None:
-    """A safetensors file; OSError where it cannot be written."""
+    """A safetensors file; OSError where it cannot be written, InputError by its name."""
+    require_utf8(path)
     try:
         save_file(tensors, path, metadata=metadata)
     except SafetensorError as error:

@@ -22,6 +22,7 @@ from torch import Tensor
 from pgvae.checks import require
 from pgvae.config import ModelConfig, from_dict
 from pgvae.errors import CorruptFileError, InputError, PgvaeError
+from pgvae.files import require_utf8
 from pgvae.nn import build_nets
 from pgvae.prior import MOST_COMPONENTS, FittedPrior
 from pgvae.seal import require_sealed, save_sealed
@@ -171,6 +172,7 @@ def load_snapshot(path: str | Path) -> Snapshot:
     pgvae.errors.InputError: no such snapshot: runs/none.safetensors
     """
     path = Path(path)
+    require_utf8(path)
     before = _written(path)
     try:
         return _read(path)

@@ -101,7 +101,8 @@ def test_a_command_ends_with_its_own_code_where_nobody_reads_what_it_says(words,
     assert process.wait(60) == code
 
 
-def test_an_output_that_is_full_is_named(data_root):
+@pytest.mark.parametrize("buffered", [True, False])
+def test_an_output_that_is_full_is_named(data_root, buffered):
     words = f"-m pgvae data list --data-root {data_root}"
     done = subprocess.run(
         ["sh", "-c", f"{sys.executable} {words} >/dev/full"],
@@ -110,6 +111,7 @@ def test_an_output_that_is_full_is_named(data_root):
         text=True,
         timeout=60,
         check=False,
+        env={**os.environ, "PYTHONUNBUFFERED": "" if buffered else "1"},
     )
     assert done.returncode == 4
     assert done.stderr.startswith("error: stdout: No space left on device; see to the drive")

@@ -87,6 +87,8 @@ def main(arguments: Sequence[str] | None = None, command: str | None = None) -> 
         elif not is_out_of_memory(error):
             raise
         code = _fail(words, ResourceError.exit_code)
+    with outlived():  # else Python tells at the end, in many lines, of an output that is full
+        sys.stdout.flush()
     sys.exit(code if isinstance(code, int) else 0)
 
 

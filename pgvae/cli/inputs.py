@@ -21,6 +21,8 @@ from pgvae.data.paths import apart, exists, is_folder
 from pgvae.inference import Model
 from pgvae.inference.images import require_fitting
 
+_STEM_BYTES = 200  # of a name of a file, which most drives let have 255
+
 
 def read_paths(
     model: Model, paths: Sequence[str], count: int, data_root: Path
@@ -72,8 +74,9 @@ def open_for(model: Model, dataset: str, data_root: Path) -> Store:
 
 
 def unique_stems(names: list[str]) -> list[str]:
-    """Names of files without their endings and without clashes."""
-    return apart(Path(name).stem for name in names)
+    """Names of files without their endings, without clashes, short enough for another ending."""
+    stems = (Path(name).stem.encode("utf-8", "backslashreplace") for name in names)
+    return apart(stem[:_STEM_BYTES].decode("utf-8", "ignore") for stem in stems)
 
 
 def _unseen(store: Store, model: Model, count: int) -> tuple[Tensor, list[str]]:

@@ -13,6 +13,7 @@ import lmdb
 
 from pgvae.data.pages import KEY, require_sound
 from pgvae.errors import CorruptFileError, ResourceError
+from pgvae.files import require_utf8
 
 _lock = threading.Lock()
 _open: "weakref.WeakValueDictionary[tuple[int, int], lmdb.Environment]" = (
@@ -28,6 +29,7 @@ def environment_at(folder: Path, key_bytes: int | None = KEY) -> lmdb.Environmen
     addresses.
     """
     file = folder / "data.mdb"
+    require_utf8(file)
     try:
         status = file.stat()
         with _lock:

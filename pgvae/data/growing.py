@@ -36,11 +36,12 @@ def update(
 ) -> Store:
     """The set with the images of `recipe`: new ones are made, known ones are taken as they are.
 
-    An image is known by its file, whatever its name. It stays on its side of the split. New ones
-    are on the side that the source says, if `split` asks for nothing else; of others the groups of
-    `split.by` that are known follow theirs, and of the rest `split.fraction` is held out, or the
-    same share as before. The old set stays until the new one is whole. InputError where the recipe
-    lacks labels of the set, unless `drop_labels`, and where it has none of the set's images.
+    An image is known by its file, whatever its name. It stays on its side of the split, unless two
+    groups of `split.by` on both sides became one, which is then trained on, with a warning. New
+    ones are on the side that the source says, if `split` asks for nothing else; of others the
+    groups of `split.by` that are known follow theirs, and of the rest `split.fraction` is held out,
+    or the same share as before. The old set stays until the new one is whole. InputError where the
+    recipe lacks labels of the set, unless `drop_labels`, and where it has none of its images.
     """
     settings = store.manifest
     options = replace(
@@ -72,7 +73,7 @@ def update(
         recipe,
         name=store.path.name,
         labels=table,
-        split=_Sides(store, split, old, recipe.source.held),
+        split=_Sides(store, split, old, recipe.source.held, say),
         known=Known(store),
         old=old,
         further=lambda old: {
@@ -86,10 +87,10 @@ class _Sides:
     """The split of a set that grew: `old` tells which images it had, `said` what a source says."""
 
     def __init__(
-        self, store: Store, split: Split, old: dict[int, int], said: np.ndarray | None
+        self, store: Store, split: Split, old: dict[int, int], said: np.ndarray | None, say: Say
     ) -> None:
         self._held = np.isin(np.arange(len(store)), store.split("val"))
-        self._old, self._said = old, None
+        self._old, self._said, self._say = old, None, say
         if split.fraction is None:
             self._said = said if split.by is None else None
             split = replace(split, fraction=float(self._held.mean()))
@@ -101,14 +102,25 @@ class _Sides:
         if self._split.by is not None:
             self._split([], table.take([]))  # whether there is such a column
             groups = table.columns[self._split.by]
-            of_group = {groups[i]: sides[i] for i in np.flatnonzero(sides >= 0)}
-            sides[new] = [of_group.get(groups[i], -1) for i in new]
+            known: dict[str, set[int]] = {}
+            for i in np.flatnonzero(sides >= 0):
+                known.setdefault(groups[i], set()).add(int(sides[i]))
+            # What was trained on can be unseen no more, so a group of both sides is trained on.
+            sides = np.array([min(known.get(group, {-1})) for group in groups], np.int8)
+            self._say_both(sum(len(both) > 1 for both in known.values()))
             new = np.flatnonzero(sides < 0)
         if self._said is not None:
             sides[new] = self._said[kept][new]
         elif len(new):
             sides[new] = self._split([kept[i] for i in new], table.take(new.tolist()))
         return sides.astype(np.uint8)
+
+    def _say_both(self, count: int) -> None:
+        if count:
+            self._say(
+                f"warning: {count:,} groups of {self._split.by!r} were in train and val: all of "
+                "their images are in train now"
+            )
 
     def _side(self, index: int) -> int:
         """1 or 0 of a known image, -1 of a new one."""

@@ -103,9 +103,10 @@ def is_hidden_away(name: str) -> bool:
 
     >>> is_hidden_away(".old/a.png"), is_hidden_away("__MACOSX/._a.png"), is_hidden_away("a.png")
     (True, False, False)
-    >>> is_hidden_away(".a.png")
-    True
+    >>> is_hidden_away(".a.png"), is_hidden_away("..png"), is_hidden_away(".a")
+    (True, True, False)
     """
     parts = name.split("/")
-    image = _suffix(parts[-1]) in IMAGE_SUFFIXES and not parts[-1].startswith("._")
+    ending = "." + parts[-1].rpartition(".")[2].lower()  # all of it of ".png" and "..png"
+    image = ending in IMAGE_SUFFIXES and not parts[-1].startswith("._")
     return image and any(map(is_hidden, parts))

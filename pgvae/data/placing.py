@@ -12,7 +12,7 @@ from pgvae.checks import require
 from pgvae.data.paths import exists, is_link, require_removable
 from pgvae.data.store import has_set
 from pgvae.errors import InputError, Preempted
-from pgvae.files import disk_errors, fsync, remove
+from pgvae.files import disk_errors, fsync, remove, require_utf8
 
 _POLL = 0.1  # seconds between two looks at a lock
 
@@ -32,6 +32,7 @@ def check_free(final: Path, force: bool) -> None:
 
     Nor is one whose files may not be deleted: once it is moved away it could not go.
     """
+    require_utf8(final)
     _require_no_link(final)
     if not exists(final):
         return

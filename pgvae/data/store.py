@@ -23,7 +23,7 @@ from pgvae.data.environments import environment_at
 from pgvae.data.paths import is_file, is_folder, require_readable
 from pgvae.data.pixels import decode_pixels
 from pgvae.errors import CorruptFileError, InputError, one_line
-from pgvae.files import content_of, sha256_of, sums_of_parts
+from pgvae.files import content_of, require_utf8, sha256_of, sums_of_parts
 from pgvae.sizes import SQUARE, Base, size_at, size_named
 
 FORMAT = 1
@@ -97,6 +97,7 @@ class Store:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        require_utf8(self.path)
         self.manifest = _read_manifest(self.path)
         self.name: str = self.manifest["name"]
         self.digest: str = self.manifest["digest"]

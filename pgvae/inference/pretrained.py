@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pgvae.checks import require
 from pgvae.errors import InputError, PgvaeError
-from pgvae.files import atomic_path, disk_errors, remove, remove_left, turn_at
+from pgvae.files import atomic_path, disk_errors, remove, remove_left, require_utf8, turn_at
 from pgvae.inference.directions import directions_path, kept_directions, save_directions
 from pgvae.pictures import interleave, save_grid
 from pgvae.seal import digest_of
@@ -101,6 +101,7 @@ def save(
         f'figures are {figures!r}: give them as `Evaluation.to_dict` has them under "metrics", '
         'such as {"psnr": {"value": 21.5}}',
     )
+    require_utf8(folder)
     try:
         with contextlib.ExitStack() as stack:
             stack.enter_context(disk_errors(folder))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pgvae import ops
 from pgvae.choices import ExportFormat, ExportPart
 from pgvae.errors import InputError
-from pgvae.files import atomic_path
+from pgvae.files import atomic_path, require_utf8
 from pgvae.inference import Model
 
 ENDINGS = {"onnx": ".onnx", "torch-export": ".pt2"}
@@ -50,6 +50,7 @@ def export(model: Model, part: ExportPart, form: ExportFormat, path: Path) -> fl
     in onnxruntime: InputError where its packages are missing, RuntimeError (and no file) where a
     difference is above `TOLERANCE`.
     """
+    require_utf8(path)
     if part == "encoder":
         model.require_encoder()
     if form == "onnx":

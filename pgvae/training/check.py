@@ -12,7 +12,7 @@ from pgvae.data.images import RejectError, decode
 from pgvae.data.paths import is_file, is_link
 from pgvae.data.store import may_be_set
 from pgvae.errors import CorruptFileError, PgvaeError, one_line
-from pgvae.files import SUMS, content_of
+from pgvae.files import SUMS, content_of, require_utf8
 from pgvae.inference.directions import directions_path, load_directions
 from pgvae.seal import is_sealed
 from pgvae.snapshot import MALFORMED, PRETRAINED, load_snapshot, snapshots_in
@@ -61,6 +61,7 @@ def check(path: Path) -> Iterator[Part]:
 
     InputError where it is none of these.
     """
+    require_utf8(path)
     if path.name.startswith("checkpoint-") and path.is_dir():
         yield _tried("checkpoint", path, lambda: require_whole(path))
     elif may_be_set(path):

@@ -37,7 +37,7 @@ class RunLog:
     ) -> None:
         for name in ("log.txt", "stats.jsonl"):
             require_replaceable(run_dir / name)  # a pipe would be waited for
-        self._text = (run_dir / "log.txt").open("a", encoding="utf-8")
+        self._text = (run_dir / "log.txt").open("a", encoding="utf-8", errors="backslashreplace")
         self._stats_path = run_dir / "stats.jsonl"
         # Images seen at the last measurement, and the last look, that are in stats.jsonl.
         self.measured = self.looked = 0

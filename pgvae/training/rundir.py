@@ -10,7 +10,16 @@ from typing import Any
 from pgvae import request
 from pgvae.config import RunConfig
 from pgvae.errors import CorruptFileError, InputError, ResourceError
-from pgvae.files import SUMS, atomic_path, content_of, locked, numbered_folder, remove, sums_of
+from pgvae.files import (
+    SUMS,
+    atomic_path,
+    content_of,
+    locked,
+    numbered_folder,
+    remove,
+    require_utf8,
+    sums_of,
+)
 from pgvae.request import Request
 from pgvae.snapshot import MALFORMED
 
@@ -27,6 +36,7 @@ class RunDirectory:
     """
 
     def __init__(self, path: Path, lock: bool = True) -> None:
+        require_utf8(path)
         self.path = path
         self.is_guarded = True
         self._lock = contextlib.ExitStack()
@@ -54,6 +64,7 @@ class RunDirectory:
         cls, outdir: Path, config: RunConfig, asked: Request | None = None
     ) -> "RunDirectory":
         """A new directory `outdir/NNNNN-dataset-objective-Rpx` with request and config in it."""
+        require_utf8(outdir)
         name = f"{config.dataset}{tail_of(config)}"
         try:
             run = cls(numbered_folder(outdir, name))

@@ -162,6 +162,19 @@ def test_a_file_is_reconstructed_beside_its_original(desk, generate, capsys):
     assert told == pytest.approx(((original - again) ** 2).mean() ** 0.5, abs=0.5)
 
 
+def test_an_image_of_a_long_name_has_files_of_a_shorter_one(desk, generate):
+    name = "e\u0301" * 80
+    shutil.copy(desk / "a.png", desk / f"{name}.png")
+    assert generate("reconstruct", f"{name}.png") == 0
+    found = sorted(path.name for path in (desk / "o").iterdir())
+    assert [n.rpartition("-")[2] for n in found] == [
+        "pair.png",
+        "reconstruction.png",
+        "reconstructions.png",
+    ]
+    assert all(n.startswith(name[:100]) for n in found[:2])
+
+
 def test_a_folder_is_reconstructed(pictures, desk, generate, capsys):
     assert generate("reconstruct", pictures, "--count", "10") == 0
     assert "10 images at 8 px" in capsys.readouterr().out

@@ -110,6 +110,14 @@ def test_what_was_to_be_written_after_the_last_checkpoint_is_written_on_resume(w
     assert "is done already" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("where", ["--outdir", "--data-root"])
+def test_a_folder_that_is_no_utf8_is_refused_before_anything_is_done(where, refused, workplace):
+    name = os.fsdecode(b"a-\xff")
+    if where == "--data-root":
+        shutil.copytree("data", name)
+    assert "is no name in UTF-8" in refused(where, workplace / name)
+
+
 def test_the_same_images_elsewhere_go_on(workplace, pictures, capsys):
     """In another folder, with other times and no prepared set: the digest is the same."""
     shutil.copytree(pictures, workplace / "a" / "photos")

@@ -7,7 +7,7 @@ import struct
 
 import numpy as np
 import pytest
-from making import prepared, write_tar
+from making import encoded, noise, prepared, write_tar
 
 from pgvae.data.recipes import Split, folder
 from pgvae.errors import InputError
@@ -186,6 +186,30 @@ def test_labels_are_those_of_the_image_s_name_or_of_its_start(tmp_path, named, k
     store, said = made(tar_of(tmp_path, named, texts))
     assert store.attributes == ("class0", "class1", "class2")
     assert store.labels.argmax(1).tolist() == KINDS
+    assert said == []
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+def test_folders_in_a_tar_say_what_is_held_out_and_classes_as_in_a_folder(tmp_path, shards):
+    names = [
+        f"{side}/{kind}/{i}.png"
+        for side in ("train", "val")
+        for kind in ("cat", "dog")
+        for i in range(3)
+    ]
+    files = {name: encoded(noise(i, 8, 8)) for i, name in enumerate(names)}
+    (tmp_path / "in").mkdir()
+    for shard in range(shards):
+        write_tar(tmp_path / f"in/{shard}.tar", dict([*files.items()][shard::shards]))
+    store, said = made(tmp_path / "in")
+    own = [name.split(".tar/")[-1] for name in store.names()]
+    assert sorted(own) == sorted(names)
+    assert store.attributes == ("cat", "dog")
+    for name, row, held in zip(
+        own, store.labels, np.isin(range(12), store.split("val")), strict=True
+    ):
+        assert held == name.startswith("val/")
+        assert row.tolist() == ([1, 0] if "cat" in name else [0, 1])
     assert said == []
 
 

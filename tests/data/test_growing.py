@@ -10,6 +10,7 @@ from making import encoded, noise, noise_files, prepared, workers_at_once, write
 from PIL import Image
 
 from pgvae.data import Store, growing, images
+from pgvae.data.prepare import Options
 from pgvae.data.recipes import Split, folder
 from pgvae.errors import InputError
 
@@ -145,6 +146,31 @@ def test_new_images_of_a_known_person_are_on_that_person_s_side(tmp_path):
     grown = updated(store, path, Split(by="person"), csv)
     for name, side in sides_of(grown).items():
         assert side == side_of_person[int(name[-7:-4]) % 5]
+
+
+def test_groups_of_both_sides_that_became_one_are_trained_on_with_a_word(tmp_path):
+    path, csv = write_files(tmp_path / "in", FIRST), tmp_path / "labels.csv"
+
+    def write_labels(persons):
+        rows = "".join(f"{name},p{int(name[:3]) % persons},1\n" for name in FIRST)
+        csv.write_text("name,person,g\n" + rows)
+
+    def person_of(name, persons):
+        return int(name[:3]) % persons
+
+    write_labels(20)
+    split, said = Split(0.4, by="person"), []
+    store = prepared(folder("set", path, split, csv), tmp_path / "sets")
+    before = sides_of(store)
+    write_labels(10)
+    recipe = folder("set", path, split, csv)
+    after = sides_of(growing.update(store, recipe, Options(workers=0), split, say=said.append))
+    sides = {k: {before[n] for n in FIRST if person_of(n, 10) == k} for k in range(10)}
+    both = [k for k in sides if len(sides[k]) == 2]
+    assert both
+    for name, side in after.items():
+        assert side == (before[name] and person_of(name, 10) not in both)
+    assert f"warning: {len(both)} groups of 'person' were in train and val" in said[-1]
 
 
 def sided_files(count: int, seed: int = 0) -> dict[str, bytes]:

@@ -19,7 +19,7 @@ from PIL import Image
 
 from pgvae.checks import require
 from pgvae.data import images
-from pgvae.data.folders import HELD
+from pgvae.data.folders import HELD, held_by_folder
 from pgvae.data.labels import Columns, gathered, joined, says_class
 from pgvae.data.paths import is_file, some
 from pgvae.errors import InputError
@@ -105,7 +105,8 @@ def missing_parts(names: Sequence[str]) -> list[str]:
 class Joined:
     """The images of several sources as one set, each named after its file.
 
-    Held out are those of files called val, valid, test, ..., if there are others.
+    Held out are those of files called val, valid, test, ..., if there are others, or of folders in
+    the files.
     """
 
     tables: Sequence[str] = ()
@@ -121,6 +122,8 @@ class Joined:
             for entry in part.skipped
         ]
         self.held = held_by_name(self._files, self._counts)
+        if self.held is None:
+            self.held = held_by_folder([own for part in self._parts for own in part.names])
         self.notes = [*dict.fromkeys(note for part in self._parts for note in part.notes)]
 
     def read(self, index: int) -> bytes | images.Decoded:

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 from pgvae.checks import require
 from pgvae.data import images
 from pgvae.data.containers.base import FileSource, checked_size, columns_of, damaged
+from pgvae.data.folders import classes_by_folder, held_by_folder
 from pgvae.data.kinds import (
     HIDDEN,
     MASK,
@@ -37,7 +38,8 @@ class TarSource(FileSource):
     """Every image in a tar without compression, sorted by name.
 
     Labels are what WebDataset puts beside an image: KEY.cls, a class, and KEY.json, an object. KEY
-    is the image's name without its ending, or where there is none such, up to its first dot.
+    is the image's name without its ending, or where there is none such, up to its first dot. Where
+    there are none of these, folders say what is held out, and classes, as in a zip.
     Raises InputError for a damaged or packed tar, links, devices, and a name that stands twice.
     """
 
@@ -58,6 +60,7 @@ class TarSource(FileSource):
         self.skipped = [{"name": printable(n), "reason": reason} for n, reason in left.items()]
         self._places = [(name, members[name]) for name in found if name not in left]
         self.names = [printable(name) for name, _ in self._places]
+        self.held = held_by_folder(self.names)
 
     def read(self, index: int) -> bytes:
         name, (offset, size) = self._places[index]
@@ -73,13 +76,13 @@ class TarSource(FileSource):
         return None if place is None else _read(self._file(), *place)
 
     def columns(self) -> Columns | None:
-        """Of the .cls and .json of each image."""
+        """Of the .cls and .json of each image; where there are none, of its folder."""
         images = [name for name, _ in self._places]
         beside = {name: self._beside(name) for name in images}
         used = {text for texts in beside.values() for text in texts}
         unused = [name for name in self._texts if name not in used and not is_table(name)]
         if not used and not unused:
-            return None
+            return classes_by_folder(self.names)
         rows = [self._row(beside[name]) for name in images]
         titles = dict.fromkeys(title for row in rows for title in row)
         made = columns_of(self.path, {t: [row.get(t) for row in rows] for t in titles})
