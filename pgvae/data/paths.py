@@ -43,9 +43,11 @@ def require_readable(file: Path) -> None:
 
 def require_removable(folder: Path) -> None:
     """InputError where the user may not delete what is in a folder, which may not be there."""
-    for path in [] if is_link(folder) else [folder, *folder.rglob("*")]:
-        whole = is_link(path) or not is_folder(path)
-        if not (whole or os.access(path, os.R_OK | os.W_OK | os.X_OK)):
+    below = (Path(place, name) for place, names, _ in os.walk(folder) for name in names)
+    for path in [] if is_link(folder) else [folder, *below]:
+        if is_link(path) or not exists(path):  # another process may delete them too
+            continue
+        if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
             raise InputError(
                 f"{path} is write-protected or another user's, so {folder} can neither be replaced "
                 "nor deleted: take another, or the protection off (`chmod -R u+w FOLDER`)"
