@@ -109,7 +109,7 @@ class FolderSource:
         for path in self._paths + sorted(labels, key=os.fsencode):
             size = time = 0
             with contextlib.suppress(OSError):  # such as of a file that has just gone
-                status = (self.root / path).lstat()
+                status = os.lstat(os.path.join(self.root, path))  # noqa: PTH118
                 size, time = status.st_size, status.st_mtime_ns
             digest.update(f"{printable(path)}\0{size}\0{time}\n".encode())
         return digest.hexdigest()
@@ -139,16 +139,17 @@ class FolderSource:
                 self._skip(_hidden_in(Path(folder, name), self.root), HIDDEN)
             folders[:] = [name for name in folders if not is_hidden(name)]
             for file in (*files, *links):
-                path, name = Path(folder, file), file if place == "." else f"{place}/{file}"
+                path = os.path.join(folder, file)  # noqa: PTH118 - a Path of each would take long
+                name = file if place == "." else f"{place}/{file}"
                 if is_hidden(file):
                     self._skip([name] if is_hidden_away(name) else [], HIDDEN)
-                elif is_link(path) and not _is_below(path, inside):
-                    self._skip(_behind(path, name), _LINK)
+                elif os.path.islink(path) and not _is_below(path, inside):  # noqa: PTH114
+                    self._skip(_behind(Path(path), name), _LINK)
                 elif is_table(name):
                     self._tables.append(name)
                 elif is_container(name):
                     self.containers.append(name)
-                elif file not in links and may_be_image(name, lambda p=path: _start_of(p)):
+                elif file not in links and may_be_image(name, lambda p=path: _start_of(Path(p))):
                     if is_mask(name):
                         self._skip([name], MASK)
                     else:
@@ -233,7 +234,7 @@ def _of_containers(path: Path, names: Sequence[str]) -> Source:
     return source
 
 
-def _is_below(path: Path, folder: str) -> bool:
+def _is_below(path: str, folder: str) -> bool:
     """Whether what a link leads to is in that folder, itself free of links."""
     return Path(os.path.realpath(path)).is_relative_to(folder)
 
