@@ -124,7 +124,7 @@ def newest_snapshot(path: Path) -> Path:
     >>> newest_snapshot(folder).name
     'snapshot-200.safetensors'
     """
-    if not path.is_dir():
+    if not (_written(path) and path.is_dir()):
         return path
     found = snapshots_in(path)
     if not found and (path / PRETRAINED).is_file():
@@ -148,7 +148,7 @@ def load_newest(path: Path) -> tuple[Path, Snapshot]:
         try:
             return file, load_snapshot(file)
         except (PgvaeError, OSError):
-            if file == before or file.exists():  # a link that leads nowhere is found again
+            if file == before or _written(file):  # a link that leads nowhere is found again
                 raise
             before = file
 
@@ -186,7 +186,7 @@ def _written(path: Path) -> tuple[int, int] | None:
     """Which file is there, and when it was written."""
     try:
         found = path.stat()
-    except OSError:
+    except (OSError, ValueError):  # also of a name that no drive takes
         return None
     return found.st_ino, found.st_mtime_ns
 
@@ -254,7 +254,7 @@ def with_averages(entries: dict[str, T]) -> dict[str, T]:
 
 def _read_header(path: Path) -> tuple[dict[str, Any], dict[str, _Entry]]:
     """Our JSON, and safetensors' table of tensors, after checking the length of the file."""
-    if not path.is_file():
+    if not (_written(path) and path.is_file()):
         raise InputError(f"no such snapshot: {path}")
     size = path.stat().st_size
     with path.open("rb") as file:

@@ -18,7 +18,7 @@ from snapshots import PARTS, Trap, changed, make, split, written
 import pgvae
 from pgvae import snapshot
 from pgvae.errors import CorruptFileError, InputError
-from pgvae.snapshot import Snapshot, load_snapshot, save_snapshot
+from pgvae.snapshot import Snapshot, load_newest, load_snapshot, save_snapshot
 
 
 @pytest.mark.parametrize("alpha", [1.0, 0.25])
@@ -172,6 +172,9 @@ def test_a_file_that_is_not_there_is_bad_input(tmp_path):
     for path in (tmp_path / "nothing.safetensors", tmp_path):
         with pytest.raises(InputError, match="no such snapshot"):
             load_snapshot(path)
+    for name in ("x" * 5000, "x/" * 3000, "a\0b"):  # which no drive takes
+        with pytest.raises(InputError, match="no such snapshot"):
+            load_newest(Path(name))
 
 
 PICKLED = {

@@ -189,7 +189,10 @@ class Store:
         return "; ".join(said)
 
     def get(self, index: int, resolution: int) -> np.ndarray:
-        """One image: uint8 [C, R, R]. CorruptFileError, with its key, where its CRC is wrong."""
+        """One image: uint8 [C, R, R].
+
+        CorruptFileError, with its key, where its CRC is wrong; InputError where there is none.
+        """
         return self.get_many(np.array([index]), resolution)[0]
 
     def get_many(self, indices: np.ndarray, resolution: int, workers: int = 0) -> np.ndarray:
@@ -204,6 +207,8 @@ class Store:
         size = size_at(self.base, resolution)
         out = np.empty((len(indices), self.channels, *size), np.uint8)
         chosen = [int(index) for index in indices]
+        missing = next((index for index in chosen if not 0 <= index < len(self)), None)
+        require(missing is None, f"{self.name} has no image {missing}: use 0 to {len(self) - 1}")
 
         def decode(position: int, record: memoryview) -> None:
             out[position] = decode_pixels(record[4:], codec, self.channels, size)
@@ -265,7 +270,7 @@ class Store:
         pixels = math.prod(size_at(self.base, resolution))
         size = 4 + self.channels * pixels if raw else None
         for index in indices:
-            record = txn.get(key_of(index)) if 0 <= index < len(checked) else None
+            record = txn.get(key_of(index))
             if record is None or (size is not None and len(record) != size):
                 raise self._damaged(index, resolution, "it is missing or has a wrong length")
             if not checked[index]:
@@ -275,9 +280,8 @@ class Store:
             yield record
 
     def _damaged(self, index: int, resolution: int, why: str) -> CorruptFileError:
-        key = key_of(index).hex() if index >= 0 else index
         return CorruptFileError(
-            f"{self.path}: image {index} (key {key}) at {resolution} px is damaged: {why}; "
+            f"{self.path}: image {index} (key {key_of(index).hex()}) at {resolution} px is damaged: {why}; "
             "prepare the set again"
         )
 
