@@ -281,8 +281,8 @@ class Store:
 
     def _damaged(self, index: int, resolution: int, why: str) -> CorruptFileError:
         return CorruptFileError(
-            f"{self.path}: image {index} (key {key_of(index).hex()}) at {resolution} px is damaged: "
-            f"{why}; prepare the set again"
+            f"{self.path}: image {index} (key {key_of(index).hex()}) at {resolution} px is "
+            f"damaged: {why}; prepare the set again"
         )
 
     def _environment(self, resolution: int) -> lmdb.Environment:
