@@ -51,7 +51,7 @@ _PLUGINS = (
 )
 _DIM = 64  # of 255: the most that 14 bits in 16 come to
 _START = 1024  # bytes that most headers of JPEGs lie in
-_BITS = 8  # of a colour
+_BITS = 8
 _FRAME = (0xC0, 0xC1, 0xC2)  # markers of JPEG (ITU-T T.81, B.1.1.3): baseline to progressive
 _SAYS_NOTHING = (0xE0, 0xFE, 0xDB, 0xC4)  # JFIF, a comment, and tables, before that
 _FRAMES = "animation: first frame taken"
@@ -162,12 +162,12 @@ def _size_of_plain_jpeg(start: bytes) -> tuple[int, int] | None:
     Those of collections for training are mostly so, and a decoder's look takes far longer.
     """
     at = 2
-    while start[:2] == b"\xff\xd8" and at + 9 <= len(start) and start[at] == 0xFF:
+    while start[:2] == b"\xff\xd8" and at + 10 <= len(start) and start[at] == 0xFF:
         kind, length = start[at + 1], int.from_bytes(start[at + 2 : at + 4])
         if kind in _FRAME:
             height, width = (int.from_bytes(start[at + k : at + k + 2]) for k in (5, 7))
-            usual = start[at + 4] == _BITS and 0 < width * height <= MAX_PIXELS
-            return (width, height) if usual else None
+            usual = start[at + 4] == _BITS and start[at + 9] in (1, 3)  # bits, colours
+            return (width, height) if usual and 0 < width * height <= MAX_PIXELS else None
         if kind not in _SAYS_NOTHING:
             return None
         at += 2 + length
