@@ -16,6 +16,7 @@ import torch
 from runs import CPU, run_to, state_after, state_bytes, stop_after, tiny_config, with_stages
 from safetensors.torch import load_file
 
+from pgvae.config import RunConfig
 from pgvae.data import Store
 from pgvae.errors import ResourceError
 from pgvae.inference import load
@@ -67,11 +68,23 @@ def test_a_snapshot_that_a_kill_left_out_is_made_when_the_run_goes_on(store, tmp
     assert images_of(tmp_path, "snapshot") == [24, 48, 64]
 
 
+def shown_often(store: Store) -> RunConfig:
+    return tiny_config(store, snapshot_kimg=0.024, metric_kimg=0.024, metrics=("psnr",))
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory, data_root) -> Path:
+    """A run of which there are many snapshots and figures."""
+    path, store = tmp_path_factory.mktemp("seen"), Store(data_root / "tiny")
+    run_to(shown_often(store), store, path, 0.160)
+    store.close()
+    return path
+
+
 @pytest.mark.parametrize("images", [48, 72, 104, 120])  # ends of stages, and amidst fades
 @pytest.mark.parametrize("lost", ["all", "grids"])
-def test_what_a_kill_left_out_is_made_to_the_same_bytes(store, tmp_path, images, lost):
-    config = tiny_config(store, snapshot_kimg=0.024, metric_kimg=0.024, metrics=("psnr",))
-    run_to(config, store, tmp_path / "whole", 0.160)
+def test_what_a_kill_left_out_is_made_to_the_same_bytes(seen, store, tmp_path, images, lost):
+    config = shown_often(store)
     stop_after(images // 4, config, store, tmp_path / "part")
     names = [f"{what}-{images:09d}.png" for what in ("fakes", "reconstructions")]
     names += [f"snapshot-{images:09d}.safetensors"] if lost == "all" else []
@@ -88,15 +101,15 @@ def test_what_a_kill_left_out_is_made_to_the_same_bytes(store, tmp_path, images,
     stats.write_text("".join(kept))
     run_to(config, store, tmp_path / "part", 0.160)
     for name in names:
-        assert (tmp_path / "part" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+        assert (tmp_path / "part" / name).read_bytes() == (seen / name).read_bytes()
     figures = [
         [
             (record["images"], key, record[key])
-            for record in records_of(tmp_path / run)
+            for record in records_of(run)
             for key in record
             if "psnr" in key
         ]
-        for run in ("whole", "part")
+        for run in (seen, tmp_path / "part")
     ]
     assert figures[0] == figures[1]
 
