@@ -48,7 +48,7 @@ def check_command(paths: tuple[Path, ...], data_root: Path) -> None:
 def _each(paths: tuple[Path, ...], data_root: Path) -> list[Path]:
     """What was named, and what is in folders that were."""
     from pgvae.data import prepared_in
-    from pgvae.data.store import may_be_set
+    from pgvae.data.manifest import may_be_set
     from pgvae.training.check import is_model, is_run
 
     found: list[Path] = []

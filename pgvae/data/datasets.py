@@ -13,11 +13,12 @@ import numpy as np
 from pgvae.checks import nearest, require
 from pgvae.data import images
 from pgvae.data.kinds import is_container
+from pgvae.data.manifest import MANIFEST, may_be_set
 from pgvae.data.paths import is_file, is_folder, nearest_parent, printable
 from pgvae.data.prepare import Options, prepare
 from pgvae.data.recipes import RECIPES, Split, folder, own_name
 from pgvae.data.sources import fingerprint_of, holds_many, open_source
-from pgvae.data.store import MANIFEST, Store, may_be_set
+from pgvae.data.store import Store
 from pgvae.errors import InputError, PgvaeError
 from pgvae.sizes import SQUARE, Base
 

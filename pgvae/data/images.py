@@ -25,12 +25,8 @@ from PIL import (
     WebPImagePlugin,
 )
 
-try:
-    import simplejpeg
-except ImportError:  # of the extra [turbo]
-    simplejpeg = None
-
 from pgvae.choices import Crop
+from pgvae.data import jpeg
 from pgvae.sizes import SQUARE, Base, size_at, size_named
 
 HEIC = "HEIF"  # pillow-heif's name of it
@@ -50,10 +46,6 @@ _PLUGINS = (
     WebPImagePlugin,
 )
 _DIM = 64  # of 255: the most that 14 bits in 16 come to
-_START = 1024  # bytes that most headers of JPEGs lie in
-_BITS = 8
-_FRAME = (0xC0, 0xC1, 0xC2)  # markers of JPEG (ITU-T T.81, B.1.1.3): baseline to progressive
-_SAYS_NOTHING = (0xE0, 0xFE, 0xDB, 0xC4)  # JFIF, a comment, and tables, before that
 _FRAMES = "animation: first frame taken"
 _PAGES = {"TIFF": "several pages: the first is taken", HEIC: "several pictures: one is taken"}
 _ORIENTATION = 0x0112  # the EXIF tag; 5 to 8 turn by 90 degrees
@@ -112,7 +104,7 @@ def decode(data: bytes, resolution: int = 0, crop: Crop = "center") -> Decoded:
     """
     if not data:
         raise RejectError("empty file")
-    if (plain := _plain_jpeg(data, resolution)) is not None:
+    if (plain := jpeg.decoded(data, MAX_PIXELS, resolution)) is not None:
         return Decoded(plain)
     with _strict(data[:16]), _opened(io.BytesIO(data), data[:16]) as image:
         _check_size(image)
@@ -130,48 +122,15 @@ def decode(data: bytes, resolution: int = 0, crop: Crop = "center") -> Decoded:
         return Decoded(decoded, note, part, full[::-1] if _is_turned(image) else full)
 
 
-def _plain_jpeg(data: bytes, resolution: int) -> Image.Image | None:
-    """A JPEG without anything to mind, by libjpeg-turbo without Pillow: the same pixels sooner.
-
-    None for all others, for one that is decoded smaller, for whatever it finds a fault in, and
-    where simplejpeg is not installed.
-    """
-    size = _size_of_plain_jpeg(data[:_START])
-    if size is None or simplejpeg is None or (resolution and _part_of(size, 2 * resolution) > 1):
-        return None
-    try:
-        return Image.fromarray(simplejpeg.decode_jpeg(data))
-    except ValueError:
-        return None
-
-
 def size_of(file: BinaryIO) -> tuple[int, int]:
     """Upright width and height from the header alone; RejectError where there is none."""
-    start = file.read(_START)
-    if (size := _size_of_plain_jpeg(start)) is not None:
+    start = file.read(jpeg.START)
+    if (size := jpeg.size_of(start, MAX_PIXELS)) is not None:
         return size
     file.seek(0)
     with _strict(start), _opened(file, start) as image:
         _check_size(image)
         return image.size[::-1] if _is_turned(image) else image.size
-
-
-def _size_of_plain_jpeg(start: bytes) -> tuple[int, int] | None:
-    """Width and height of a JPEG of which there is nothing else to know; None: a decoder looks.
-
-    Those of collections for training are mostly so, and a decoder's look takes far longer.
-    """
-    at = 2
-    while start[:2] == b"\xff\xd8" and at + 10 <= len(start) and start[at] == 0xFF:
-        kind, length = start[at + 1], int.from_bytes(start[at + 2 : at + 4])
-        if kind in _FRAME:
-            height, width = (int.from_bytes(start[at + k : at + k + 2]) for k in (5, 7))
-            usual = start[at + 4] == _BITS and start[at + 9] in (1, 3)  # bits, colours
-            return (width, height) if usual and 0 < width * height <= MAX_PIXELS else None
-        if kind not in _SAYS_NOTHING:
-            return None
-        at += 2 + length
-    return None
 
 
 def box_after(
@@ -296,15 +255,10 @@ def _check_size(image: Image.Image) -> None:
 
 def _draft(image: Image.Image, least: int) -> int:
     """Have libjpeg decode fewer pixels, `least` a side or more; -> what divides the sides."""
-    part = _part_of(image.size, least)
+    part = jpeg.part_of(image.size, least)
     if part > 1:
         image.draft(None, (image.width // part, image.height // part))
     return part
-
-
-def _part_of(size: tuple[int, int], least: int) -> int:
-    """The largest number by which libjpeg can divide the sides so that `least` are left."""
-    return next((p for p in (8, 4, 2) if min(size) >= p * least), 1)
 
 
 def check_depth(image: Image.Image) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from pgvae import files
 from pgvae.checks import require
+from pgvae.data.manifest import has_set
 from pgvae.data.paths import exists, is_link, require_removable
-from pgvae.data.store import has_set
 from pgvae.errors import InputError, Preempted
 from pgvae.files import disk_errors, fsync, remove, require_utf8
 

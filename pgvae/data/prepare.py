@@ -17,9 +17,10 @@ from pgvae.data import images
 from pgvae.data.journal import may_go_on
 from pgvae.data.labels import Table, check_names
 from pgvae.data.making import Job, Known, Look, codec_at
+from pgvae.data.manifest import MANIFEST, REJECTS, manifest_of
 from pgvae.data.placing import check_free, check_name, locked, written_aside
 from pgvae.data.source import Source
-from pgvae.data.store import MANIFEST, REJECTS, Store, manifest_of
+from pgvae.data.store import Store
 from pgvae.data.workers import Crew
 from pgvae.data.writer import Writer
 from pgvae.errors import InputError

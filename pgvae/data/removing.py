@@ -5,9 +5,9 @@ from pathlib import Path
 
 from pgvae.checks import nearest, require
 from pgvae.data.datasets import prepared_in
+from pgvae.data.manifest import has_set
 from pgvae.data.paths import exists, is_folder, require_removable
 from pgvae.data.placing import aside_of, locked
-from pgvae.data.store import has_set
 from pgvae.errors import InputError
 from pgvae.files import remove
 

@@ -20,30 +20,23 @@ from pgvae.checks import nearest, require, require_choice
 from pgvae.config import LabelConfig
 from pgvae.data.balance import decide
 from pgvae.data.environments import environment_at
-from pgvae.data.paths import is_file, is_folder, require_readable
+from pgvae.data.manifest import (
+    HASHES,
+    LABELS,
+    NAMES,
+    REJECTS,
+    SPLIT,
+    check_size,
+    folder_of,
+    read_manifest,
+    require_sum,
+)
 from pgvae.data.pixels import decode_pixels
-from pgvae.errors import CorruptFileError, InputError, one_line
+from pgvae.errors import CorruptFileError, one_line
 from pgvae.files import content_of, require_utf8, sha256_of, sums_of_parts
 from pgvae.sizes import SQUARE, Base, size_at, size_named
 
-FORMAT = 1
-MANIFEST, HASHES, LABELS, SPLIT, NAMES, REJECTS = (
-    "manifest.json",
-    "hashes.npy",
-    "labels.npy",
-    "split.npy",
-    "names.json",
-    "rejects.jsonl",
-)
 SPLITS = ("train", "val")
-_ENTRIES = (
-    *("name", "count", "digest", "channels", "attributes", "codecs", "splits", "files", "checksum"),
-)
-
-
-def folder_of(resolution: int) -> str:
-    """Name of the LMDB environment of a resolution: "0064"."""
-    return f"{resolution:04d}"
 
 
 def key_of(index: int) -> bytes:
@@ -54,27 +47,6 @@ def key_of(index: int) -> bytes:
 def crc_of(payload: bytes | memoryview) -> bytes:
     """The four bytes before a payload: its CRC32, big-endian."""
     return zlib.crc32(payload).to_bytes(4, "big")
-
-
-def checksum_of(manifest: dict[str, Any]) -> str:
-    """SHA-256 of a manifest's entries, but for the one that holds this sum."""
-    entries = {k: v for k, v in manifest.items() if k != "checksum"}
-    return hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()
-
-
-def manifest_of(base: Base) -> dict[str, Any]:
-    """What a manifest says of the shape of images: nothing of squares."""
-    return {} if base == SQUARE else {"base": list(base)}
-
-
-def has_set(path: Path) -> bool:
-    """Whether a set is there, or what is left of one that lost its manifest."""
-    return is_file(path / MANIFEST) or is_file(path / folder_of(4) / "data.mdb")
-
-
-def may_be_set(path: Path) -> bool:
-    """As `has_set`, or a folder that may not be looked into."""
-    return has_set(path) or (is_folder(path) and not os.access(path, os.R_OK | os.X_OK))
 
 
 class Store:
@@ -98,7 +70,7 @@ class Store:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         require_utf8(self.path)
-        self.manifest = _read_manifest(self.path)
+        self.manifest = read_manifest(self.path)
         self.name: str = self.manifest["name"]
         self.digest: str = self.manifest["digest"]
         self.channels: int = self.manifest["channels"]
@@ -107,7 +79,7 @@ class Store:
         self._codecs = {int(r): codec for r, codec in self.manifest["codecs"].items()}
         self.resolutions = tuple(sorted(self._codecs))
         for name, entry in self.manifest["files"].items():
-            _check_size(self.path / name, entry["size"])
+            check_size(self.path / name, entry["size"])
         self.labels: np.ndarray = _as_array(self._content_of(LABELS))
         self._split: np.ndarray = _as_array(self._content_of(SPLIT))
         self._forget()
@@ -239,9 +211,9 @@ class Store:
                 file = self.path / name
                 try:
                     if "parts" in entry:
-                        _require_sum(file, sums_of_parts(file, pool), entry["parts"])
+                        require_sum(file, sums_of_parts(file, pool), entry["parts"])
                     else:  # an older set has but one sum of each of its environments too
-                        _require_sum(file, sha256_of(file), entry["sha256"])
+                        require_sum(file, sha256_of(file), entry["sha256"])
                 except CorruptFileError as error:
                     where = _damaged_record(self.path, file) if file.name == "data.mdb" else ""
                     raise CorruptFileError(where or str(error)) from error
@@ -304,31 +276,14 @@ class Store:
             raise CorruptFileError(f"{file} cannot be read: {one_line(error)}") from error
         if again:
             self._require_same()
-        _require_sum(file, hashlib.sha256(content).hexdigest(), entry["sha256"])
+        require_sum(file, hashlib.sha256(content).hexdigest(), entry["sha256"])
         return content
 
     def _require_same(self) -> None:
         """InputError where another set lies here now: look after a file is opened, not before."""
         require(
-            _read_manifest(self.path)["checksum"] == self.manifest["checksum"],
+            read_manifest(self.path)["checksum"] == self.manifest["checksum"],
             f"{self.path} was replaced while it was in use: start again, with the set as it is now",
-        )
-
-
-def _check_size(file: Path, size: int) -> None:
-    """LMDB reads past the end of a truncated file, which kills the process: look first."""
-    require_readable(file)
-    found = file.stat().st_size if is_file(file) else 0
-    if found != size:
-        raise CorruptFileError(
-            f"{file} is truncated or missing: {found:,} bytes of {size:,}; prepare the set again"
-        )
-
-
-def _require_sum(file: Path, found: str | list[str], expected: str | list[str]) -> None:
-    if found != expected:
-        raise CorruptFileError(
-            f"{file} is damaged: its SHA-256 is not the manifest's; prepare the set again"
         )
 
 
@@ -353,38 +308,6 @@ def _damaged_record(path: Path, file: Path) -> str:
         env={**os.environ, "PYTHONPATH": search},
     )
     return child.stdout.strip()
-
-
-def _read_manifest(path: Path) -> dict[str, Any]:
-    file = path / MANIFEST
-    require_readable(file)
-    if not is_file(file):
-        if path.name.endswith(".tmp"):
-            raise InputError(
-                f"{path} is half-prepared: rerun `pgvae data prepare` and let it finish"
-            )
-        if has_set(path):
-            raise CorruptFileError(
-                f"{file} is gone: bring it back, or prepare the set again with --force"
-            )
-        raise InputError(
-            f"{path} is not a prepared set (no {MANIFEST}): run `pgvae data prepare` first"
-        )
-    try:
-        manifest = json.loads(file.read_text(encoding="utf-8"))
-        found = manifest["format"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CorruptFileError(f"{file} cannot be read: {error}; prepare the set again") from error
-    if found != FORMAT:
-        raise InputError(
-            f"{path} has data format {found}, this version reads {FORMAT}: prepare it again"
-        )
-    missing = [entry for entry in _ENTRIES if entry not in manifest]
-    if missing:
-        raise CorruptFileError(f"{file} lacks {', '.join(missing)}; prepare the set again")
-    if manifest["checksum"] != checksum_of(manifest):
-        raise CorruptFileError(f"{file} is damaged: its own sum is wrong; prepare the set again")
-    return manifest
 
 
 def _as_array(content: bytes) -> np.ndarray:

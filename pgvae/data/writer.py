@@ -15,7 +15,7 @@ import numpy as np
 
 from pgvae.data.journal import JOURNAL, Journal
 from pgvae.data.making import Made
-from pgvae.data.store import (
+from pgvae.data.manifest import (
     FORMAT,
     HASHES,
     LABELS,
@@ -25,8 +25,8 @@ from pgvae.data.store import (
     SPLIT,
     checksum_of,
     folder_of,
-    key_of,
 )
+from pgvae.data.store import key_of
 from pgvae.errors import CorruptFileError, ResourceError
 from pgvae.files import fsync, sha256_of, sums_of_parts
 from pgvae.sizes import SQUARE, Base

@@ -9,8 +9,8 @@ from pathlib import Path
 from pgvae.checks import require
 from pgvae.data import Store
 from pgvae.data.images import RejectError, decode
+from pgvae.data.manifest import may_be_set
 from pgvae.data.paths import is_file, is_link
-from pgvae.data.store import may_be_set
 from pgvae.errors import CorruptFileError, PgvaeError, one_line
 from pgvae.files import SUMS, content_of, require_utf8
 from pgvae.inference.directions import directions_path, load_directions

@@ -4,6 +4,7 @@ import io
 import struct
 import sys
 import zlib
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from making import encoded, noise, png_chunk, png_file, truncated_png
 from memory import forget_peak, peak
 from PIL import Image
 
-from pgvae.data import images
+from pgvae.data import jpeg
 from pgvae.data.images import MAX_PIXELS, RejectError, decode, fitted, size_of
 
 KINDS = ("PNG", "JPEG", "WEBP", "BMP")
@@ -275,15 +276,15 @@ def test_every_exif_orientation_is_applied(orientation, kind):
 def test_the_size_of_a_jpeg_is_what_a_decoder_finds(mode, options, monkeypatch):
     data = encoded(Image.new(mode, (40, 24)), "JPEG", **options)
     assert size_of(io.BytesIO(data)) == (40, 24)
-    monkeypatch.setattr("pgvae.data.images._size_of_plain_jpeg", lambda start: None)
+    monkeypatch.setattr(jpeg, "size_of", lambda start, most: None)
     assert size_of(io.BytesIO(data)) == (40, 24)
 
 
 def test_the_sizes_that_a_damaged_jpeg_has_are_those_of_a_decoder_or_it_is_refused(monkeypatch):
     whole, rng = encoded(noise(0, 24, 40), "JPEG"), np.random.default_rng(0)
-    quick = images._size_of_plain_jpeg
+    quick = partial(jpeg.size_of, most=MAX_PIXELS)
     assert quick(whole[:1024]) == (40, 24)
-    monkeypatch.setattr("pgvae.data.images._size_of_plain_jpeg", lambda start: None)
+    monkeypatch.setattr(jpeg, "size_of", lambda start, most: None)
     differing = 0
     for _ in range(500):
         data = bytearray(whole)
@@ -314,11 +315,11 @@ def test_a_faster_decoder_gives_the_same_pixels_and_takes_nothing_that_pillow_re
         else:
             data[at:at] = rng.bytes(1 + (end - at) % 20)
         files.append(bytes(data))
-    quick = [images._plain_jpeg(data, 0) for data in files]
+    quick = [jpeg.decoded(data, MAX_PIXELS) for data in files]
     assert all(quick[: len(whole)])
-    monkeypatch.setattr(images, "simplejpeg", None)
+    monkeypatch.setattr(jpeg, "simplejpeg", None)
     for data, found in zip(files, quick, strict=True):
-        assert images._plain_jpeg(data, 0) is None
+        assert jpeg.decoded(data, MAX_PIXELS) is None
         if found is not None:
             np.testing.assert_array_equal(np.asarray(found), pixels_of(data))
     assert sum(found is not None for found in quick) > 50

@@ -17,7 +17,7 @@ import pytest
 from making import Memory, damage, encoded, in_child, noise, noise_files, prepared, recipe_of
 
 from pgvae.data import Store, environments
-from pgvae.data.store import FORMAT, checksum_of
+from pgvae.data.manifest import FORMAT, checksum_of
 from pgvae.errors import CorruptFileError, InputError, PgvaeError
 from pgvae.files import sha256_of
 
