@@ -78,6 +78,7 @@ class Decoded:
 
     part: the image is a 1/part of the file's own `full` width and height.
     content: SHA-256 of the file that it was made of, where only a prepared set knows of it.
+    levels: uint8 [C, R, R] at R, R/2, ..., 4, where a prepared set has them.
     """
 
     image: Image.Image
@@ -85,6 +86,7 @@ class Decoded:
     part: int = 1
     full: tuple[int, int] = (0, 0)
     content: bytes = b""
+    levels: tuple[np.ndarray, ...] = ()
 
     @property
     def size(self) -> tuple[int, int]:

@@ -121,7 +121,7 @@ class Job:
             return Made(index, reason=str(error))
         except OSError as error:
             return Made(index, reason=error.strerror or str(error))
-        levels = pyramid(images.to_pixels(image, self.channels))
+        levels = decoded.levels or pyramid(images.to_pixels(image, self.channels))
         records, pixels = {}, hashlib.sha256(levels[0])
         for level in levels:
             resolution = max(level.shape[1:])

@@ -37,10 +37,13 @@ class StoreSource:
         self.held = np.isin(np.arange(len(store)), store.split("val")).astype(np.uint8)
 
     def read(self, index: int) -> images.Decoded:
-        """Its pixels, in RGB, and by which file `update` knows it."""
-        pixels = self._store.get(index, self._resolution)
+        """Its pixels, in RGB and at every resolution, and by which file `update` knows it."""
+        sizes = [r for r in self._store.resolutions if r <= self._resolution]
+        levels = tuple(self._store.get(index, resolution) for resolution in reversed(sizes))
+        pixels = levels[0]
         image = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
-        return images.Decoded(image.convert("RGB"), content=self._contents[index].tobytes())
+        content = self._contents[index].tobytes()
+        return images.Decoded(image.convert("RGB"), content=content, levels=levels)
 
     def size(self, index: int) -> tuple[int, int]:
         """Of all the same."""
@@ -79,6 +82,12 @@ def merge(stores: Sequence[Store], name: str, data_root: Path, options: Options,
     bases = {store.base for store in stores}
     require(len(bases) == 1, "the sets have images of different ratios: prepare one anew")
     resolution = min(store.resolutions[-1] for store in stores)
+    higher = [store.name for store in stores if store.resolutions[-1] > resolution]
+    if higher:
+        say(
+            f"warning: the set goes to {resolution} px, as one of the sets does: "
+            f"{labels.some(higher)} went further"
+        )
     attributes = [a for a in stores[0].attributes if all(a in store.attributes for store in stores)]
     parts = {store.name: StoreSource(store, resolution, attributes) for store in stores}
     require(len(parts) == len(stores), "two of the sets have the same name: prepare one anew")

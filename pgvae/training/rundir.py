@@ -111,6 +111,8 @@ class RunDirectory:
         try:
             self._write(_STATUS, text)
         except ResourceError:  # a full disk has room where the old one is
+            if not (self.path / _STATUS).is_file():
+                raise
             with (self.path / _STATUS).open("r+", encoding="utf-8", newline="\n") as file:
                 file.write(text)
                 file.truncate()

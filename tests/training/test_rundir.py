@@ -19,7 +19,7 @@ from runs import NO_STORE, tiny_config
 
 from pgvae import files
 from pgvae.config import RunConfig
-from pgvae.errors import CorruptFileError, InputError
+from pgvae.errors import CorruptFileError, InputError, ResourceError
 from pgvae.objectives import OBJECTIVES
 from pgvae.request import Request
 from pgvae.training.resume import Kept
@@ -182,4 +182,17 @@ def test_a_plan_is_never_taken_for_a_damaged_one_because_a_process_died_between_
     (path / "config.json").write_text("{}")  # and there is no moment without sums
     with pytest.raises(CorruptFileError, match="SHA256SUMS"):
         Kept.read(path)
+    run.close()
+
+
+def test_a_full_disk_is_said_where_there_is_no_status_yet(tmp_path, monkeypatch):
+    run = RunDirectory(tmp_path)
+    (tmp_path / "status.json").unlink(missing_ok=True)
+
+    def full(*_):
+        raise ResourceError("disk full while writing")
+
+    monkeypatch.setattr(run, "_write", full)
+    with pytest.raises(ResourceError, match="disk full"):
+        run.write_status("running", 0, 0)
     run.close()
