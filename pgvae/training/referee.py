@@ -79,8 +79,8 @@ class Referee:
             for name, figure in found.figures.items()
             if figure.floor is not None
         }
-        log.stats(snapshot.images_seen, values | floors)
         is_best = self._keep(snapshot, found)
+        log.stats(snapshot.images_seen, values | floors)  # last: what has figures is done
         log.say(
             f"{found.count:,} {self._split} images: "
             + ", ".join(f"{f.label} {f.value:.4g}" for f in found.figures.values())

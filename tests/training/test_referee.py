@@ -80,10 +80,13 @@ def test_the_end_is_measured_whatever_the_interval(store, tmp_path):
     assert list(metrics_in(tmp_path)) == [20, 36, 44]  # the first after 17 and 34, and the end
 
 
-def test_a_stage_that_has_ended_is_not_measured_as_a_run_goes_on(store, tmp_path):
+def test_a_stage_that_has_ended_is_measured_as_what_it_was(measured, store, tmp_path):
     for names, kimg in (((), 0.048), (NAMES, 0.056)):
         run_to(config_of(store, names), store, tmp_path, kimg)
-    assert list(metrics_in(tmp_path)) == [56]
+    found, every = metrics_in(tmp_path), metrics_in(measured)
+    assert list(found) == [48, 56]
+    assert found[48] == every[48]
+    assert found[56] == every[56]
 
 
 def test_the_best_is_what_the_rule_says_of_the_figures(measured, store):

@@ -43,6 +43,20 @@ def snapshot_of(resolution: int, alpha: float = 1.0, images: int = 1) -> Snapsho
     return Snapshot(nets, config, alpha, images, {"name": "pioneer"}, (), "tiny", mean)
 
 
+def test_the_best_is_kept_before_its_figures_so_that_a_kill_between_loses_none(
+    store, tmp_path, monkeypatch
+):
+    """Where there are figures of a moment, a run that goes on does not measure it again."""
+    found = Evaluation({"psnr": {"psnr": Figure("psnr", 10.0, better="higher")}}, 4, "val", 0)
+    monkeypatch.setattr(referee_module, "evaluate", lambda *_, **__: found)
+    log = Notes()
+    log.stats = lambda *_: (_ for _ in ()).throw(OSError("killed"))
+    with pytest.raises(OSError, match="killed"):
+        referee_of(("psnr",), store, tmp_path).judge(snapshot_of(4), log)
+    assert (tmp_path / BEST).is_file()
+    assert json.loads((tmp_path / ABOUT).read_text())["value"] == 10.0
+
+
 RULES = [
     ("psnr", "higher", [(4, 1.0, 10, True), (4, 1.0, 9, False), (4, 1.0, 11, True)]),
     ("rmse", "lower", [(4, 1.0, 10, True), (4, 1.0, 11, False), (4, 1.0, 9, True)]),
