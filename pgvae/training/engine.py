@@ -213,9 +213,10 @@ def _loop(
             record.steered(state, steering.look(state, moment))
 
         # Say how it goes, save it, look at it.
-        ticks = now > start and (done or stopping or _crossed(before, now, tick_images))
         measures = now > measured and (done or _crossed(measured, now, metric_images))
         saves = now > saved and (due or late or measures)
+        # At a checkpoint too: what goes on from it has the same means after it.
+        ticks = now > start and (saves or stopping or _crossed(before, now, tick_images))
         if ticks or saves:
             state.skips.read()  # on all processes, so that they go back together
         if ticks:
