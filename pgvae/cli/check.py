@@ -49,7 +49,7 @@ def _each(paths: tuple[Path, ...], data_root: Path) -> list[Path]:
     """What was named, and what is in folders that were."""
     from pgvae.data import prepared_in
     from pgvae.data.manifest import may_be_set
-    from pgvae.training.check import is_model, is_run
+    from pgvae.training.check import is_model, is_ours, is_run, others_in
 
     found: list[Path] = []
     for path in paths:
@@ -57,7 +57,11 @@ def _each(paths: tuple[Path, ...], data_root: Path) -> list[Path]:
         inner = [path]
         if path.is_dir() and not (is_run(path) or is_model(path) or may_be_set(path)):
             runs = sorted(p for p in path.iterdir() if p.is_dir() and (is_run(p) or is_model(p)))
-            inner = [*runs, *(path / name for name in prepared_in(path))] or [path]
+            sets = [path / name for name in prepared_in(path)]
+            files = [file for file in others_in(path) if is_ours(file)]
+            for file in {*others_in(path)} - {*files}:
+                click.echo(f"note: {file}: not looked at, it says nowhere that it is a snapshot")
+            inner = [*runs, *sets, *files] or [path]
         found += inner
     return found
 

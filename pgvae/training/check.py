@@ -28,6 +28,8 @@ _HAVE = {
     "evaluation.json": {"metrics": dict},
     "config.json": {"model": dict},
 }
+_OF_RUN = (*PLANS, SUMS, "log.txt", "stats.jsonl", "status.json")  # and of no mere snapshots
+_HEAD = 1 << 16  # bytes in which a snapshot says that it is one
 _UNSEALED = "written before files had a digest: a changed number would not be seen"
 
 
@@ -54,6 +56,21 @@ def is_run(path: Path) -> bool:
 def is_model(path: Path) -> bool:
     """Whether this is a folder that a model was written to, to be given away."""
     return is_file(path / PRETRAINED)
+
+
+def others_in(folder: Path) -> list[Path]:
+    """Files that may be snapshots by names of their own, such as best.safetensors."""
+    found = {*folder.glob("*.safetensors")} - {*snapshots_in(folder)}
+    return sorted(path for path in found if not path.name.startswith("directions-"))
+
+
+def is_ours(file: Path) -> bool:
+    """Whether a file seems to be a snapshot, and not another program's, or cannot be read."""
+    try:
+        with file.open("rb") as opened:
+            return b'"pgvae"' in opened.read(_HEAD)
+    except OSError:
+        return True  # looking at all of it will tell
 
 
 def check(path: Path) -> Iterator[Part]:
@@ -95,9 +112,10 @@ def usable(parts: list[Part]) -> tuple[Path | None, Path | None]:
 
 def _of_run(run: Path) -> Iterator[Part]:
     note = "" if (run / SUMS).is_file() else f"there is no {SUMS}: a changed option is not seen"
-    yield _tried("plan", run / CONFIG, lambda: Kept.read(run), note)
+    if checkpoints_in(run) or any((run / name).exists() for name in _OF_RUN):  # not snapshots alone
+        yield _tried("plan", run / CONFIG, lambda: Kept.read(run), note)
     yield from _checkpoints_of(run)
-    for path in [*snapshots_in(run), *sorted(run.glob("best.safetensors"))]:
+    for path in [*snapshots_in(run), *others_in(run)]:
         for part in _of_snapshot(path):
             yield from _if_there(part)
     yield from _of_logs(run)

@@ -197,6 +197,24 @@ def test_sets_snapshots_directions_and_folders_of_all_are_checked(run, run_pgvae
     assert "directions 0 of 1 whole" in capsys.readouterr().out
 
 
+def test_snapshots_of_any_name_are_checked_in_a_run_and_in_a_folder(run, run_pgvae, desk, capsys):
+    newest = sorted(run.glob("snapshot-*.safetensors"))[-1]
+    for folder, name in (("own", "mine"), ("backup", newest.stem), ("backup/below", "mine")):
+        (desk / folder).mkdir()
+        shutil.copy(newest, desk / folder / f"{name}.safetensors")
+    (desk / "own/other.safetensors").write_bytes(b"another program's")
+    assert run_pgvae("check", "own", "backup") == 0
+    told = capsys.readouterr().out
+    assert "own/mine.safetensors: snapshot 1 of 1 whole" in told
+    assert "note: own/other.safetensors: not looked at" in told
+    assert "backup: snapshot 1 of 1 whole\n" in told
+    for place in (run, Path("own"), Path("backup")):
+        shutil.copy(newest, place / "mine.safetensors")
+        flip(place / "mine.safetensors")
+        assert run_pgvae("check", place) == 3
+        assert f"damaged: {place}/mine.safetensors is damaged" in capsys.readouterr().out
+
+
 def test_a_set_that_may_not_be_read_does_not_stop_the_check_of_others(
     run_pgvae, desk, capsys, monkeypatch
 ):
