@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -153,6 +154,8 @@ def export(store: Store, out: Path, say: Say = print) -> None:
     """
     require(not exists(out) and not is_link(out), f"{out} exists: give another path, or delete it")
     require(exists(out.parent), f"no such folder: {out.parent}")
+    writable = os.access(out.parent, os.W_OK | os.X_OK)
+    require(writable, f"cannot write to {out.parent}: give a path in another folder")
     names = _names_of(store)
     if len(store.split("val")) == 0:
         say(f"note: nothing is held out: prepare {out} with --val-fraction 0 for the same")

@@ -89,8 +89,8 @@ def merge(stores: Sequence[Store], name: str, data_root: Path, options: Options,
             f"{labels.some(higher)} went further"
         )
     attributes = [a for a in stores[0].attributes if all(a in store.attributes for store in stores)]
-    parts = {store.name: StoreSource(store, resolution, attributes) for store in stores}
-    require(len(parts) == len(stores), "two of the sets have the same name: prepare one anew")
+    parts = {store.path.name: StoreSource(store, resolution, attributes) for store in stores}
+    require(len(parts) == len(stores), "two of the sets have the same name: rename a folder")
     source: Source = Joined(data_root, parts)
     held = np.concatenate([part.held for part in parts.values()])
 
@@ -110,7 +110,7 @@ def merge(stores: Sequence[Store], name: str, data_root: Path, options: Options,
         crop=_crop_of([store.manifest["crop"] for store in stores], say),
         about={
             "recipe": "merge",
-            "sets": {store.name: store.digest for store in stores},
+            "sets": {store.path.name: store.digest for store in stores},
             "asked": _asked_of_all(stores, say),
         },
     )

@@ -75,6 +75,8 @@ def train(request: Request, say: Say = print, stop: Stop | None = None) -> Path:
     with joined(device) as ranks:
         if ranks.index > 0:
             return _follow(ranks, device)
+        if kept and request.outdir and Path(request.outdir).resolve() != kept.path.resolve().parent:
+            say(f"note: {kept.path} goes on where it is: --outdir {request.outdir} is of new runs")
         if whole.device in (None, "auto") and device.type == "cpu":
             hint = "" if whole.hours or whole.resume else "; --hours H fits a run into a time"
             say(f"no CUDA device found: training on the CPU{hint}")

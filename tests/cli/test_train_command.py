@@ -64,6 +64,10 @@ def test_a_run_that_is_named_needs_no_other_option(workplace, capsys):
     assert train_alone("--resume", run, "--total-kimg", "0.016", "--lr", "0.01") == 0
     assert load(run).images_seen == 16
     said = capsys.readouterr().out
+    assert "is of new runs" not in said
+    for where, told in (("runs", False), ("elsewhere", True)):
+        assert train_alone("--resume", run, "--outdir", where) == 0
+        assert (f"--outdir {where} is of new runs" in capsys.readouterr().out) == told
     assert "going on with --lr 0.01 (before: the default)" in said
     assert "going on with --total-kimg 0.016 (before: 0.008)" in said
     log = (run / "log.txt").read_text()

@@ -341,3 +341,10 @@ def test_names_that_would_fall_together_are_kept_apart(tmp_path):
     assert len(found) == 6
     for name, image in (("a-2.png", 1), ("a.png", 2), ("a-3.png", 3), ("b.png", 5)):
         np.testing.assert_array_equal(found[name], noise(image, 8, 8))
+
+
+def test_an_export_to_where_nothing_may_be_written_is_one_line(tmp_path, monkeypatch):
+    store = prepared(folder("set", write_files(tmp_path / "in", FIRST), Split()), tmp_path / "sets")
+    monkeypatch.setattr("pgvae.data.growing.os.access", lambda path, mode: False)
+    with pytest.raises(InputError, match="cannot write to"):
+        growing.export(store, tmp_path / "out")

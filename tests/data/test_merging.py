@@ -1,5 +1,7 @@
 """Sets that are merged: the same images, labels and sides of the split, and an update of them."""
 
+import shutil
+
 import numpy as np
 import pytest
 from grown import labelled, sides_of, updated
@@ -112,3 +114,10 @@ def test_sets_that_do_not_fit_are_not_merged(tmp_path):
     for stores, words in (([one], "one set"), ([one, grey], "grey"), ([one, one], "same name")):
         with pytest.raises(InputError, match=words):
             merge(stores, "both", tmp_path / "sets", Options(workers=0), print)
+
+
+def test_a_copy_of_a_set_under_another_name_is_another_set(tmp_path):
+    one = labelled(tmp_path, "one", 1, ("hat",))
+    two = Store(shutil.copytree(one.path, one.path.with_name("two")))
+    both = merge([one, two], "both", tmp_path / "sets", Options(workers=0), print)
+    assert (both.names()[0], both.names()[20]) == ("one/000.png", "two/000.png")
