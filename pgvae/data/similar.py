@@ -43,7 +43,7 @@ def hashes_of(pixels: np.ndarray) -> np.ndarray:
     >>> [int(np.bitwise_count(hashes_of(image)).sum()) for image in (ramp, 255 - ramp)]
     [240, 0]
     """
-    light = pixels.astype(np.int16).sum(axis=1)
+    light = pixels.sum(axis=1, dtype=np.int16)  # at most 765
     darker = np.zeros(light.shape, bool)
     darker[:, :, :-1] = light[:, :, :-1] < light[:, :, 1:]
     return np.packbits(darker.reshape(len(pixels), -1), axis=1).view(np.uint64)
