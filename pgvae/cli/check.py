@@ -58,10 +58,10 @@ def _each(paths: tuple[Path, ...], data_root: Path) -> list[Path]:
         if path.is_dir() and not (is_run(path) or is_model(path) or may_be_set(path)):
             runs = sorted(p for p in path.iterdir() if p.is_dir() and (is_run(p) or is_model(p)))
             sets = [path / name for name in prepared_in(path)]
-            files = [file for file in others_in(path) if is_ours(file)]
-            for file in {*others_in(path)} - {*files}:
+            files = {file: is_ours(file) for file in others_in(path)}
+            for file in (file for file, ours in files.items() if not ours):
                 click.echo(f"note: {file}: not looked at, it says nowhere that it is a snapshot")
-            inner = [*runs, *sets, *files] or [path]
+            inner = [*runs, *sets, *(file for file, ours in files.items() if ours)] or [path]
         found += inner
     return found
 

@@ -51,6 +51,11 @@ def may_be_set(path: Path) -> bool:
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
+    """That of a set, whole by its own sum.
+
+    InputError where there is no (finished) set of this format, CorruptFileError where it is gone
+    or damaged.
+    """
     file = path / MANIFEST
     require_readable(file)
     if not is_file(file):
@@ -93,6 +98,7 @@ def check_size(file: Path, size: int) -> None:
 
 
 def require_sum(file: Path, found: str | list[str], expected: str | list[str]) -> None:
+    """Raise CorruptFileError unless the sum of a file, or those of its parts, are as expected."""
     if found != expected:
         raise CorruptFileError(
             f"{file} is damaged: its SHA-256 is not the manifest's; prepare the set again"

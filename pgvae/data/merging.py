@@ -82,7 +82,7 @@ def merge(stores: Sequence[Store], name: str, data_root: Path, options: Options,
     bases = {store.base for store in stores}
     require(len(bases) == 1, "the sets have images of different ratios: prepare one anew")
     resolution = min(store.resolutions[-1] for store in stores)
-    higher = [store.name for store in stores if store.resolutions[-1] > resolution]
+    higher = [store.path.name for store in stores if store.resolutions[-1] > resolution]
     if higher:
         say(
             f"warning: the set goes to {resolution} px, as one of the sets does: "

@@ -5,8 +5,6 @@ import io
 import json
 import math
 import os
-import subprocess
-import sys
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -214,9 +212,10 @@ class Store:
                         require_sum(file, sums_of_parts(file, pool), entry["parts"])
                     else:  # an older set has but one sum of each of its environments too
                         require_sum(file, sha256_of(file), entry["sha256"])
-                except CorruptFileError as error:
-                    where = _damaged_record(self.path, file) if file.name == "data.mdb" else ""
-                    raise CorruptFileError(where or str(error)) from error
+                except CorruptFileError:
+                    if file.name == "data.mdb":
+                        self.check_records(int(file.parent.name))  # names the image, if it is one
+                    raise
         for resolution in self.resolutions:
             self.check_records(resolution)
 
@@ -285,29 +284,6 @@ class Store:
             read_manifest(self.path)["checksum"] == self.manifest["checksum"],
             f"{self.path} was replaced while it was in use: start again, with the set as it is now",
         )
-
-
-def _damaged_record(path: Path, file: Path) -> str:
-    """What is wrong in a damaged data.mdb, or "" where no record is.
-
-    LMDB trusts its pages, and broken ones may kill the process that reads: a child looks.
-    """
-    code = (
-        "import sys; from pgvae.data.store import Store; from pgvae.errors import PgvaeError\n"
-        "try: Store(sys.argv[1]).check_records(int(sys.argv[2]))\n"
-        "except PgvaeError as error: print(error)"
-    )
-    command = [sys.executable, "-c", code, str(path), file.parent.name]
-    package_home = str(Path(__file__).resolve().parents[2])
-    search = os.pathsep.join(filter(None, [package_home, os.environ.get("PYTHONPATH")]))
-    child = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": search},
-    )
-    return child.stdout.strip()
 
 
 def _as_array(content: bytes) -> np.ndarray:
